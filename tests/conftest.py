@@ -1,0 +1,30 @@
+"""What all tests share: one thread, one seed each."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _single_thread() -> Iterator[None]:
+    # Small batched matrices gain nothing from threads, and runs under pytest-xdist would fight for the cores.
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _torch_seed() -> Iterator[None]:
+    # torch's own generator (initial weights of modules) starts equal in every test and is left as it was found.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator with a fixed seed: draws data that are the same in every run."""
+    return np.random.default_rng(0)
