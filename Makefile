@@ -1,0 +1,41 @@
+# The graph of the work. `make` lists the targets; each sets up its environment when it is missing.
+
+SHELL := bash
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# ---- the interpreter: PYTHON=... if given, else that of an activated conda environment, else .venv made here --------
+# (conda's own "base" does not count: it is often activated without anyone having asked, and is not ours to change.)
+OWN := .venv/bin/python
+ifndef PYTHON
+  ifneq ($(and $(CONDA_PREFIX),$(filter-out base,$(or $(CONDA_DEFAULT_ENV),unnamed))),)
+    PYTHON := $(CONDA_PREFIX)/bin/python
+  else
+    PYTHON := $(OWN)
+  endif
+endif
+QPTH := qpth==0.0.18
+
+# pyright: the copies of pyright and node inside the pinned wheels, no look for newer ones.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export PYRIGHT_PYTHON_GLOBAL_NODE := 0
+
+.PHONY: help
+help:  ## this list | 0
+	@printf 'make <target>; minutes on 2 cores, without the set-up, which the first target does once\n\n'
+	@awk '/^[a-z-]+:.*## / {split($$0, a, / *## */); split(a[2], b, / *[|] */); sub(/:.*/, "", a[1]); \
+	  printf "  %-11s%-88s%s\n", a[1], b[1], b[2]}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+ifeq ($(PYTHON),$(OWN))
+setup: .venv/.ready
+else
+setup:
+	@tools/setup.sh $(PYTHON) $(QPTH)
+endif
+setup:  ## the environment: .venv (or PYTHON=..., or conda's) at the versions of requirements.lock | 3
+
+.venv/.ready: requirements.lock pyproject.toml tools/setup.sh tools/pins.py
+	@tools/setup.sh $(OWN) $(QPTH)
+	@touch $@

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Bring an interpreter to the pinned versions: `tools/setup.sh PYTHON QPTH_PIN`, called by `make setup`.
+# PYTHON = .venv/bin/python is made when it is missing; any other interpreter is taken as it is.
+# Running it again costs a check of versions; after an interruption .venv is made afresh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$1
+qpth=$2
+unfinished=.venv/.unfinished
+
+stop() {
+    echo "setup: $*" >&2
+    exit 1
+}
+
+new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+find_base() {
+    local candidate
+    for candidate in python3 python3.11 python3.12 python3.13 python; do
+        if command -v "$candidate" >/dev/null && new_enough "$candidate"; then
+            echo "$candidate"
+            return
+        fi
+    done
+    stop "no Python >= 3.11 on the path (python3 is $(python3 --version 2>&1 || true));" \
+        "install one, or name one: make setup PYTHON=/path/to/python"
+}
+
+make_venv() {
+    local base
+    base=$(find_base)
+    echo "setup: making .venv with $("$base" --version)"
+    "$base" -m venv --clear .venv || stop "'$base -m venv .venv' failed (see above);" \
+        "on Debian and Ubuntu the package python3-venv brings what it needs"
+    touch "$unfinished"
+}
+
+install() {
+    echo "setup: installing the versions of requirements.lock (minutes, most of them for torch)"
+    "$python" -m pip install --quiet --disable-pip-version-check -r requirements.lock
+    # qpth 0.0.18 declares numpy<2, which clashes with the numpy that cvxpy >= 1.8 needs; it works with numpy 2 all
+    # the same. So it goes in without its declared dependencies: numpy and cvxpy are in the lock.
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation "$qpth"
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+}
+
+if [ "$python" = .venv/bin/python ]; then
+    if [ -e "$unfinished" ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        make_venv
+    fi
+elif ! command -v "$python" >/dev/null; then
+    stop "there is no interpreter '$python'"
+fi
+new_enough "$python" || stop "Python >= 3.11 is needed, '$python' is $("$python" --version 2>&1)"
+
+if ! "$python" tools/pins.py "$qpth" >/dev/null; then
+    install
+    "$python" tools/pins.py "$qpth" || stop "these packages do not stand at their pinned versions"
+fi
+rm -f "$unfinished"
