@@ -18,7 +18,7 @@ def _single_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _torch_seed() -> Iterator[None]:
-    # torch's own generator (initial weights of modules) starts equal in every test and is left as it was found.
+    # torch's generator (initial weights of modules) starts equal in every test and is put back afterwards.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield

@@ -1,0 +1,72 @@
+"""The set-up takes the interpreter that it is given, and says in one line what is wrong with it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHOICES = ("PYTHON", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+
+
+def _make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in CHOICES} | variables
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def _interpreter_that_make_chooses(*arguments: str, **variables: str) -> str:
+    # --always-make --dry-run prints what a first run would do.
+    lines = _make("--always-make", "--dry-run", "setup", *arguments, **variables).stdout.splitlines()
+    (line,) = [line for line in lines if line.startswith("tools/setup.sh")]
+    return line.split()[1]
+
+
+def test_without_a_choice_the_environment_is_our_own():
+    assert _interpreter_that_make_chooses() == ".venv/bin/python"
+
+
+def test_a_given_interpreter_wins_over_conda():
+    assert _interpreter_that_make_chooses("PYTHON=python3", CONDA_PREFIX="/conda") == "python3"
+    assert _interpreter_that_make_chooses(PYTHON="python3") == "python3"
+
+
+def test_an_activated_conda_environment_is_used():
+    chosen = _interpreter_that_make_chooses(CONDA_PREFIX="/conda/envs/ours", CONDA_DEFAULT_ENV="ours")
+    assert chosen == "/conda/envs/ours/bin/python"
+    assert _interpreter_that_make_chooses(CONDA_PREFIX="/conda/envs/ours") == "/conda/envs/ours/bin/python"
+
+
+def test_the_base_environment_of_conda_is_left_alone():
+    chosen = _interpreter_that_make_chooses(CONDA_PREFIX="/conda", CONDA_DEFAULT_ENV="base")
+    assert chosen == ".venv/bin/python"
+
+
+def test_a_complete_environment_is_left_as_it_is():
+    done = _make("setup", f"PYTHON={sys.executable}")
+    assert done.returncode == 0, done.stderr
+    assert "installing" not in done.stdout
+
+
+def test_a_missing_interpreter_is_told():
+    done = _make("setup", "PYTHON=no-such-python")
+    assert done.returncode != 0
+    assert "there is no interpreter 'no-such-python'" in done.stderr
+
+
+@pytest.fixture
+def old_python(tmp_path: Path) -> Path:
+    """Return the path of a program that behaves like Python 3.9 as far as the set-up looks."""
+    program = tmp_path / "python3"
+    program.write_text('#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.9.1" && exit 0\nexit 1\n')
+    program.chmod(0o755)
+    return program
+
+
+def test_an_interpreter_that_is_too_old_is_told(old_python: Path):
+    done = _make("setup", f"PYTHON={old_python}")
+    assert done.returncode != 0
+    assert "Python >= 3.11 is needed" in done.stderr
+    assert "Python 3.9.1" in done.stderr
