@@ -39,3 +39,36 @@ setup:  ## the environment: .venv (or PYTHON=..., or conda's) at the versions of
 .venv/.ready: requirements.lock pyproject.toml tools/setup.sh tools/pins.py
 	@tools/setup.sh $(OWN) $(QPTH)
 	@touch $@
+
+# ---- checks --------------------------------------------------------------------------------------------------------
+# Processes instead of threads: the problems of the tests are too small for threads to pay.
+PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --quiet --numprocesses auto --maxprocesses 4
+
+.PHONY: test
+test: setup  ## the fast tests | 3
+	$(PYTEST) -m "not slow"
+
+.PHONY: test-slow
+test-slow: setup  ## the tests that `make test` leaves out | 5
+	$(PYTEST) -m slow
+
+.PHONY: lint
+lint: setup  ## style, types and import rules | 1
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m pyright --pythonpath "$$(command -v $(PYTHON))"
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
+
+# ---- results -------------------------------------------------------------------------------------------------------
+EXPERIMENTS := denoising denoising_ecg
+SOURCES := $(wildcard layers/*.py layers/*/*.py experiments/*.py experiments/*/*.py) \
+           $(wildcard configs/*.yaml configs/*/*.yaml configs/*/*/*.yaml)
+
+# A run writes its provenance last, so that file stands for the whole folder.
+runs = $(foreach experiment,$(EXPERIMENTS),build/results/$(experiment)/$(1)/auto/provenance.json)
+
+build/results/%/companion/auto/provenance.json: $(SOURCES) | setup
+	$(PYTHON) -m experiments.run experiment=$* size=companion
+
+build/results/%/smoke/auto/provenance.json: $(SOURCES) | setup
+	$(PYTHON) -m experiments.run experiment=$* size=smoke

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 import sys
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
@@ -21,7 +22,7 @@ def read_lock(lines: list[str]) -> dict[str, str]:
         text = line.split("#")[0].strip()
         if text:
             name, version = text.split("==")
-            pins[name] = version
+            pins[re.sub(r"[-_.]+", "-", name).lower()] = version
     return pins
 
 
