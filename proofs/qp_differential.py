@@ -29,23 +29,28 @@ Solve = Callable[[Numbers, Numbers], Numbers]
 Triple = tuple[Numbers, Numbers, Numbers]
 
 
+def printed_matrix(problem: Quadratic, point: Optimum) -> Numbers:
+    """The matrix of equation 6."""
+    Q, _, G, h, A, _ = problem
+    m, p = len(G), len(A)
+    return block([
+        [Q, G.T, A.T],
+        [np.diag(point.lam) @ G, np.diag(G @ point.z - h), zeros(m, p)],
+        [A, zeros(p, m), zeros(p, p)],
+    ])  # fmt: skip
+
+
 def printed_differential(problem: Quadratic, point: Optimum, name: str, index: tuple[int, ...], solve: Solve) -> Triple:
     """(dz, dλ, dν) of equation 6 when one entry of the data grows at unit rate."""
-    Q, _, G, h, A, _ = problem
     z, lam, nu, _ = point
-    n, m, p = len(Q), len(G), len(A)
+    n, m, p = len(problem.q), len(problem.h), len(problem.b)
     d = Quadratic(*(zeros(*part.shape) if part.ndim == 2 else zeros(1, len(part))[0] for part in problem))
     d = d.perturbed(name, index, 1)
     # dQ stands for the differential of a symmetric matrix.
     dQz = (d.Q @ z + d.Q.T @ z) / 2
-    matrix = block([
-        [Q, G.T, A.T],
-        [np.diag(lam) @ G, np.diag(G @ z - h), zeros(m, p)],
-        [A, zeros(p, m), zeros(p, p)],
-    ])  # fmt: skip
     dAT_nu = d.A.T @ nu if p else 0
     rhs = np.concatenate([dQz + d.q + d.G.T @ lam + dAT_nu, lam * (d.G @ z) - lam * d.h, d.A @ z - d.b])
-    solution = -solve(matrix, rhs)
+    solution = -solve(printed_matrix(problem, point), rhs)
     return solution[:n], solution[n : n + m], solution[n + m :]
 
 

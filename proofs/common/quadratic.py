@@ -65,12 +65,18 @@ def random_quadratic(
 
 
 def rational_quadratic(rng: np.random.Generator, n: int, m: int, p: int, *, active: int, weak: int = 0) -> Quadratic:
-    """The same over the rationals: entries are multiples of 1/4, and of products of two of those."""
+    """The same over the rationals: entries are multiples of 1/4, and of products of two of those.
+
+    The active rows are drawn again until their smallest singular value exceeds 1/2: small integers give
+    dependent rows too often.
+    """
 
     def draw(low: int, high: int, *shape: int) -> Numbers:
         return np.array([fmpq(int(v), 4) for v in rng.integers(low, high, int(np.prod(shape)))], dtype=object).reshape(shape)
 
-    root, G, A, z, nu = draw(-4, 5, n, n), draw(-8, 9, m, n), draw(-8, 9, p, n), draw(-8, 9, n), draw(-8, 9, p)
+    root, z, nu, G, A = draw(-4, 5, n, n), draw(-8, 9, n), draw(-8, 9, p), draw(-8, 9, m, n), draw(-8, 9, p, n)
+    while active + p and _smallest_singular_value(np.concatenate([G[:active], A])) <= 0.5:
+        G, A = draw(-8, 9, m, n), draw(-8, 9, p, n)
     Q = root @ root.T + np.array([[fmpq(int(i == j)) for j in range(n)] for i in range(n)], dtype=object)
     lam, s = np.array([fmpq(0)] * m, dtype=object), draw(2, 7, m)
     lam[: active - weak], s[:active] = draw(2, 7, active - weak), fmpq(0)
@@ -118,3 +124,8 @@ def equality_constrained(problem: Quadratic, active: Sequence[int]) -> tuple[Num
     lam = np.zeros(len(h), dtype=int).astype(object)
     lam[rows] = solution[n : n + k]
     return solution[:n], lam, solution[n + k :]
+
+
+def _smallest_singular_value(rows: Numbers) -> float:
+    floats = np.array([int(fmpq(v).p) / int(fmpq(v).q) for v in rows.flat]).reshape(rows.shape)
+    return float(np.linalg.svd(floats, compute_uv=False)[-1])
