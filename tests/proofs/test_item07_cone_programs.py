@@ -1,0 +1,30 @@
+"""Item 7: every check of the cone programs passes on a few instances."""
+
+import pytest
+
+from proofs import (
+    cone_program_derivative,
+    cone_program_least_squares,
+    quadratic_as_cone_program,
+    self_dual_embedding,
+)
+from proofs.ledger import CHECKS, Check
+
+MODULES = (
+    self_dual_embedding,
+    cone_program_derivative,
+    quadratic_as_cone_program,
+    cone_program_least_squares,
+)
+MINE = [c for c in CHECKS if c.errors.__module__ in {module.__name__ for module in MODULES}]
+
+
+@pytest.mark.parametrize("entry", MINE, ids=lambda c: c.name)
+def test_check_holds_and_its_negative_fails(entry: Check):
+    verdict = entry.run(instances=4)
+    assert verdict.passed, verdict.reason
+
+
+def test_every_module_registers_under_item_seven():
+    assert {c.errors.__module__ for c in MINE} == {module.__name__ for module in MODULES}
+    assert all(c.item == 7 for c in MINE)
