@@ -22,13 +22,14 @@ BITS = 320
 
 
 class Sensitivity(NamedTuple):
-    """Enclosure of the derivative of (z, λ, ν) in one entry of the data."""
+    """Enclosure of the derivative of (z, λ, ν) and of the optimal value in one entry of the data."""
 
     name: str
     index: tuple[int, ...]
     dz: Numbers
     dlam: Numbers
     dnu: Numbers
+    dvalue: Any
 
 
 def certified_optimum(problem: Quadratic) -> Optimum:
@@ -42,7 +43,7 @@ def certified_optimum(problem: Quadratic) -> Optimum:
     _require_definite(problem.Q)
     exact = optimum(_symmetric(problem))
     family = _family(problem, "q", (0,))
-    root = certified_root(lambda x: family(x, acb(0)), _stack(exact), bits=BITS)
+    root = certified_root(lambda x: family(x, acb(0)), _stack(problem, exact), bits=BITS)
     return _as_optimum(problem, root, exact.active)
 
 
@@ -61,21 +62,24 @@ def certified_sensitivities(problem: Quadratic) -> Iterator[Sensitivity]:
     n, m = len(problem.q), len(problem.h)
     for name, part in problem._asdict().items():
         for index in np.ndindex(part.shape):
-            root, derivative = certified_derivative(_family(problem, name, index), _stack(exact), bits=BITS)
+            root, derivative = certified_derivative(_family(problem, name, index), _stack(problem, exact), bits=BITS)
             _as_optimum(problem, root, exact.active)
-            yield Sensitivity(name, index, derivative[:n], derivative[n : n + m], derivative[n + m :])
+            dz, dlam, dnu, dvalue = np.split(derivative, [n, n + m, len(derivative) - 1])
+            yield Sensitivity(name, index, dz, dlam, dnu, dvalue[0])
 
 
 def _family(problem: Quadratic, name: str, index: tuple[int, ...]) -> Family:
-    """Optimality conditions with t added to one entry of the data."""
+    """Optimality conditions with t added to one entry of the data, and the objective as one more unknown."""
     balls, n, m = problem.convert(acb), len(problem.q), len(problem.h)
 
     def conditions(x: Numbers, t: Any) -> Numbers:
         Q, q, G, h, A, b = balls.perturbed(name, index, t)
-        z, lam, nu = x[:n], x[n : n + m], x[n + m :]
+        z, lam, nu = x[:n], x[n : n + m], x[n + m : -1]
         equality = [A @ z - b] if len(b) else []
         force = A.T @ nu if len(b) else 0
-        return np.concatenate([(Q + Q.T) @ z / acb(2) + q + G.T @ lam + force, lam * (G @ z - h), *equality])
+        gradient = (Q + Q.T) @ z / acb(2) + q
+        value = [x[-1] - (z @ gradient + q @ z) / acb(2)]
+        return np.concatenate([gradient + G.T @ lam + force, lam * (G @ z - h), *equality, value])
 
     return conditions
 
@@ -84,14 +88,16 @@ def _symmetric(problem: Quadratic) -> Quadratic:
     return problem._replace(Q=(problem.Q + problem.Q.T) / fmpq(2))
 
 
-def _stack(point: Optimum) -> Numbers:
-    return np.array([acb(v) for v in [*point.z, *point.lam, *point.nu]], dtype=object)
+def _stack(problem: Quadratic, point: Optimum) -> Numbers:
+    z = point.z
+    value = (z @ problem.Q @ z) / fmpq(2) + problem.q @ z
+    return np.array([acb(v) for v in [*z, *point.lam, *point.nu, value]], dtype=object)
 
 
 def _as_optimum(problem: Quadratic, root: Numbers, active: tuple[int, ...]) -> Optimum:
     """The root as an optimum, once one of λᵢ and sᵢ is proved positive for every i."""
     balls, n, m = problem.convert(acb), len(problem.q), len(problem.h)
-    z, lam, nu = root[:n], root[n : n + m], root[n + m :]
+    z, lam, nu = root[:n], root[n : n + m], root[n + m : -1]
     slack = balls.h - balls.G @ z
     for i in range(m):
         if not (lam[i].real > 0 or slack[i].real > 0):
