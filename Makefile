@@ -60,15 +60,56 @@ lint: setup  ## style, types and import rules | 1
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
 
 # ---- results -------------------------------------------------------------------------------------------------------
+# Runs write to build/ and leave the tracked tables alone; `make publish` is the one way from there to results/.
 EXPERIMENTS := denoising denoising_ecg
-SOURCES := $(wildcard layers/*.py layers/*/*.py experiments/*.py experiments/*/*.py) \
-           $(wildcard configs/*.yaml configs/*/*.yaml configs/*/*/*.yaml)
+PROGRAMS := $(filter-out experiments/compare.py experiments/verify.py,$(wildcard experiments/*.py experiments/*/*.py))
+SOURCES := $(wildcard layers/*.py layers/*/*.py configs/*.yaml configs/*/*.yaml configs/*/*/*.yaml) $(PROGRAMS)
 
 # A run writes its provenance last, so that file stands for the whole folder.
-runs = $(foreach experiment,$(EXPERIMENTS),build/results/$(experiment)/$(1)/auto/provenance.json)
+runs = $(EXPERIMENTS:%=build/$(1)/%/$(2)/auto/provenance.json)
 
 build/results/%/companion/auto/provenance.json: $(SOURCES) | setup
 	$(PYTHON) -m experiments.run experiment=$* size=companion
 
-build/results/%/smoke/auto/provenance.json: $(SOURCES) | setup
-	$(PYTHON) -m experiments.run experiment=$* size=smoke
+build/smoke/%/smoke/auto/provenance.json: $(SOURCES) | setup
+	$(PYTHON) -m experiments.run experiment=$* size=smoke output=build/smoke
+
+.PHONY: smoke
+smoke: $(call runs,smoke,smoke)  ## every experiment and figure once, small: the numbers mean nothing | 1
+	$(PYTHON) -m experiments.compare --results build/smoke
+	$(PYTHON) -m figures --results build/smoke --run smoke/auto --output build/smoke/figures
+
+.PHONY: reproduce
+reproduce: $(call runs,results,companion)  ## every experiment, the comparison and the figures, into build/ | 10
+	$(PYTHON) -m experiments.compare --results build/results
+	$(PYTHON) -m figures --results build/results --output build/figures
+	@echo 'tables: build/results, beside the published numbers: build/results/comparison.csv, figures: build/figures'
+
+.PHONY: verify
+verify: setup  ## the tracked runs again, compared with the tracked tables under results/tolerances.yaml | 10
+	$(PYTHON) -m experiments.verify --size companion
+
+.PHONY: figures
+figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
+	$(PYTHON) -m figures
+
+.PHONY: proofs
+proofs: setup  ## every proof, and proofs/LEDGER.md | 5
+	$(PYTHON) -m proofs
+
+.PHONY: publish
+publish: $(call runs,results,companion)  ## for maintainers: the runs of build/results become the tracked ones | 1
+	@shopt -s nullglob; for file in build/results/*/{companion,paper}/*/*.{csv,json}; do \
+	  mkdir -p "$$(dirname "$${file#build/}")" && cp "$$file" "$${file#build/}"; done
+	$(PYTHON) -m experiments.compare
+	$(PYTHON) -m figures
+
+# ---- tidying up ----------------------------------------------------------------------------------------------------
+.PHONY: clean
+clean:  ## remove what runs have made: build/ and the caches | 0
+	rm -rf build outputs multirun .pytest_cache .hypothesis .ruff_cache .import_linter_cache *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: distclean
+distclean: clean  ## and the environment | 0
+	rm -rf .venv
