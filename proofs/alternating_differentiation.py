@@ -140,7 +140,7 @@ def truncation(k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def slope(iterate: np.ndarray, gradient: np.ndarray) -> float:
-    """Least-squares slope of the logarithms, gradient against iterate, for iterate errors from 1e-9 to 1e-3."""
+    """Least-squares slope of log gradient against log iterate, where the latter is in [1e-9, 1e-3]."""
     kept = (iterate < 1e-3) & (iterate > 1e-9)
     return float(np.polyfit(np.log(iterate[kept]), np.log(gradient[kept]), 1)[0])
 
@@ -211,8 +211,8 @@ erratum(
     where="Sun et al. (2023), abstract and truncation theorem",
     printed="the truncation error of the gradient is bounded by the order of the variables' error",
     correct=(
-        "true from a generic cold start, where both errors decay by powers of one matrix; false for a warm one: at the "
-        "exact solution the gradient's error is W^k(J_0 − J*), so that J_0 has to be warm as well"
+        "true from a generic cold start, where both errors decay by powers of one matrix; false for a warm "
+        "one: at the exact solution the gradient's error is W^k(J_0 − J*), so that J_0 has to be warm as well"
     ),
     checks=(truncation_order, warm_start),
 )

@@ -44,11 +44,11 @@ def normal(rho: Any) -> np.ndarray:
     return np.array([mp.exp(rho), (1 - rho) * mp.exp(rho), -mp.mpf(1)], dtype=object)
 
 
-def determinant(v: np.ndarray, rho: float) -> float:
+def determinant(v: np.ndarray, rho: Any) -> Any:
     """det[v, p(ρ), n(ρ)] in doubles, divided by e^{2ρ} + 1 to keep its size."""
     e = np.exp(rho)
     cross = np.array([-1 - (1 - rho) * e**2, e**2 + rho, -(1 - rho + rho**2) * e])
-    return float(v @ cross) / (e**2 + 1)
+    return v @ cross / (e**2 + 1)
 
 
 def locate(v: np.ndarray) -> float:
@@ -59,7 +59,7 @@ def locate(v: np.ndarray) -> float:
     ValueError
         If no root of the grid's range has α, β > 0: v lies in K, in −K* or in the quadrant x, y ≤ 0.
     """
-    values = np.array([determinant(v, rho) for rho in GRID])
+    values = determinant(v, GRID)
     for i in np.flatnonzero(values[:-1] * values[1:] <= 0):
         rho = root_scalar(lambda s: determinant(v, s), bracket=(GRID[i], GRID[i + 1]), xtol=1e-15).root
         if min(coefficients(v, mp.mpf(rho))) > 0:

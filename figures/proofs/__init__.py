@@ -1,0 +1,1 @@
+"""Figures of the proofs, from the tables that `python -m proofs` writes to results/proofs/."""
