@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
-import pkgutil
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -17,26 +15,11 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from rich.console import Console  # noqa: E402
 
-import proofs  # noqa: E402
-from proofs.ledger import CHECKS, ERRATA, TABLES, Verdict  # noqa: E402
+from proofs.ledger import CHECKS, ERRATA, TABLES  # noqa: E402
 from proofs.report import comma_separated, markdown, terminal  # noqa: E402
+from proofs.runner import load, run_named  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
-MACHINERY = {"__main__", "ledger", "report"}
-
-
-def load() -> None:
-    """Import every proof, in alphabetical order, so that each registers its checks."""
-    for module in sorted(info.name for info in pkgutil.iter_modules(proofs.__path__) if not info.ispkg):
-        if module not in MACHINERY:
-            importlib.import_module(f"proofs.{module}")
-    CHECKS.sort(key=lambda entry: entry.item)
-
-
-def run_named(name: str) -> Verdict:
-    """Run the check called `name` in this process."""
-    load()
-    return next(entry for entry in CHECKS if entry.name == name).run()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -33,20 +33,27 @@ def printed(t, f, grad, hess, dx, dx_grad, f0_yy, f0_xy, solve):
 
 
 def exact_errors(sign: int, instances: int) -> Iterator[float]:
-    """Finite t: f₀ quadratic, f_i = ½r_i‖y‖² + (a_i + x e_i)ᵀy − d_i, against differences of the barrier minimiser."""
+    """Finite t: f₀ quadratic, f_i = ½r_i‖y‖² + (a_i + x e_i)ᵀy − d_i, against differences of the barrier
+    minimiser.
+    """
     for k in range(instances):
         rng = generator("argmin_barrier.exact", k)
         half, c, v = rng.standard_normal((N, N)), rng.standard_normal(N), rng.standard_normal(N)
         P, r, d = half @ half.T / N + np.eye(N), rng.uniform(0.2, 1, M), rng.uniform(0.5, 1.5, M)
-        a, e, x0, t = rng.standard_normal((M, N)), rng.standard_normal((M, N)), rng.uniform(-0.5, 0.5), rng.uniform(1, 5)
+        a, e, x0, t = (
+            rng.standard_normal((M, N)),
+            rng.standard_normal((M, N)),
+            rng.uniform(-0.5, 0.5),
+            rng.uniform(1, 5),
+        )
 
         def constraints(x: float, y: Array, r=r, a=a, e=e, d=d) -> Array:
             return r * (y @ y) / 2 + (a + x * e) @ y - d
 
         def minimiser(x: Array, t=t, P=P, c=c, v=v, r=r, a=a, e=e, constraints=constraints) -> Array:
-            def slope(y: Array) -> Array:
-                grad = np.outer(r, y) + a + x * e
-                return t * (P @ y + c + x * v) - grad.T @ (1 / constraints(x, y))
+            def slope(u: Array) -> Array:
+                grad = np.outer(r, u) + a + x * e
+                return t * (P @ u + c + x * v) - grad.T @ (1 / constraints(x, u))
 
             found = root(slope, np.zeros(N), tol=1e-14).x
             if not (np.all(constraints(x, found) < 0) and np.max(np.abs(slope(found))) < 1e-9):
@@ -60,11 +67,19 @@ def exact_errors(sign: int, instances: int) -> Iterator[float]:
         yield relative_error(value, central_difference(minimiser, np.array(x0), step=1e-3))
 
 
-@check(item=1, statement="g_t′(x) = −(t f_YY + φ_YY)⁻¹(t f_XY + φ_XY) for finite t", source=SOURCE, strength="numeric", tolerance=1e-7)
+@check(
+    item=1,
+    statement="g_t′(x) = −(t f_YY + φ_YY)⁻¹(t f_XY + φ_XY) for finite t",
+    source=SOURCE,
+    strength="numeric",
+    tolerance=1e-7,
+)
 def barrier_exact(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from exact_errors(1, instances)
 
 
 @barrier_exact.negative("the sign of ∂_x∇f_i in φ_XY changed")
 def barrier_exact_flipped(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from exact_errors(-1, instances)

@@ -1,4 +1,5 @@
-r"""Argmin differentiation, one variable: g(x) = argmin_y f(x, y) has g′(x) = −f_XY(x, y) / f_YY(x, y) at y = g(x).
+r"""Argmin differentiation, one variable: g(x) = argmin_y f(x, y) has g′(x) = −f_XY(x, y) / f_YY(x, y) at
+y = g(x).
 
 Hypotheses: f is twice continuously differentiable, y is an interior stationary point, f_YY(x, y) ≠ 0.
 Gould et al. 2016 (arXiv 1607.05447), unconstrained scalar case, with the example
@@ -52,11 +53,13 @@ def symbolic_errors(sign: int) -> Iterator[float]:
     instances=7,
 )
 def scalar_symbolic(_: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from symbolic_errors(1)
 
 
 @scalar_symbolic.negative("the sign dropped: g′ = +f_XY / f_YY")
 def scalar_symbolic_unsigned(_: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from symbolic_errors(-1)
 
 
@@ -81,13 +84,21 @@ def numeric_errors(sign: int, instances: int) -> Iterator[float]:
             yield float(abs(sign * printed(x, global_minimum(x)) - reference) / max(1, abs(reference)))
 
 
-@check(item=1, statement="the same at the global minimum, found by search", source=SOURCE, strength="numeric", tolerance=1e-20)
+@check(
+    item=1,
+    statement="the same at the global minimum, found by search",
+    source=SOURCE,
+    strength="numeric",
+    tolerance=1e-20,
+)
 def scalar_numeric(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from numeric_errors(1, instances)
 
 
 @scalar_numeric.negative("the sign dropped")
 def scalar_numeric_unsigned(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from numeric_errors(-1, instances)
 
 
@@ -114,11 +125,13 @@ def certified_errors(formula, distance, instances: int) -> Iterator[float]:
     tolerance=1e-20,
 )
 def scalar_certified(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from certified_errors(printed, distance_above, instances)
 
 
 @scalar_certified.negative("the sign dropped; a lower bound of the distance")
 def scalar_certified_unsigned(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from certified_errors(lambda x, y: -printed(x, y), distance_below, instances)
 
 
@@ -135,15 +148,18 @@ def growth_errors(curvature: float, instances: int) -> Iterator[float]:
 
 @check(
     item=1,
-    statement="f_YY = 0 admits an argmin without derivative: for y⁴/4 − xy the difference quotient at 0 grows as τ^(−2/3)",
+    statement="f_YY = 0 admits an argmin without derivative: for y⁴/4 − xy the difference quotient at 0 "
+    "grows as τ^(−2/3)",
     source="hypothesis f_YY ≠ 0 of the scalar case, dropped",
     strength="numeric",
     tolerance=1e-8,
 )
 def degenerate_curvature(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from growth_errors(0.0, instances)
 
 
 @degenerate_curvature.negative("f_YY = 1 restored: the quotient converges")
 def restored_curvature(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from growth_errors(1.0, instances)

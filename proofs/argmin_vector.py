@@ -65,7 +65,7 @@ def random_smooth(rng: np.random.Generator, P: Array) -> Smooth:
 
 
 def minimiser(f: Smooth, x: Array, A: Array, b: Array) -> Array:
-    """y from f_Y + Aᵀν = 0, Ay = b by Powell's hybrid method."""
+    """Solve for y from f_Y + Aᵀν = 0, Ay = b by Powell's hybrid method."""
 
     def conditions(u: Array) -> Array:
         return np.concatenate([f.gradient(x, u[:N]) + A.T @ u[N:], A @ u[:N] - b])
@@ -97,7 +97,9 @@ def range_space_form(inverse: Inverse) -> Callable[[Array, Array, Array], Array]
     return form
 
 
-def errors(form: Callable[[Array, Array, Array], Array], rows: int, instances: int, *, singular: bool = False) -> Iterator[float]:
+def errors(
+    form: Callable[[Array, Array, Array], Array], rows: int, instances: int, *, singular: bool = False
+) -> Iterator[float]:
     """A printed form against differences of the minimiser; `singular` makes H vanish in one direction."""
     for k in range(instances):
         rng = generator("argmin_vector", k)
@@ -113,13 +115,21 @@ def errors(form: Callable[[Array, Array, Array], Array], rows: int, instances: i
         yield relative_error(form(H, B, A), reference)
 
 
-@check(item=1, statement="g′(x) = −f_YY⁻¹ f_XY", source="Gould et al. 2016, unconstrained", strength="numeric", tolerance=1e-7)
+@check(
+    item=1,
+    statement="g′(x) = −f_YY⁻¹ f_XY",
+    source="Gould et al. 2016, unconstrained",
+    strength="numeric",
+    tolerance=1e-7,
+)
 def vector_unconstrained(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from errors(unconstrained, 0, instances)
 
 
 @vector_unconstrained.negative("the same formula although Ay = b binds")
 def vector_constraint_ignored(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from errors(unconstrained, ROWS, instances)
 
 
@@ -131,12 +141,16 @@ def vector_constraint_ignored(instances: int) -> Iterator[float]:
     tolerance=1e-7,
 )
 def vector_null_space(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from errors(null_space_form, ROWS, instances)
 
 
 @vector_null_space.negative("F(FᵀF)⁻¹Fᵀ applied to the unconstrained derivative")
 def vector_projected(instances: int) -> Iterator[float]:
-    yield from errors(lambda H, B, A: null_space(A) @ null_space(A).T @ unconstrained(H, B, A), ROWS, instances)
+    """Errors of the wrong form, which have to exceed the tolerance."""
+    yield from errors(
+        lambda H, B, A: null_space(A) @ null_space(A).T @ unconstrained(H, B, A), ROWS, instances
+    )
 
 
 @check(
@@ -147,27 +161,34 @@ def vector_projected(instances: int) -> Iterator[float]:
     tolerance=1e-7,
 )
 def vector_range_space(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from errors(range_space_form(np.linalg.inv), ROWS, instances)
 
 
-@vector_range_space.negative("the hypothesis dropped: H singular, positive definite on the null space of A; pseudo-inverse")
+@vector_range_space.negative(
+    "the hypothesis dropped: H singular, positive definite on the null space of A; pseudo-inverse"
+)
 def vector_range_space_singular(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from errors(range_space_form(np.linalg.pinv), ROWS, instances, singular=True)
 
 
 @check(
     item=1,
-    statement="the null-space form still holds if f_YY is singular but positive definite on the null space of A",
+    statement="the null-space form still holds if f_YY is singular but positive definite on the null space "
+    "of A",
     source="hypotheses of the equality-constrained case, separated",
     strength="numeric",
     tolerance=1e-7,
 )
 def vector_null_space_singular(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from errors(null_space_form, ROWS, instances, singular=True)
 
 
 @vector_null_space_singular.negative("A ignored: −H⁺ f_XY")
 def vector_pseudo_inverse(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from errors(lambda H, B, A: -np.linalg.pinv(H) @ B, ROWS, instances)
 
 
@@ -191,9 +212,11 @@ def symbolic_errors(sign: int) -> Iterator[float]:
     instances=1,
 )
 def forms_agree(_: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from symbolic_errors(1)
 
 
 @forms_agree.negative("the sign of the last H⁻¹ changed")
 def forms_disagree(_: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from symbolic_errors(-1)

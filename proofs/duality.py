@@ -4,13 +4,13 @@ With Q ≻ 0 the dual of min ½zᵀQz + qᵀz subject to Gz ≤ h, Az = b is
 
     max over λ ≥ 0, ν of  −½ rᵀQ⁻¹r − hᵀλ − bᵀν,   r = q + Gᵀλ + Aᵀν.
 
-* p* = d* and λᵢ(h − Gz)ᵢ = 0. Slater's condition is sufficient (Boyd & Vandenberghe, section 5.2.3); for affine
-  constraints a feasible point is enough, with an empty interior too.
-* For other convex programs it cannot be dropped: min e^(−x) subject to x²/y ≤ 0, y > 0 has p* = 1 and d* = 0
-  (Boyd & Vandenberghe, exercise 5.21).
+* p* = d* and λᵢ(h − Gz)ᵢ = 0. Slater's condition is sufficient (Boyd & Vandenberghe, section 5.2.3); for
+  affine constraints a feasible point is enough, with an empty interior too.
+* For other convex programs it cannot be dropped: min e^(−x) subject to x²/y ≤ 0, y > 0 has p* = 1 and d* =
+  0 (Boyd & Vandenberghe, exercise 5.21).
 
-Primal and dual are two different quadratic programs, each solved by enumeration in rational arithmetic, so that the
-gap is computed exactly.
+Primal and dual are two different quadratic programs, each solved by enumeration in rational arithmetic, so
+that the gap is computed exactly.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def value(problem: Quadratic, z: Numbers) -> fmpq:
 
 
 def dual_program(problem: Quadratic, *, signed: bool) -> Quadratic:
-    """The dual as a minimisation over y = (λ, ν): ½yᵀHy + cᵀy, with −λ ≤ 0 if `signed`; d* = −its value − ½qᵀQ⁻¹q."""
+    """The dual as a minimisation over y = (λ, ν): ½yᵀHy + cᵀy, with −λ ≤ 0 if `signed`; d* = −its value −
+    ½qᵀQ⁻¹q.
+    """
     Q, q, G, h, A, b = problem
     C, d = np.concatenate([G, A]), np.concatenate([h, b])
     solved = eliminate(Q, np.concatenate([C.T, q[:, None]], axis=1))
@@ -72,34 +74,45 @@ def gap_errors(instances: int, *, interior: bool, signed: bool) -> Iterator[floa
         yield floated(abs(value(problem, optimum(problem).z) - dual_optimum(problem, signed=signed)[0]))
 
 
-@check(item=5, statement="p* = d* under Slater's condition (|gap|, exact)", source=SOURCE, strength="certified", tolerance=0)
+@check(
+    item=5,
+    statement="p* = d* under Slater's condition (|gap|, exact)",
+    source=SOURCE,
+    strength="certified",
+    tolerance=0,
+)
 def strong_duality(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from gap_errors(instances, interior=True, signed=True)
 
 
 @strong_duality.negative("λ ≥ 0 dropped from the dual")
 def strong_duality_unsigned(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from gap_errors(instances, interior=True, signed=False)
 
 
 @check(
     item=5,
-    statement="p* = d* without Slater's condition too if the constraints are affine: feasible set with empty interior",
+    statement="p* = d* without Slater's condition too if the constraints are affine: feasible set with empty "
+    "interior",
     source=SOURCE + ", refined Slater condition",
     strength="certified",
     tolerance=0,
 )
 def polyhedral_duality(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from gap_errors(instances, interior=False, signed=True)
 
 
 @polyhedral_duality.negative("λ ≥ 0 dropped from the dual of the problem without the twin row")
 def polyhedral_duality_unsigned(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from gap_errors(instances, interior=True, signed=False)
 
 
 def slackness_errors(shift: fmpq, instances: int) -> Iterator[float]:
-    """max |λᵢ sᵢ| with λ from the dual program and s from the primal one; `shift` is added to every λᵢ."""
+    """Largest |λᵢ sᵢ| with λ from the dual program and s from the primal one; `shift` is added to each λᵢ."""
     for k in range(instances):
         problem = instance(k, interior=True)
         slack = problem.h - problem.G @ optimum(problem).z
@@ -115,11 +128,13 @@ def slackness_errors(shift: fmpq, instances: int) -> Iterator[float]:
     tolerance=0,
 )
 def complementary_slackness(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from slackness_errors(fmpq(0), instances)
 
 
 @complementary_slackness.negative("a dual feasible point that is not optimal: λ + 1")
 def complementary_slackness_suboptimal(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from slackness_errors(fmpq(1), instances)
 
 
@@ -136,16 +151,19 @@ def exponential_errors(epsilon: int) -> Iterator[float]:
 
 @check(
     item=5,
-    statement="a convex program without Slater's condition has a gap: min e^(−x), x²/y ≤ 0, y > 0, has p* = 1, d* = 0",
+    statement="a convex program without Slater's condition has a gap: min e^(−x), x²/y ≤ 0, y > 0, has p* = "
+    "1, d* = 0",
     source="Boyd & Vandenberghe 2004, exercise 5.21",
     strength="symbolic",
     tolerance=0,
     instances=2,
 )
 def duality_gap(_: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from exponential_errors(0)
 
 
 @duality_gap.negative("Slater's condition restored, x²/y ≤ 1: p* = 0 = d*")
 def duality_gap_closed(_: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from exponential_errors(1)

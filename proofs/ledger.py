@@ -193,8 +193,8 @@ def check(
     strength : {"symbolic", "numeric", "certified"}
         ``symbolic``: an identity in symbols; the error is 0, or 1 where it does not simplify to 0.
         ``numeric``: floating point, double precision or 50 digits; the error is relative unless said.
-        ``certified``: ball arithmetic; the error is a rigorous upper bound, infinite if nothing was
-        proved for the instance.
+        ``certified``: ball arithmetic or exact rational arithmetic; the error is a rigorous upper bound,
+        infinite if nothing was proved for the instance.
     tolerance : float
         Largest error that passes.
     instances : int
@@ -249,7 +249,7 @@ def _largest(errors: Errors, instances: int) -> tuple[int, float, str]:
     # A proof that raises is a proof that failed: the ledger has to say so and go on to the next one.
     try:
         values.extend(float(value) for value in errors(instances))
-    except Exception as exception:
+    except Exception as exception:  # noqa: BLE001
         return len(values), math.nan, f"raised {type(exception).__name__}: {exception}"
     if any(math.isnan(value) for value in values):
         return len(values), math.nan, "an error is not a number"

@@ -40,7 +40,9 @@ def printed_matrix(problem: Quadratic, point: Optimum) -> Numbers:
     ])  # fmt: skip
 
 
-def printed_differential(problem: Quadratic, point: Optimum, name: str, index: tuple[int, ...], solve: Solve) -> Triple:
+def printed_differential(
+    problem: Quadratic, point: Optimum, name: str, index: tuple[int, ...], solve: Solve
+) -> Triple:
     """(dz, dλ, dν) of equation 6 when one entry of the data grows at unit rate."""
     z, lam, nu, _ = point
     n, m, p = len(problem.q), len(problem.h), len(problem.b)
@@ -61,7 +63,9 @@ def errors(instances: int, *, weak: int) -> Iterator[float]:
         point = optimum(problem, tolerance=1e-9)
         worst = 0.0
         for name, part in problem._asdict().items():
-            reference = central_difference(lambda x, p=problem, name=name: _solution(p, name, x), part, step=3e-4)
+            reference = central_difference(
+                lambda x, p=problem, name=name: _solution(p, name, x), part, step=3e-4
+            )
             for index in np.ndindex(part.shape):
                 printed = np.concatenate(printed_differential(problem, point, name, index, _least_squares))
                 worst = max(worst, relative_error(printed, reference[(slice(None), *index)]))
@@ -81,15 +85,18 @@ def _least_squares(matrix: Numbers, rhs: Numbers) -> Numbers:
 
 @check(
     item=2,
-    statement="(dz, dλ, dν) of the differential system are the derivatives of (z, λ, ν) in all of Q, q, G, h, A, b",
+    statement="(dz, dλ, dν) of the differential system are the derivatives of (z, λ, ν) in all of Q, q, G, "
+    "h, A, b",
     source="OptNet (Amos & Kolter 2017), eq. 6",
     strength="numeric",
     tolerance=1e-8,
 )
 def differential(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from errors(instances, weak=0)
 
 
 @differential.negative("strict complementarity dropped: one active inequality has λᵢ = 0")
 def differential_at_a_kink(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from errors(instances, weak=1)

@@ -30,7 +30,7 @@ from sympy.polys.matrices import DomainMatrix
 from proofs.common import central_difference, generator, relative_error
 from proofs.common.linear import Numbers, block, zeros
 from proofs.common.quadratic import Optimum, Quadratic, optimum, random_quadratic
-from proofs.ledger import check, erratum
+from proofs.ledger import Check, Errors, check, erratum
 
 Solve = Callable[[Numbers, Numbers], Numbers]
 SOURCE = "OptNet (Amos & Kolter 2017), eq. 7–8"
@@ -39,7 +39,7 @@ SOURCE = "OptNet (Amos & Kolter 2017), eq. 7–8"
 def printed_system(problem: Quadratic, point: Optimum) -> Numbers:
     """The matrix of equation 7."""
     Q, _, G, h, A, _ = problem
-    n, m, p = len(Q), len(G), len(A)
+    m, p = len(G), len(A)
     return block([
         [Q, G.T @ np.diag(point.lam), A.T],
         [G, np.diag(G @ point.z - h), zeros(m, p)],
@@ -118,13 +118,22 @@ def high_errors(formula: Callable[..., dict[str, Numbers]], instances: int) -> I
             c = np.array([mpmath.mpf(float(v)) for v in rng.standard_normal(3)], dtype=object)
             point = optimum(symmetrised(problem), first=(0,), tolerance=mpmath.mpf("1e-30"))
             values = formula(problem, point, c, high_solve)
-            yield max(_entry_error(problem, c, name, i, v) for name in values for i, v in np.ndenumerate(values[name]))
+            yield max(
+                _entry_error(problem, c, name, i, v)
+                for name in values
+                for i, v in np.ndenumerate(values[name])
+            )
 
 
 def _entry_error(problem: Quadratic, c: Numbers, name: str, index: tuple[int, ...], value: Any) -> float:
     step = mpmath.mpf("1e-14")
     ends = [
-        c @ optimum(symmetrised(problem.perturbed(name, index, sign * step)), first=(0,), tolerance=mpmath.mpf("1e-30")).z
+        c
+        @ optimum(
+            symmetrised(problem.perturbed(name, index, sign * step)),
+            first=(0,),
+            tolerance=mpmath.mpf("1e-30"),
+        ).z
         for sign in (1, -1)
     ]
     reference = (ends[0] - ends[1]) / (2 * step)
@@ -141,7 +150,8 @@ STATEMENTS = {
 }
 
 
-def numeric_check(name: str):
+def numeric_check(name: str) -> Callable[[Errors], Check]:
+    """Register the check of one of the six in double precision."""
     return check(item=2, statement=STATEMENTS[name], source=SOURCE, strength="numeric", tolerance=1e-8)
 
 
@@ -152,71 +162,87 @@ def wrong_sign(name: str) -> Callable[..., dict[str, Numbers]]:
 
 @numeric_check("Q")
 def gradient_Q(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from double_errors(printed_gradients, "Q", instances)
 
 
 @gradient_Q.negative("∇_Q = d_z zᵀ, not symmetrised")
 def gradient_Q_one_sided(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from double_errors(one_sided_gradients, "Q", instances)
 
 
 @numeric_check("q")
 def gradient_q(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from double_errors(printed_gradients, "q", instances)
 
 
 @gradient_q.negative("the sign of d_z changed")
 def gradient_q_flipped(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from double_errors(wrong_sign("q"), "q", instances)
 
 
 @numeric_check("G")
 def gradient_G(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from double_errors(printed_gradients, "G", instances)
 
 
 @gradient_G.negative("the misprint D(λ)(d_λ zᵀ + λ d_zᵀ)")
 def gradient_G_misprinted(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from double_errors(misprinted_gradients, "G", instances)
 
 
 @numeric_check("h")
 def gradient_h(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from double_errors(printed_gradients, "h", instances)
 
 
 @gradient_h.negative("the sign of D(λ) d_λ changed")
 def gradient_h_flipped(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from double_errors(wrong_sign("h"), "h", instances)
 
 
 @numeric_check("A")
 def gradient_A(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from double_errors(printed_gradients, "A", instances)
 
 
 @gradient_A.negative("the sign of the whole changed")
 def gradient_A_flipped(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from double_errors(wrong_sign("A"), "A", instances)
 
 
 @numeric_check("b")
 def gradient_b(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from double_errors(printed_gradients, "b", instances)
 
 
 @gradient_b.negative("the sign of d_ν changed")
 def gradient_b_flipped(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from double_errors(wrong_sign("b"), "b", instances)
 
 
-@check(item=2, statement="all six gradients, at 50 digits", source=SOURCE, strength="numeric", tolerance=1e-20)
+@check(
+    item=2, statement="all six gradients, at 50 digits", source=SOURCE, strength="numeric", tolerance=1e-20
+)
 def gradients_high_precision(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from high_errors(printed_gradients, instances)
 
 
 @gradients_high_precision.negative("the misprinted ∇_G")
 def gradients_high_precision_misprinted(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from high_errors(misprinted_gradients, instances)
 
 
@@ -233,7 +259,12 @@ def symbolic_errors(formula: Callable[..., dict[str, Numbers]], instances: int) 
     a, b, c, q1, q2, *rest = SYMBOLS
     empty = zeros(1, 0)[0]
     problem = Quadratic(
-        np.array([[a, b], [b, c]]), np.array([q1, q2]), np.array(rest[:4]).reshape(2, 2), np.array(rest[4:]), zeros(0, 2), empty
+        np.array([[a, b], [b, c]]),
+        np.array([q1, q2]),
+        np.array(rest[:4]).reshape(2, 2),
+        np.array(rest[4:]),
+        zeros(0, 2),
+        empty,
     )
     # The closed form: stationarity and the active row, solved by Cramer's rule.
     matrix = sp.Matrix([[a, b, rest[0]], [b, c, rest[1]], [rest[0], rest[1], 0]])
@@ -241,17 +272,29 @@ def symbolic_errors(formula: Callable[..., dict[str, Numbers]], instances: int) 
     z1, z2, lam = (entry / matrix.det() for entry in adjugate)
     point = Optimum(np.array([z1, z2]), np.array([lam, sp.Integer(0)]), empty, (0,))
     for j in range(min(instances, 2)):
-        values = formula(problem, point, np.array([sp.Integer(int(i == j)) for i in range(2)]), symbolic_solve)
-        pairs = [(values[name][i], getattr(problem, name)[i]) for name in "qGh" for i in np.ndindex(values[name].shape)]
+        values = formula(
+            problem, point, np.array([sp.Integer(int(i == j)) for i in range(2)]), symbolic_solve
+        )
+        pairs = [
+            (values[name][i], getattr(problem, name)[i])
+            for name in "qGh"
+            for i in np.ndindex(values[name].shape)
+        ]
         Q = values["Q"]
         pairs += [(Q[0, 0], a), (Q[0, 1] + Q[1, 0], b), (Q[1, 1], c)]
-        yield float(any(RATIONAL_FUNCTIONS.from_sympy(sp.diff(point.z[j], symbol) - value) != 0 for value, symbol in pairs))
+        yield float(
+            any(
+                RATIONAL_FUNCTIONS.from_sympy(sp.diff(point.z[j], symbol) - value) != 0
+                for value, symbol in pairs
+            )
+        )
 
 
 def symbolic_solve(matrix: Numbers, rhs: Numbers) -> Numbers:
     """Exact solve over the field of rational functions of the data."""
     left, right = (
-        DomainMatrix.from_Matrix(sp.Matrix(part.tolist())).convert_to(RATIONAL_FUNCTIONS) for part in (matrix, rhs)
+        DomainMatrix.from_Matrix(sp.Matrix(part.tolist())).convert_to(RATIONAL_FUNCTIONS)
+        for part in (matrix, rhs)
     )
     return np.array(list(left.lu_solve(right).to_Matrix()), dtype=object)
 
@@ -265,18 +308,22 @@ def symbolic_solve(matrix: Numbers, rhs: Numbers) -> Numbers:
     instances=2,
 )
 def gradients_symbolic(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from symbolic_errors(printed_gradients, instances)
 
 
 @gradients_symbolic.negative("the misprinted ∇_G")
 def gradients_symbolic_misprinted(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from symbolic_errors(misprinted_gradients, instances)
 
 
 erratum(
     item=2,
-    where="B. Amos, Differentiable Optimization-Based Modeling for Machine Learning (2019), gradients of the QP layer",
+    where="B. Amos, Differentiable Optimization-Based Modeling for Machine Learning (2019), gradients of the "
+    "QP layer",
     printed="∇_G ℓ = D(λ)(d_λ zᵀ + λ d_zᵀ)",
-    correct="∇_G ℓ = D(λ) d_λ zᵀ + λ d_zᵀ, as in the paper of 2017; the two agree only where λᵢ is 0 or 1, or d_z = 0",
+    correct="∇_G ℓ = D(λ) d_λ zᵀ + λ d_zᵀ, as in the paper of 2017; the two agree only where λᵢ is 0 or 1, "
+    "or d_z = 0",
     checks=(gradient_G, gradients_high_precision, gradients_symbolic),
 )

@@ -45,11 +45,13 @@ def gradient_errors(formula: Gradients, distance: Distance, instances: int) -> I
     tolerance=1e-20,
 )
 def gradients_certified(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from gradient_errors(printed_gradients, distance_above, instances)
 
 
 @gradients_certified.negative("the misprinted ∇_G; a lower bound of its distance")
 def gradients_certified_misprinted(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from gradient_errors(misprinted_gradients, distance_below, min(instances, 5))
 
 
@@ -75,9 +77,11 @@ def differential_errors(sign: int, distance: Distance, instances: int) -> Iterat
     tolerance=1e-20,
 )
 def differential_certified(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from differential_errors(1, distance_above, instances)
 
 
 @differential_certified.negative("the sign of dλ changed; a lower bound of its distance")
 def differential_certified_flipped(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from differential_errors(-1, distance_below, min(instances, 5))

@@ -68,13 +68,18 @@ def markdown(entries: Sequence[Entry], errata: Sequence[Erratum], pages: Path) -
     every = all(verdict.passed for _, verdict in entries)
     lines = ["# Ledger of proofs", "", f"**{tally(entries)}.**"]
     if every:
-        lines += ["Each has a negative check, a dropped hypothesis or a wrong formula, and every one of them fails as it must."]
+        lines += [
+            "Each has a negative check, a dropped hypothesis or a wrong formula, and every one of them fails "
+            "as it must."
+        ]
     lines += [
-        f"{len(errata)} errata of the printed literature are listed at the end. `make proofs` writes this file.",
+        f"{len(errata)} errata of the printed literature stand at the end. `make proofs` writes this file.",
         "",
-        "*Largest error* is rounded up to a power of ten and *error of the negative* down, so that the last bit of a",
-        "processor does not change the file. Symbolic: 0 where the identity simplifies to zero. Numeric: a relative error.",
-        "Certified: a rigorous upper bound by ball arithmetic.",
+        "*Largest error* is rounded up to a power of ten and *error of the negative* down, so that the last "
+        "bit of a",
+        "processor does not change the file. Symbolic: 0 where the identity simplifies to zero. Numeric: a "
+        "relative error.",
+        "Certified: a rigorous upper bound by ball arithmetic, or an exact rational number.",
     ]
     for item in sorted({entry.item for entry, _ in entries}):
         lines += ["", f"## {item}. {TITLES.get(item, 'Further checks')}", ""]
@@ -82,13 +87,16 @@ def markdown(entries: Sequence[Entry], errata: Sequence[Erratum], pages: Path) -
         if page is not None:
             lines += [f"[Statement and proof](../docs/proofs/{page.name})", ""]
         lines += [
-            "| statement | source | strength | instances | largest error | tolerance | negative check | its error | pass |",
+            "| statement | source | strength | instances | largest error | tolerance | negative check | its "
+            "error | pass |",
             "|---|---|---|---:|---:|---:|---|---:|---|",
         ]
         lines += [_row(entry, verdict) for entry, verdict in entries if entry.item == item]
     if errata:
         lines += ["", "## Errata", ""]
-        lines += [_erratum(entry, {id(c): v for c, v in entries}) for entry in sorted(errata, key=lambda e: e.item)]
+        lines += [
+            _erratum(entry, {id(c): v for c, v in entries}) for entry in sorted(errata, key=lambda e: e.item)
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -113,12 +121,14 @@ def terminal(entries: Sequence[Entry]) -> RichTable:
 
 
 def comma_separated(rows: Rows) -> str:
-    """Rows as CSV with twelve significant digits; the columns are the first row's keys."""
+    """Rows as CSV with eight significant digits; the columns are the first row's keys."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: f"{value:.12g}" if isinstance(value, float) else value for key, value in row.items()})
+        writer.writerow(
+            {key: f"{value:.8g}" if isinstance(value, float) else value for key, value in row.items()}
+        )
     return text.getvalue()
 
 
@@ -142,4 +152,5 @@ def _erratum(entry: Erratum, verdicts: dict[int, Verdict]) -> str:
     names = ", ".join(f"`{c.name}`" for c in entry.checks)
     held = all(id(c) in verdicts and verdicts[id(c)].passed for c in entry.checks)
     state = "verified by" if held else "**not verified** by"
-    return f"- **{entry.where}** (item {entry.item}). Printed: {entry.printed}. Correct: {entry.correct}. Here {state} {names}."
+    head = f"- **{entry.where}** (item {entry.item})"
+    return f"{head}. Printed: {entry.printed}. Correct: {entry.correct}. Here {state} {names}."

@@ -7,10 +7,10 @@ direction d = (dQ, dq, dG, dh, dA, db) of the data, and it is the optimum of ano
     z*′(d) = argmin_v ½ vᵀQv + (dQ z + dq + dGᵀλ + dAᵀν)ᵀv
              subject to  G_i v = dh_i − dG_i z (i ∈ I),  G_i v ≤ dh_i − dG_i z (i ∈ W),  A v = db − dA z.
 
-It is linear in d if W is empty, and then it is equation 6 of OptNet. Theorem 1 (Amos & Kolter, ICML 2017) says
-that z* is differentiable but for a null set of data; that set is where W is not empty. The formula is Jittorntrum
-(1984) and Robinson (1980). Clarabel solves the printed program; brute force takes one-sided differences of an
-optimum found by enumeration.
+It is linear in d if W is empty, and then it is equation 6 of OptNet. Theorem 1 (Amos & Kolter, ICML 2017)
+says that z* is differentiable but for a null set of data; that set is where W is not empty. The formula is
+Jittorntrum (1984) and Robinson (1980). Clarabel solves the printed program; brute force takes one-sided
+differences of an optimum found by enumeration.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ RADIUS = 2.0**-40
 
 
 def printed_derivative(problem: Quadratic, point: Optimum, d: Quadratic, *, weak: tuple[int, ...]) -> Array:
-    """The program for z*′(d), solved by Clarabel; the active inequalities outside `weak` are strongly active."""
+    """The program for z*′(d), solved by Clarabel; the active inequalities outside `weak` are strongly
+    active.
+    """
     z, lam, nu = (np.asarray(part, dtype=float) for part in point[:3])
     strong = [i for i in range(len(lam)) if lam[i] > 1e-9 and i not in weak]
     bound = d.h - d.G @ z
@@ -47,12 +49,16 @@ def printed_derivative(problem: Quadratic, point: Optimum, d: Quadratic, *, weak
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-12
     linear = d.Q @ z + d.q + d.G.T @ lam + d.A.T @ nu
     P = sparse.csc_matrix(np.triu(problem.Q))
-    return np.array(clarabel.DefaultSolver(P, linear, sparse.csc_matrix(rows), rhs, cones, settings).solve().x)
+    return np.array(
+        clarabel.DefaultSolver(P, linear, sparse.csc_matrix(rows), rhs, cones, settings).solve().x
+    )
 
 
 def random_direction(rng: np.random.Generator, problem: Quadratic) -> Quadratic:
     """A rational direction of the data, with a symmetric dQ."""
-    parts = (np.array([fmpq(int(v), 4) for v in rng.integers(-8, 9, part.size)], dtype=object) for part in problem)
+    parts = (
+        np.array([fmpq(int(v), 4) for v in rng.integers(-8, 9, part.size)], dtype=object) for part in problem
+    )
     d = Quadratic(*(flat.reshape(part.shape) for flat, part in zip(parts, problem, strict=True)))
     return d._replace(Q=(d.Q + d.Q.T) / fmpq(2))
 
@@ -78,7 +84,9 @@ def instance(name: str, k: int, weak: int) -> tuple[Quadratic, Optimum, Quadrati
 
 
 def errors(instances: int, *, linear: bool) -> Iterator[float]:
-    """Both sides of a kink with two weakly active inequalities; `linear` lets one side speak for the other."""
+    """Both sides of a kink with two weakly active inequalities; `linear` lets one side speak for the
+    other.
+    """
     for k in range(instances):
         problem, point, d, back = instance("theorem1_directional", k, 2)
         floats = [Quadratic(*map(as_floats, data)) for data in (problem, d, back)]
@@ -93,17 +101,20 @@ def errors(instances: int, *, linear: bool) -> Iterator[float]:
 
 @check(
     item=3,
-    statement="at weakly active points z* has every directional derivative, the optimum of a QP over the critical cone",
+    statement="at weakly active points z* has every directional derivative, the optimum of a QP over the "
+    "critical cone",
     source=SOURCE + "; formula of Jittorntrum 1984",
     strength="numeric",
     tolerance=1e-9,
 )
 def directional_derivative(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from errors(instances, linear=False)
 
 
 @directional_derivative.negative("linearity assumed: z*′(−d) = −z*′(d)")
 def directional_derivative_linear(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from errors(instances, linear=True)
 
 
@@ -122,11 +133,13 @@ def gap_errors(instances: int, weak: int) -> Iterator[float]:
     tolerance=1e-9,
 )
 def differentiable_off_kinks(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from gap_errors(instances, weak=0)
 
 
 @differentiable_off_kinks.negative("data on the degenerate set: two weakly active inequalities")
 def not_differentiable_on_kinks(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from gap_errors(instances, weak=2)
 
 
@@ -164,7 +177,9 @@ def certify_neighbourhood(problem: Quadratic, radius: float) -> None:
         ])  # fmt: skip
 
     exact = problem.convert(_ball)
-    root = certified_root(lambda x: conditions(x, exact), np.concatenate([point.z, point.lam, point.nu]), bits=BITS)
+    root = certified_root(
+        lambda x: conditions(x, exact), np.concatenate([point.z, point.lam, point.nu]), bits=BITS
+    )
     x = krawczyk(lambda x: conditions(x, blurred), root, 2.0**-20)
     slack = blurred.h - blurred.G @ x[:n]
     if not all(x[n + i].real > 0 or slack[i].real > 0 for i in range(m)):
@@ -177,15 +192,18 @@ def _ball(value):
 
 @check(
     item=3,
-    statement="z* is analytic in all data within 2⁻⁴⁰ of a strictly complementary rational point (0 where proved)",
+    statement="z* is analytic in all data within 2⁻⁴⁰ of a strictly complementary rational point (0 where "
+    "proved)",
     source=SOURCE,
     strength="certified",
     tolerance=0,
 )
 def analytic_neighbourhood(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from neighbourhood_errors(instances, weak=0)
 
 
 @analytic_neighbourhood.negative("one weakly active inequality: Krawczyk's test refuses")
 def analytic_neighbourhood_at_a_kink(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from neighbourhood_errors(min(instances, 5), weak=1)

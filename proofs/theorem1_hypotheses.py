@@ -6,15 +6,16 @@ subdifferentiable everywhere in the sense of Clarke, with a single element but f
 
 * Without Q ≻ 0: min −θz subject to −1 ≤ z ≤ 1 jumps from −1 to 1 at θ = 0.
 * Without full row rank of A: z₁ = θ, z₁ = 0 has no solution for any θ ≠ 0.
-* Slater's condition is missing: min ½‖z − (1, 0)‖² subject to z₂ ≤ 0, θz₁ ≤ z₂, 0 ≤ z₁ ≤ 1 is feasible for all θ
-  near 0, has Q = I, no equality and no zero row, and z* jumps from (1, 0) to (0, 0) at θ = 0⁺.
-* Independence of the active rows is missing even with Slater's condition: min ½‖z − (1, 1)‖² subject to z₂ ≤ 0,
-  θz₁ + z₂ ≤ ε has z₁*(θ, θ) = 1 and z₁*(θ, θ − θ²) = 1 − θ for small θ > 0. So z* moves by θ while the data move
-  by θ²: it is not Lipschitz near θ = ε = 0, and Clarke's generalized Jacobian is not defined there.
+* Slater's condition is missing: min ½‖z − (1, 0)‖² subject to z₂ ≤ 0, θz₁ ≤ z₂, 0 ≤ z₁ ≤ 1 is feasible for
+  all θ near 0, has Q = I, no equality and no zero row, and z* jumps from (1, 0) to (0, 0) at θ = 0⁺.
+* Independence of the active rows is missing even with Slater's condition: min ½‖z − (1, 1)‖² subject to z₂
+  ≤ 0, θz₁ + z₂ ≤ ε has z₁*(θ, θ) = 1 and z₁*(θ, θ − θ²) = 1 − θ for small θ > 0. So z* moves by θ while
+  the data move by θ²: it is not Lipschitz near θ = ε = 0, and Clarke's generalized Jacobian is not defined
+  there.
 * Two active copies of one row: the matrix of equation 6 is singular although complementarity is strict.
 
-With Slater's condition and independent active rows z* is locally Lipschitz, and the theorem holds (page of this
-item). All the examples are solved in exact rational arithmetic, which certifies them.
+With Slater's condition and independent active rows z* is locally Lipschitz, and the theorem holds (page of
+this item). All the examples are solved in exact rational arithmetic, which certifies them.
 """
 
 from __future__ import annotations
@@ -65,12 +66,14 @@ def linear_program(theta: fmpq, curvature: int) -> Numbers:
     tolerance=0,
 )
 def definiteness(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     for k in range(instances):
         yield floated(abs((linear_program(small(k), 0) - linear_program(-small(k), 0))[0] - 2))
 
 
 @definiteness.negative("Q = 1 restored: no jump")
 def definiteness_restored(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     for k in range(instances):
         yield floated(abs((linear_program(small(k), 1) - linear_program(-small(k), 1))[0] - 2))
 
@@ -84,35 +87,44 @@ def feasible(rows: list[list[int]], theta: fmpq) -> bool:
 
 @check(
     item=3,
-    statement="full row rank of A cannot be dropped: z₁ = θ, z₁ = 0 is infeasible at every θ ≠ 0 (1 where feasible)",
+    statement="full row rank of A cannot be dropped: z₁ = θ, z₁ = 0 is infeasible at every θ ≠ 0 (1 where "
+    "feasible)",
     source=SOURCE,
     strength="certified",
     tolerance=0,
 )
 def row_rank(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     for k in range(instances):
         yield float(feasible([[1, 0], [1, 0]], small(k)))
 
 
 @row_rank.negative("independent rows restored: z₁ = θ, z₂ = 0")
 def row_rank_restored(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     for k in range(instances):
         yield float(feasible([[1, 0], [0, 1]], small(k)))
 
 
 def without_interior(theta: fmpq, room: fmpq) -> Numbers:
-    """z* of min ½‖z − (1, 0)‖² subject to z₂ ≤ room, θz₁ − z₂ ≤ 0, 0 ≤ z₁ ≤ 1: no interior where room = 0 ≤ θ."""
-    return optimum(exact([[1, 0], [0, 1]], [-1, 0], [[0, 1], [theta, -1], [1, 0], [-1, 0]], [room, 0, 1, 0])).z
+    """z* of min ½‖z − (1, 0)‖² subject to z₂ ≤ room, θz₁ − z₂ ≤ 0, 0 ≤ z₁ ≤ 1: no interior where room = 0
+    ≤ θ.
+    """
+    return optimum(
+        exact([[1, 0], [0, 1]], [-1, 0], [[0, 1], [theta, -1], [1, 0], [-1, 0]], [room, 0, 1, 0])
+    ).z
 
 
 @check(
     item=3,
-    statement="Slater's condition is needed: with Q = I, no equality, feasible for all θ near 0, z* jumps by 1 (|jump − 1|)",
+    statement="Slater's condition is needed: with Q = I, no equality, feasible for all θ near 0, z* jumps by "
+    "1 (|jump − 1|)",
     source=SOURCE + ", a hypothesis that is not printed",
     strength="certified",
     tolerance=0,
 )
 def slater(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     for k in range(instances):
         jump = without_interior(fmpq(0), fmpq(0)) - without_interior(small(k), fmpq(0))
         yield floated(abs(jump[0] - 1) + abs(jump[1]))
@@ -120,6 +132,7 @@ def slater(instances: int) -> Iterator[float]:
 
 @slater.negative("an interior restored: z₂ ≤ 1")
 def slater_restored(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     for k in range(instances):
         jump = without_interior(fmpq(0), fmpq(1)) - without_interior(small(k), fmpq(1))
         yield floated(abs(jump[0] - 1) + abs(jump[1]))
@@ -134,24 +147,28 @@ def ratio_errors(tilt: fmpq, instances: int) -> Iterator[float]:
     """|θ · (z₁(θ, θ) − z₁(θ, θ − θ²))/θ² − 1|, and the strict feasibility of (0, −1)."""
     for k in range(instances):
         theta = small(k)
-        change = (nearly_parallel(theta, theta, tilt) - nearly_parallel(theta, theta - theta * theta, tilt))[0]
+        change = (nearly_parallel(theta, theta, tilt) - nearly_parallel(theta, theta - theta * theta, tilt))[
+            0
+        ]
         yield floated(abs(change / theta - 1))
 
 
 @check(
     item=3,
-    statement="independent active rows are needed: (0, −1) is strictly feasible, yet |Δz*|/|Δh| = 1/θ near two parallel "
-    "active rows (|θ·ratio − 1|)",
+    statement="independent active rows are needed: (0, −1) is strictly feasible, yet |Δz*|/|Δh| = 1/θ near "
+    "two parallel active rows (|θ·ratio − 1|)",
     source=SOURCE + ", a hypothesis that is not printed",
     strength="certified",
     tolerance=0,
 )
 def independence(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from ratio_errors(fmpq(0), instances)
 
 
 @independence.negative("independent rows restored: (1 + θ, 1) instead of (θ, 1)")
 def independence_restored(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from ratio_errors(fmpq(1), instances)
 
 
@@ -177,17 +194,20 @@ def singular_errors(second: fmpq, instances: int) -> Iterator[float]:
 
 @check(
     item=3,
-    statement="strict complementarity, Q ≻ 0 and full row rank of A leave equation 6 singular at two active parallel rows (|det|)",
+    statement="strict complementarity, Q ≻ 0 and full row rank of A leave equation 6 singular at two active "
+    "parallel rows (|det|)",
     source="OptNet, proof of Theorem 1: «[G_Iᵀ Aᵀ] has full column rank, which must hold»",
     strength="certified",
     tolerance=0,
 )
 def parallel_rows(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from singular_errors(fmpq(0), instances)
 
 
 @parallel_rows.negative("independent rows restored: the determinant is not 0")
 def parallel_rows_restored(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from singular_errors(fmpq(1), instances)
 
 
@@ -195,16 +215,17 @@ erratum(
     item=3,
     where="OptNet, Theorem 1",
     printed="assuming Q ≻ 0 and that A has full row rank, z*(θ) is subdifferentiable everywhere",
-    correct="Slater's condition and independence of the active rows of G and A are needed as well: without the first z* can "
-    "jump, and with the first but not the second it need not be Lipschitz, so that Clarke's generalized Jacobian is not "
-    "defined. The statement for almost all θ in the interior of the feasible data stands",
+    correct="Slater's condition and independence of the active rows of G and A are needed as well: without "
+    "the first z* can jump, and with the first but not the second it need not be Lipschitz, so that "
+    "Clarke's generalized Jacobian is not defined. The statement for almost all θ in the interior of "
+    "the feasible data stands",
     checks=(slater, independence),
 )
 erratum(
     item=3,
     where="OptNet, proof of Theorem 1 (nondegenerate case)",
     printed="[G_Iᵀ Aᵀ] has full column rank because A has and because fewer than n constraints are tight",
-    correct="this is a hypothesis (linear independence of the active rows), not a consequence: two parallel active rows "
-    "make the matrix of equation 6 singular with strict complementarity",
+    correct="this is a hypothesis (linear independence of the active rows), not a consequence: two parallel "
+    "active rows make the matrix of equation 6 singular with strict complementarity",
     checks=(parallel_rows,),
 )

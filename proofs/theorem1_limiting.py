@@ -10,7 +10,8 @@ Jacobian of the equality-constrained problem in which S and the strongly active 
 
       J = −Q⁻¹ (I − g gᵀQ⁻² / (1 + gᵀQ⁻²g)),    between   −Q⁻¹   and   −Q⁻¹ (I − g gᵀQ⁻¹ / (gᵀQ⁻¹g)),
 
-  and it lies in the hull if Q is a multiple of I; it then depends on the scaling of g, from one end to the other.
+  and it lies in the hull if and only if g is an eigenvector of Q; the scaling of g then moves it from end
+  to end.
 * With z* = θ from min ½(z − θ)² subject to z ≤ θ, every J_S gives dz*/dθ = 1, which is right; least squares
   gives 1/2 for every θ.
 
@@ -62,7 +63,9 @@ def sampled_jacobians(rng: np.random.Generator, problem: Quadratic, count: int) 
     """∂z*/∂q by differences at random data near the kink."""
     found = []
     for _ in range(count):
-        near = problem._replace(q=problem.q + 1e-3 * rng.standard_normal(5), h=problem.h + 1e-3 * rng.standard_normal(5))
+        near = problem._replace(
+            q=problem.q + 1e-3 * rng.standard_normal(5), h=problem.h + 1e-3 * rng.standard_normal(5)
+        )
 
         active = optimum(near, tolerance=1e-12).active
 
@@ -81,7 +84,9 @@ def set_errors(extra: bool, instances: int) -> Iterator[float]:
         printed = [piece_jacobian(problem, (0, *S)) for S in subsets(WEAK)]
         if extra:
             point = optimum(problem, first=(0, *WEAK), tolerance=1e-9)
-            printed.append(least_squares_jacobian(problem, point._replace(lam=np.where(point.lam > 1e-9, point.lam, 0))))
+            printed.append(
+                least_squares_jacobian(problem, point._replace(lam=np.where(point.lam > 1e-9, point.lam, 0)))
+            )
         sampled = sampled_jacobians(rng, problem, 30)
         gaps = np.array([[relative_error(a, b) for b in sampled] for a in printed])
         yield float(max(gaps.min(axis=0).max(), gaps.min(axis=1).max()))
@@ -89,25 +94,32 @@ def set_errors(extra: bool, instances: int) -> Iterator[float]:
 
 @check(
     item=3,
-    statement="the limits of ∂z*/∂q at a kink with two weakly active rows are exactly the four J_S (Hausdorff distance)",
+    statement="the limits of ∂z*/∂q at a kink with two weakly active rows are exactly the four J_S "
+    "(Hausdorff distance)",
     source=SOURCE + "; Clarke's generalized Jacobian",
     strength="numeric",
     tolerance=1e-6,
 )
 def limiting_set(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from set_errors(False, instances)
 
 
 @limiting_set.negative("the least-squares answer counted among them")
 def limiting_set_with_least_squares(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from set_errors(True, min(instances, 5))
 
 
-def one_row(k: int, *, round_Q: bool) -> tuple[Quadratic, Optimum]:
-    """min ½zᵀQz + qᵀz subject to gᵀz ≤ 0 with q = 0: z = 0 and λ = 0."""
+def one_row(k: int, *, eigenvector: bool) -> tuple[Quadratic, Optimum]:
+    """Problem min ½zᵀQz + qᵀz subject to gᵀz ≤ 0 with q = 0: z = 0 and λ = 0."""
     rng = generator("theorem1_limiting.row", k)
     half, g = rng.standard_normal((3, 3)), rng.standard_normal((1, 3))
-    Q = rng.uniform(0.5, 2) * np.eye(3) if round_Q else half @ half.T / 3 + 0.5 * np.eye(3)
+    Q = half @ half.T / 3 + 0.5 * np.eye(3)
+    if eigenvector:
+        along = np.outer(g, g) / np.sum(g * g)
+        off = np.eye(3) - along
+        Q = off @ Q @ off + rng.uniform(0.5, 2) * along
     problem = Quadratic(Q, np.zeros(3), g, np.zeros(1), np.zeros((0, 3)), np.zeros(0))
     return problem, Optimum(np.zeros(3), np.zeros(1), np.zeros(0), ())
 
@@ -121,7 +133,7 @@ def printed_least_squares(problem: Quadratic) -> Array:
 def closed_form_errors(constant: float, instances: int) -> Iterator[float]:
     """The closed form against the least-norm solution."""
     for k in range(instances):
-        problem, point = one_row(k, round_Q=False)
+        problem, point = one_row(k, eigenvector=False)
         formula = printed_least_squares(problem._replace(G=constant * problem.G))
         yield relative_error(formula, least_squares_jacobian(problem, point))
 
@@ -134,18 +146,20 @@ def closed_form_errors(constant: float, instances: int) -> Iterator[float]:
     tolerance=1e-12,
 )
 def least_squares_selection(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from closed_form_errors(1.0, instances)
 
 
 @least_squares_selection.negative("the same form with the row scaled by 2: the selection is not invariant")
 def least_squares_rescaled(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from closed_form_errors(2.0, instances)
 
 
-def hull_errors(round_Q: bool, instances: int) -> Iterator[float]:
+def hull_errors(eigenvector: bool, instances: int) -> Iterator[float]:
     """Distance of the least-squares answer from the segment between the two limiting Jacobians."""
     for k in range(instances):
-        problem, point = one_row(k, round_Q=round_Q)
+        problem, point = one_row(k, eigenvector=eigenvector)
         ends = piece_jacobian(problem, ()), piece_jacobian(problem, (0,))
         answer, span = least_squares_jacobian(problem, point) - ends[0], ends[1] - ends[0]
         weight = np.clip(np.sum(answer * span) / np.sum(span * span), 0, 1)
@@ -154,22 +168,26 @@ def hull_errors(round_Q: bool, instances: int) -> Iterator[float]:
 
 @check(
     item=3,
-    statement="if Q = cI, the least-squares answer at one weakly active row lies in Clarke's generalized Jacobian",
+    statement="if g is an eigenvector of Q, the least-squares answer lies in Clarke's generalized Jacobian",
     source="equation 6 of OptNet at a degenerate point",
     strength="numeric",
     tolerance=1e-12,
 )
 def least_squares_in_hull(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from hull_errors(True, instances)
 
 
-@least_squares_in_hull.negative("the hypothesis Q = cI dropped: it lies outside")
+@least_squares_in_hull.negative("the hypothesis Qg ∥ g dropped: it lies outside")
 def least_squares_outside_hull(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from hull_errors(False, instances)
 
 
 def composition_errors(selected: str) -> Iterator[float]:
-    """dz*/dθ for min ½(z − θ)², z ≤ θ, by the chain rule with (∂z/∂q, ∂z/∂h) from J_∅, J_{1} or least squares."""
+    """dz*/dθ for min ½(z − θ)², z ≤ θ, by the chain rule with (∂z/∂q, ∂z/∂h) from J_∅, J_{1} or least
+    squares.
+    """
     theta, z = sp.symbols("theta z", real=True)
     truth = sp.diff(sp.solve(sp.diff((z - theta) ** 2 / 2, z), z)[0], theta)
     for rows in ((), (0,)):
@@ -197,36 +215,41 @@ def equality_constrained_symbolic(problem: Quadratic, rows: tuple[int, ...]) -> 
     instances=2,
 )
 def degenerate_for_every_theta(_: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from composition_errors("pieces")
 
 
 @degenerate_for_every_theta.negative("the least-squares answer: 1/2")
 def degenerate_least_squares(_: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from composition_errors("least squares")
 
 
 erratum(
     item=3,
     where="OptNet, proof of Theorem 1 (degenerate case)",
-    printed="where λᵢ = 0 and (Gz − h)ᵢ = 0 the singular system (6) still has solutions, which is the subdifferentiable case",
-    correct="the solutions of the singular system are not the elements of the subdifferential: Clarke's generalized "
-    "Jacobian is the hull of the J_S, and the least-norm solution lies outside it unless Q is special, and moves with "
-    "the scaling of the degenerate row",
+    printed="where λᵢ = 0 and (Gz − h)ᵢ = 0 the singular system (6) still has solutions, which is the "
+    "subdifferentiable case",
+    correct="the solutions of the singular system are not the elements of the subdifferential: Clarke's "
+    "generalized Jacobian is the hull of the J_S, and the least-norm solution lies outside it unless "
+    "g is an eigenvector of Q, and moves with the scaling of the degenerate row",
     checks=(limiting_set, least_squares_selection, least_squares_in_hull),
 )
 erratum(
     item=3,
     where="OptNet, Theorem 1, read for a network whose layer data depend on a shared parameter θ",
     printed="a single unique element (the Jacobian) for all but a measure zero set of points",
-    correct="the null set is one in the space of all data (Q, q, A, b, G, h). Along a curve of data every point can be "
-    "degenerate, the system (6) singular for every θ, although z* is smooth in θ",
+    correct="the null set is one in the space of all data (Q, q, A, b, G, h). Along a curve of data every "
+    "point can be degenerate, the system (6) singular for every θ, although z* is smooth in θ",
     checks=(degenerate_for_every_theta,),
 )
 
 
 @table("proofs/limiting_jacobians")
 def selection_rows() -> Rows:
-    """dz₁/dq₁ at a kink in the plane against the scaling c of the degenerate row: limits, midpoint, least squares."""
+    """dz₁/dq₁ at a kink in the plane against the scaling c of the degenerate row: limits, midpoint, least
+    squares.
+    """
     Q, g = np.array([[1.0, 0.6], [0.6, 1.5]]), np.array([[1.0, -0.5]])
     rows: Rows = []
     for c in np.logspace(-2, 2, 81):
@@ -234,8 +257,12 @@ def selection_rows() -> Rows:
         free, held = piece_jacobian(problem, ()), piece_jacobian(problem, (0,))
         chosen = least_squares_jacobian(problem, Optimum(np.zeros(2), np.zeros(1), np.zeros(0), ()))
         for row in range(2):
-            rows.append({
-                "scale": float(c), "entry": f"dz{row + 1}/dq1", "inactive": free[row, 0], "active": held[row, 0],
-                "midpoint": (free + held)[row, 0] / 2, "least_squares": chosen[row, 0],
-            })  # fmt: skip
+            entries = {
+                "inactive": free,
+                "active": held,
+                "midpoint": (free + held) / 2,
+                "least_squares": chosen,
+            }
+            picked = {name: float(matrix[row, 0]) for name, matrix in entries.items()}
+            rows.append({"scale": float(c), "entry": f"dz{row + 1}/dq1", **picked})
     return rows

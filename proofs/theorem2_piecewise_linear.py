@@ -4,13 +4,14 @@ A continuous piecewise-linear f : R → R with k linear regions is a sum of K hi
 
     min over z, t of ‖t‖² + (z − wᵀt)²   subject to   aᵢx + bᵢ ≤ tᵢ
 
-has the optimum tᵢ = max(aᵢx + bᵢ, 0), z = wᵀt = f(x). Applied to n coordinates that costs O(nk) parameters. The
-ReLU layer max(Wx + b, 0), W ∈ R^{n×m}, is argmin ‖z − Wx − b‖² subject to z ≥ 0: mn + n parameters.
+has the optimum tᵢ = max(aᵢx + bᵢ, 0), z = wᵀt = f(x). Applied to n coordinates that costs O(nk) parameters.
+The ReLU layer max(Wx + b, 0), W ∈ R^{n×m}, is argmin ‖z − Wx − b‖² subject to z ≥ 0: mn + n parameters.
 
-Amos & Kolter, ICML 2017, Theorem 2; proof in the thesis of B. Amos (2019), which takes K = k hinges with
-wᵢ ∈ {−1, 1}. One more is needed in general: K = k + 1. For k = 1, f(x) = x needs max(x, 0) − max(−x, 0); for
-k = 2 two hinges that share their only kink vanish there, so that |x| + 1 needs a third. The construction here takes
-the k − 1 kinks, the first with a hinge to either side, and one constant hinge (a = 0); a single region takes two.
+Amos & Kolter, ICML 2017, Theorem 2; proof in the thesis of B. Amos (2019), which takes K = k hinges with wᵢ
+∈ {−1, 1}. One more is needed in general: K = k + 1. For k = 1, f(x) = x needs max(x, 0) − max(−x, 0); for k
+= 2 two hinges that share their only kink vanish there, so that |x| + 1 needs a third. The construction here
+takes the k − 1 kinks, the first with a hinge to either side, and one constant hinge (a = 0); a single region
+takes two.
 
 Brute force: f itself, region by region, and enumeration of active sets for the programs.
 """
@@ -51,8 +52,10 @@ class PiecewiseLinear(NamedTuple):
 
 
 def random_piecewise(rng: np.random.Generator, k: int) -> PiecewiseLinear:
-    """k ≥ 2 regions."""
-    return PiecewiseLinear(np.sort(rng.uniform(-2, 2, k - 1)), rng.standard_normal(k), float(rng.standard_normal()))
+    """Draw an f with k ≥ 2 regions."""
+    return PiecewiseLinear(
+        np.sort(rng.uniform(-2, 2, k - 1)), rng.standard_normal(k), float(rng.standard_normal())
+    )
 
 
 def hinges(f: PiecewiseLinear) -> tuple[Array, Array, Array]:
@@ -60,14 +63,17 @@ def hinges(f: PiecewiseLinear) -> tuple[Array, Array, Array]:
     first = f.kinks[0]
     # To the left of the first kink, to its right, the changes of slope at the others, and the constant.
     terms = [(-f.slopes[0], -1.0, first), (f.slopes[1], 1.0, -first)]
-    terms += [(after - before, 1.0, -c) for before, after, c in zip(f.slopes[1:-1], f.slopes[2:], f.kinks[1:], strict=True)]
+    terms += [
+        (after - before, 1.0, -c)
+        for before, after, c in zip(f.slopes[1:-1], f.slopes[2:], f.kinks[1:], strict=True)
+    ]
     terms += [(f.value, 0.0, 1.0)]
     c, a, b = (np.array(column) for column in zip(*terms, strict=True))
     return np.sign(c), np.abs(c) * a, np.abs(c) * b
 
 
 def printed_program(w: Array, a: Array, b: Array, x: float) -> float:
-    """z of the program in the proof of Theorem 2, by enumeration; variables (z, t)."""
+    """Optimal z of the program in the proof of Theorem 2, by enumeration; variables (z, t)."""
     K = len(w)
     row = np.concatenate([[1.0], -w])
     Q = 2 * np.outer(row, row) + 2 * np.diag(np.concatenate([[0.0], np.ones(K)]))
@@ -88,25 +94,29 @@ def program_errors(instances: int, *, dropped: int) -> Iterator[float]:
 
 @check(
     item=4,
-    statement="the QP with k + 1 hinges, wᵢ = ±1, equals a piecewise-linear function with k regions (k = 2, 3, 4)",
+    statement="the QP with k + 1 hinges, wᵢ = ±1, equals a piecewise-linear function with k regions (k = 2, "
+    "3, 4)",
     source=SOURCE,
     strength="numeric",
     tolerance=1e-12,
 )
 def piecewise_program(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from program_errors(instances, dropped=0)
 
 
 @piecewise_program.negative("k hinges: the constant one left out")
 def piecewise_program_short(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from program_errors(instances, dropped=1)
 
 
 def fewest_hinges(f: PiecewiseLinear) -> int:
     """Fewest hinges that represent f exactly, by search over sets of candidate hinges.
 
-    The candidates are both hinges at each kink, and the constant. With at most k hinges no other can take part:
-    hinges elsewhere would have to cancel in pairs, which leaves fewer than one for each of the k − 1 kinks.
+    The candidates are both hinges at each kink, and the constant. With at most k hinges no other can take
+    part: hinges elsewhere would have to cancel in pairs, which leaves fewer than one for each of the k − 1
+    kinks.
     """
     grid = np.linspace(-6, 6, 61)
     columns = [np.maximum(sign * (grid - c), 0) for c in f.kinks for sign in (1, -1)] + [np.ones_like(grid)]
@@ -135,23 +145,32 @@ def count_errors(surplus: int, instances: int) -> Iterator[float]:
     tolerance=0,
 )
 def hinge_count(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from count_errors(1, instances)
 
 
 @hinge_count.negative("k hinges, as printed")
 def hinge_count_printed(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from count_errors(0, instances)
 
 
 def relu_errors(instances: int, *, coupled: bool) -> Iterator[float]:
-    """argmin over z ≥ 0 against max(Wx + b, 0), value and Jacobian in x; `coupled` weighs the norm by a matrix."""
+    """Value and Jacobian of argmin over z ≥ 0 against max(Wx + b, 0); `coupled` weighs by a matrix."""
     for k in range(instances):
         rng = generator("theorem2.relu", k)
-        W, b, x, half = rng.standard_normal((4, 3)), rng.standard_normal(4), rng.standard_normal(3), rng.standard_normal((4, 4))
+        W, b, x, half = (
+            rng.standard_normal((4, 3)),
+            rng.standard_normal(4),
+            rng.standard_normal(3),
+            rng.standard_normal((4, 4)),
+        )
         weight = half @ half.T + np.eye(4) if coupled else 2 * np.eye(4)
 
         def layer(x: Array, W: Array = W, b: Array = b, weight: Array = weight) -> Array:
-            problem = Quadratic(weight, -weight @ (W @ x + b), -np.eye(4), np.zeros(4), np.zeros((0, 4)), np.zeros(0))
+            problem = Quadratic(
+                weight, -weight @ (W @ x + b), -np.eye(4), np.zeros(4), np.zeros((0, 4)), np.zeros(0)
+            )
             return optimum(problem, tolerance=1e-12).z.astype(float)
 
         preactivation = W @ x + b
@@ -169,16 +188,20 @@ def relu_errors(instances: int, *, coupled: bool) -> Iterator[float]:
     tolerance=1e-8,
 )
 def relu_layer(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from relu_errors(instances, coupled=False)
 
 
 @relu_layer.negative("the norm weighed by a matrix that is not diagonal")
 def relu_layer_coupled(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from relu_errors(instances, coupled=True)
 
 
 def symbolic_errors(offset: int) -> Iterator[float]:
-    """Optimality of t = max(u, 0), z = wᵀt in symbols (K = 2, signs (+, −) of u), with λ = 2t on active rows."""
+    """Optimality of t = max(u, 0), z = wᵀt in symbols (K = 2, signs (+, −) of u), with λ = 2t on active
+    rows.
+    """
     u1, u2 = sp.symbols("u1 u2", positive=True)
     w1, w2, z, t1, t2 = sp.symbols("w1 w2 z t1 t2", real=True)
     objective = t1**2 + t2**2 + (z - w1 * t1 - w2 * t2) ** 2
@@ -195,18 +218,21 @@ def symbolic_errors(offset: int) -> Iterator[float]:
 
 @check(
     item=4,
-    statement="t = max(ax + b, 0), z = wᵀt satisfy the optimality conditions of the program, for all signs (K = 2)",
+    statement="t = max(ax + b, 0), z = wᵀt satisfy the optimality conditions of the program, for all signs "
+    "(K = 2)",
     source=SOURCE + ", proof",
     strength="symbolic",
     tolerance=0,
     instances=4,
 )
 def program_symbolic(_: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from symbolic_errors(0)
 
 
 @program_symbolic.negative("z = wᵀt + 1")
 def program_symbolic_shifted(_: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from symbolic_errors(1)
 
 

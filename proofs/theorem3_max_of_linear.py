@@ -8,11 +8,11 @@ whose optimum is max(0, f(x)). That is f for all x if and only if 0 lies in the 
 everywhere is equivalent to it by separation. A form without this hypothesis is min (z − a₁ᵀx)² under the same
 constraints, whose optimum is f(x) for all aᵢ.
 
-No network Σ wᵢ max(cᵢᵀx + dᵢ, 0) equals f on Rⁿ if the aᵢ are affinely independent, which needs n ≥ 2. Proof: such
-a network N has lim (N(rx) − N(−rx))/r = Σ wᵢcᵢᵀx as r → ∞, linear in x; for f the same limit is
-f(x) − f(−x) = maxᵢ aᵢᵀx + minᵢ aᵢᵀx, which is not linear. On R every such f is a network, so that «over all of R» in
-the printed theorem has to read «over all of Rⁿ, n ≥ 2». Two hidden layers suffice:
-max(u, v) = u + max(v − u, 0), applied twice. With two linear functions one hidden layer is enough.
+No network Σ wᵢ max(cᵢᵀx + dᵢ, 0) equals f on Rⁿ if the aᵢ are affinely independent, which needs n ≥ 2.
+Proof: such a network N has lim (N(rx) − N(−rx))/r = Σ wᵢcᵢᵀx as r → ∞, linear in x; for f the same limit is
+f(x) − f(−x) = maxᵢ aᵢᵀx + minᵢ aᵢᵀx, which is not linear. On R every such f is a network, so that «over all
+of R» in the printed theorem has to read «over all of Rⁿ, n ≥ 2». Two hidden layers suffice: max(u, v) = u +
+max(v − u, 0), applied twice. With two linear functions one hidden layer is enough.
 
 Amos & Kolter, ICML 2017, Theorem 3. The exponential number of units that it claims for an approximation on a
 bounded set is not checked here.
@@ -40,9 +40,11 @@ def maximum(a: Array, x: Array) -> float:
 
 
 def program(a: Array, x: Array, centre: float) -> float:
-    """argmin (z − centre)² subject to aᵢᵀx ≤ z, by enumeration of active sets."""
+    """Solve min (z − centre)² subject to aᵢᵀx ≤ z, by enumeration of active sets."""
     rows = -np.ones((len(a), 1))
-    problem = Quadratic(np.array([[2.0]]), np.array([-2 * centre]), rows, -(a @ x), np.zeros((0, 1)), np.zeros(0))
+    problem = Quadratic(
+        np.array([[2.0]]), np.array([-2 * centre]), rows, -(a @ x), np.zeros((0, 1)), np.zeros(0)
+    )
     return float(optimum(problem, tolerance=1e-12).z[0])
 
 
@@ -57,7 +59,11 @@ def functions(k: int, *, around: bool) -> Array:
     rng = generator("theorem3", k)
     a = rng.standard_normal((3, 2))
     a = a - a.mean(axis=0)
-    return a if around else a + 2 * rng.choice([-1, 1]) * np.max(np.linalg.norm(a, axis=1)) * np.array([0.6, 0.8])
+    return (
+        a
+        if around
+        else a + 2 * rng.choice([-1, 1]) * np.max(np.linalg.norm(a, axis=1)) * np.array([0.6, 0.8])
+    )
 
 
 def program_errors(instances: int, *, around: bool, clipped: bool, shifted: bool = False) -> Iterator[float]:
@@ -79,11 +85,13 @@ def program_errors(instances: int, *, around: bool, clipped: bool, shifted: bool
     tolerance=1e-12,
 )
 def clipped_maximum(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from program_errors(instances, around=False, clipped=True)
 
 
 @clipped_maximum.negative("maxᵢ aᵢᵀx, as printed")
 def printed_maximum(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from program_errors(instances, around=False, clipped=False)
 
 
@@ -95,11 +103,13 @@ def printed_maximum(instances: int) -> Iterator[float]:
     tolerance=1e-12,
 )
 def maximum_around_origin(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from program_errors(instances, around=True, clipped=False)
 
 
 @maximum_around_origin.negative("the hypothesis dropped: 0 outside the hull")
 def maximum_off_origin(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from program_errors(instances, around=False, clipped=False)
 
 
@@ -111,11 +121,13 @@ def maximum_off_origin(instances: int) -> Iterator[float]:
     tolerance=1e-12,
 )
 def maximum_shifted(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from program_errors(instances, around=False, clipped=False, shifted=True)
 
 
 @maximum_shifted.negative("the objective z² instead")
 def maximum_not_shifted(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from program_errors(instances, around=False, clipped=False)
 
 
@@ -145,17 +157,22 @@ def odd_part_errors(of_maximum: bool, instances: int) -> Iterator[float]:
 
 @check(
     item=4,
-    statement="(N(rx) − N(−rx))/r becomes linear in x as r → ∞ for every network N with one hidden ReLU layer (r = 1e9)",
+    statement="(N(rx) − N(−rx))/r becomes linear in x as r → ∞ for every network N with one hidden ReLU "
+    "layer (r = 1e9)",
     source=SOURCE + ", proof on the page of this item",
     strength="numeric",
     tolerance=1e-5,
 )
 def network_odd_part(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from odd_part_errors(False, instances)
 
 
-@network_odd_part.negative("maxima of three linear functions on R²: not linear, so no such network equals one")
+@network_odd_part.negative(
+    "maxima of three linear functions on R²: not linear, so no such network equals one"
+)
 def maximum_odd_part(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from odd_part_errors(True, instances)
 
 
@@ -178,17 +195,20 @@ def layered_errors(instances: int, *, layers: int, dimension: int) -> Iterator[f
 
 @check(
     item=4,
-    statement="two hidden ReLU layers represent the maximum of three linear functions exactly: u + (v−u)⁺, then again",
+    statement="two hidden ReLU layers represent the maximum of three linear functions exactly: u + (v−u)⁺, "
+    "then again",
     source=SOURCE + ", remark",
     strength="numeric",
     tolerance=1e-14,
 )
 def two_hidden_layers(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from layered_errors(instances, layers=2, dimension=3)
 
 
 @two_hidden_layers.negative("one hidden layer with the same differences")
 def one_hidden_layer(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from layered_errors(instances, layers=1, dimension=3)
 
 
@@ -217,39 +237,50 @@ def _circle(count: int) -> Array:
     tolerance=1e-12,
 )
 def one_dimension(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from line_errors(1, instances)
 
 
 @one_dimension.negative("on R², with hinges in 360 directions through the origin")
 def two_dimensions(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from line_errors(2, min(instances, 5))
 
 
 def symbolic_errors(centred: bool) -> Iterator[float]:
-    """max(0, f) is optimal for the printed program in each region: z = max(0, f), λ = 2z on the active row."""
-    f, slack = sp.symbols("f slack", positive=True)
+    """max(0, f) is optimal for the printed program in each region: z = max(0, f), λ = 2z on the active
+    row.
+    """
+    f = sp.Symbol("f", positive=True)
     cases = [(f, f), (sp.Integer(0), -f)]
     for z, largest in cases:
         z = largest if centred else z
         # L = z² + λ(largest − z): stationarity gives λ = 2z, which has to be ≥ 0 and complementary.
         lam = 2 * z
-        yield float(not (lam.is_nonnegative and sp.simplify(lam * (largest - z)) == 0 and (z - largest).is_nonnegative))
+        yield float(
+            not (
+                lam.is_nonnegative and sp.simplify(lam * (largest - z)) == 0 and (z - largest).is_nonnegative
+            )
+        )
 
 
 @check(
     item=4,
-    statement="z = max(0, f) satisfies the optimality conditions of the printed program for f > 0 and for f < 0",
+    statement="z = max(0, f) satisfies the optimality conditions of the printed program for f > 0 and for f "
+    "< 0",
     source=SOURCE + ", proof; corrected",
     strength="symbolic",
     tolerance=0,
     instances=2,
 )
 def clipped_symbolic(_: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from symbolic_errors(False)
 
 
 @clipped_symbolic.negative("z = f where f < 0: the multiplier is negative")
 def printed_symbolic(_: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from symbolic_errors(True)
 
 
@@ -257,8 +288,8 @@ erratum(
     item=4,
     where="OptNet, proof of Theorem 3",
     printed="max{a₁ᵀx, a₂ᵀx, a₃ᵀx} is the OptNet layer min z² subject to aᵢᵀx ≤ z",
-    correct="the layer is max(0, maxᵢ aᵢᵀx), which is the maximum for all x exactly if 0 lies in the convex hull of the aᵢ; "
-    "min (z − a₁ᵀx)² under the same constraints needs no hypothesis",
+    correct="the layer is max(0, maxᵢ aᵢᵀx), which is the maximum for all x exactly if 0 lies in the convex "
+    "hull of the aᵢ; min (z − a₁ᵀx)² under the same constraints needs no hypothesis",
     checks=(clipped_maximum, maximum_around_origin, maximum_shifted, clipped_symbolic),
 )
 erratum(

@@ -1,15 +1,15 @@
 r"""The optimal value as a function of the data: shadow prices and the envelope theorem.
 
-Let p*(Q, q, G, h, A, b) be the optimal value of min ½zᵀQz + qᵀz subject to Gz ≤ h, Az = b, Q ≻ 0, with Lagrangian
-L = ½zᵀQz + qᵀz + λᵀ(Gz − h) + νᵀ(Az − b). If the multipliers are unique,
+Let p*(Q, q, G, h, A, b) be the optimal value of min ½zᵀQz + qᵀz subject to Gz ≤ h, Az = b, Q ≻ 0, with
+Lagrangian L = ½zᵀQz + qᵀz + λᵀ(Gz − h) + νᵀ(Az − b). If the multipliers are unique,
 
     ∂p*/∂Q = ½zzᵀ,   ∂p*/∂q = z,   ∂p*/∂G = λzᵀ,   ∂p*/∂h = −λ,   ∂p*/∂A = νzᵀ,   ∂p*/∂b = −ν :
 
-each is the partial derivative of L. Strict complementarity is not needed: p* is differentiable at the kinks of z*.
-If the multipliers are not unique, p*′(h; d) = max over the multipliers of −λᵀd.
+each is the partial derivative of L. Strict complementarity is not needed: p* is differentiable at the kinks
+of z*. If the multipliers are not unique, p*′(h; d) = max over the multipliers of −λᵀd.
 
-Boyd & Vandenberghe 2004, section 5.6 (their sign); Danskin (1967) and Fiacco & McCormick (1968) in general. Brute
-force: differences of the value of an optimum found by enumeration.
+Boyd & Vandenberghe 2004, section 5.6 (their sign); Danskin (1967) and Fiacco & McCormick (1968) in general.
+Brute force: differences of the value of an optimum found by enumeration.
 """
 
 from __future__ import annotations
@@ -56,17 +56,27 @@ def double_errors(sign: int, instances: int) -> Iterator[float]:
             def moved(part: Numbers, problem: Quadratic = problem, name: str = name) -> float:
                 return float(value(problem._replace(**{name: part}), first=(0, 1), tolerance=1e-9))
 
-            worst = max(worst, relative_error(gradient, central_difference(moved, getattr(problem, name), step=3e-4)))
+            worst = max(
+                worst, relative_error(gradient, central_difference(moved, getattr(problem, name), step=3e-4))
+            )
         yield worst
 
 
-@check(item=5, statement="the six derivatives of p* are those of the Lagrangian", source=SOURCE, strength="numeric", tolerance=1e-8)
+@check(
+    item=5,
+    statement="the six derivatives of p* are those of the Lagrangian",
+    source=SOURCE,
+    strength="numeric",
+    tolerance=1e-8,
+)
 def envelope(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from double_errors(1, instances)
 
 
 @envelope.negative("the other sign: ∂p*/∂h = +λ, ∂p*/∂b = +ν")
 def envelope_flipped(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from double_errors(-1, instances)
 
 
@@ -86,13 +96,21 @@ def high_errors(sign: int, instances: int) -> Iterator[float]:
             yield float(worst)
 
 
-@check(item=5, statement="∂p*/∂h = −λ and ∂p*/∂b = −ν, at 50 digits", source=SOURCE, strength="numeric", tolerance=1e-20)
+@check(
+    item=5,
+    statement="∂p*/∂h = −λ and ∂p*/∂b = −ν, at 50 digits",
+    source=SOURCE,
+    strength="numeric",
+    tolerance=1e-20,
+)
 def shadow_prices(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from high_errors(1, instances)
 
 
 @shadow_prices.negative("the other sign")
 def shadow_prices_flipped(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from high_errors(-1, instances)
 
 
@@ -103,7 +121,9 @@ def certified_errors(sign: int, distance: Callable[[Any, Any], float], instances
             problem = rational_quadratic(generator("value_sensitivity.certified", k), 3, 2, 1, active=1)
             gradients = printed_gradients(certified_optimum(problem), sign)
             gradients["Q"] = gradients["Q"] * acb(1)
-            yield max(distance(gradients[s.name][s.index], s.dvalue) for s in certified_sensitivities(problem))
+            yield max(
+                distance(gradients[s.name][s.index], s.dvalue) for s in certified_sensitivities(problem)
+            )
 
 
 @check(
@@ -114,11 +134,13 @@ def certified_errors(sign: int, distance: Callable[[Any, Any], float], instances
     tolerance=1e-20,
 )
 def envelope_certified(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from certified_errors(1, distance_above, instances)
 
 
 @envelope_certified.negative("the other sign; a lower bound of the distance")
 def envelope_certified_flipped(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from certified_errors(-1, distance_below, min(instances, 5))
 
 
@@ -145,16 +167,20 @@ def kink_errors(of_value: bool, instances: int) -> Iterator[float]:
     tolerance=1e-12,
 )
 def value_at_a_kink(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from kink_errors(True, instances)
 
 
 @value_at_a_kink.negative("z* instead of p*: its one-sided derivatives differ")
 def solution_at_a_kink(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from kink_errors(False, instances)
 
 
 def twin_errors(single: bool, instances: int) -> Iterator[float]:
-    """p*′(h; d) where one active row stands twice, against the maximum over the multipliers, or one of them."""
+    """p*′(h; d) where one active row stands twice, against the maximum over the multipliers, or one of
+    them.
+    """
     for k in range(instances):
         rng = generator("value_sensitivity.twins", k)
         base = rational_quadratic(rng, 4, 1, 1, active=1)
@@ -176,11 +202,13 @@ def twin_errors(single: bool, instances: int) -> Iterator[float]:
     tolerance=1e-12,
 )
 def twin_rows(instances: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from twin_errors(False, instances)
 
 
 @twin_rows.negative("uniqueness assumed: −λᵀd for one multiplier")
 def twin_rows_single(instances: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from twin_errors(True, instances)
 
 
@@ -206,9 +234,11 @@ def symbolic_errors(sign: int) -> Iterator[float]:
     instances=8,
 )
 def envelope_symbolic(_: int) -> Iterator[float]:
+    """Errors of the printed form."""
     yield from symbolic_errors(1)
 
 
 @envelope_symbolic.negative("the other sign of λ")
 def envelope_symbolic_flipped(_: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
     yield from symbolic_errors(-1)

@@ -86,7 +86,10 @@ def krawczyk(F: Map, x0: Numbers, radius: arb | float) -> Numbers:
     contraction = np.array([[acb(int(i == j)) for j in range(len(x0))] for i in range(len(x0))], dtype=object)
     contraction = contraction - C @ quadratic_jacobian(F, x0 + Y)
     image = contraction @ Y - C @ F(x0)
-    inside = all(y.real.contains_interior(v.real) and y.imag.contains_interior(v.imag) for v, y in zip(image, Y, strict=True))
+    inside = all(
+        y.real.contains_interior(v.real) and y.imag.contains_interior(v.imag)
+        for v, y in zip(image, Y, strict=True)
+    )
     if not inside:
         raise NotProved(f"the box of radius {float(arb(radius)):.1e} is not mapped into its interior")
     return x0 + image
@@ -106,7 +109,9 @@ def certified_root(F: Map, x0: Numbers, *, bits: int) -> Numbers:
     return krawczyk(F, x, arb(2) ** (-bits // 2))
 
 
-def certified_derivative(F: Family, x0: Numbers, *, bits: int, largest: float = 0.25) -> tuple[Numbers, Numbers]:
+def certified_derivative(
+    F: Family, x0: Numbers, *, bits: int, largest: float = 0.25
+) -> tuple[Numbers, Numbers]:
     """Enclosures of the root x(0) of F(·, t) at t = 0 and of its derivative x′(0).
 
     Parameters

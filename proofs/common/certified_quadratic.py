@@ -62,7 +62,9 @@ def certified_sensitivities(problem: Quadratic) -> Iterator[Sensitivity]:
     n, m = len(problem.q), len(problem.h)
     for name, part in problem._asdict().items():
         for index in np.ndindex(part.shape):
-            root, derivative = certified_derivative(_family(problem, name, index), _stack(problem, exact), bits=BITS)
+            root, derivative = certified_derivative(
+                _family(problem, name, index), _stack(problem, exact), bits=BITS
+            )
             _as_optimum(problem, root, exact.active)
             dz, dlam, dnu, dvalue = np.split(derivative, [n, n + m, len(derivative) - 1])
             yield Sensitivity(name, index, dz, dlam, dnu, dvalue[0])

@@ -29,7 +29,9 @@ class Quadratic(NamedTuple):
 
     def convert(self, number: Callable[[Any], Any]) -> Quadratic:
         """The same data with `number` applied to each entry, as object arrays."""
-        entries = (np.array([number(v) for v in part.flat], dtype=object).reshape(part.shape) for part in self)
+        entries = (
+            np.array([number(v) for v in part.flat], dtype=object).reshape(part.shape) for part in self
+        )
         return Quadratic(*entries)
 
     def perturbed(self, name: str, index: tuple[int, ...], step: Any) -> Quadratic:
@@ -64,7 +66,9 @@ def random_quadratic(
     return Quadratic(Q, -(Q @ z + G.T @ lam + A.T @ nu), G, G @ z + s, A, A @ z)
 
 
-def rational_quadratic(rng: np.random.Generator, n: int, m: int, p: int, *, active: int, weak: int = 0) -> Quadratic:
+def rational_quadratic(
+    rng: np.random.Generator, n: int, m: int, p: int, *, active: int, weak: int = 0
+) -> Quadratic:
     """The same over the rationals: entries are multiples of 1/4, and of products of two of those.
 
     The active rows are drawn again until their smallest singular value exceeds 1/2: small integers give
@@ -72,9 +76,17 @@ def rational_quadratic(rng: np.random.Generator, n: int, m: int, p: int, *, acti
     """
 
     def draw(low: int, high: int, *shape: int) -> Numbers:
-        return np.array([fmpq(int(v), 4) for v in rng.integers(low, high, int(np.prod(shape)))], dtype=object).reshape(shape)
+        return np.array(
+            [fmpq(int(v), 4) for v in rng.integers(low, high, int(np.prod(shape)))], dtype=object
+        ).reshape(shape)
 
-    root, z, nu, G, A = draw(-4, 5, n, n), draw(-8, 9, n), draw(-8, 9, p), draw(-8, 9, m, n), draw(-8, 9, p, n)
+    root, z, nu, G, A = (
+        draw(-4, 5, n, n),
+        draw(-8, 9, n),
+        draw(-8, 9, p),
+        draw(-8, 9, m, n),
+        draw(-8, 9, p, n),
+    )
     while active + p and _smallest_singular_value(np.concatenate([G[:active], A])) <= 0.5:
         G, A = draw(-8, 9, m, n), draw(-8, 9, p, n)
     Q = root @ root.T + np.array([[fmpq(int(i == j)) for j in range(n)] for i in range(n)], dtype=object)
