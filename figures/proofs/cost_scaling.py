@@ -23,6 +23,11 @@ def draw(tables: dict[str, Frame]) -> Figure:
     left.set(title="counted", ylabel="operations")
     right.set(title="measured on one core", ylabel="time (s)")
     left.legend(fontsize=7)
+    # A logarithmic plot brings its own ticks with every call, so ours come last.
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(FixedLocator(sorted(counts["kkt_rows"])))
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
     return figure
 
 
@@ -32,9 +37,6 @@ def _pair(axes: Axes, rows: Frame, forward: Frame, backward: Frame) -> None:
     )
     axes.loglog(rows, backward, "s-", color=BACKWARD, markersize=3, label="backward: one solve")
     axes.set_xlabel("rows of the KKT matrix, n + m + p")
-    axes.xaxis.set_major_locator(FixedLocator(sorted(rows)))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _slope(axes: Axes, rows: Frame, last: float, power: int) -> None:
