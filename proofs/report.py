@@ -69,17 +69,14 @@ def markdown(entries: Sequence[Entry], errata: Sequence[Erratum], pages: Path) -
     lines = ["# Ledger of proofs", "", f"**{tally(entries)}.**"]
     if every:
         lines += [
-            "Each has a negative check, a dropped hypothesis or a wrong formula, and every one of them fails "
-            "as it must."
+            "Each has a negative check, a wrong formula or a dropped hypothesis, which fails as it must."
         ]
     lines += [
         f"{len(errata)} errata of the printed literature stand at the end. `make proofs` writes this file.",
         "",
-        "*Largest error* is rounded up to a power of ten and *error of the negative* down, so that the last "
-        "bit of a",
-        "processor does not change the file. Symbolic: 0 where the identity simplifies to zero. Numeric: a "
-        "relative error.",
-        "Certified: a rigorous upper bound by ball arithmetic, or an exact rational number.",
+        "Largest errors are rounded up to a power of ten and errors of the negative checks down, so that",
+        "rounding does not change this file. Symbolic: 0 where the identity simplifies to zero.",
+        "Numeric: a relative error. Certified: a rigorous upper bound by ball arithmetic, or an exact rational.",
     ]
     for item in sorted({entry.item for entry, _ in entries}):
         lines += ["", f"## {item}. {TITLES.get(item, 'Further checks')}", ""]

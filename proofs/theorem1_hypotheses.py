@@ -196,7 +196,7 @@ def singular_errors(second: fmpq, instances: int) -> Iterator[float]:
     item=3,
     statement="strict complementarity, Q ≻ 0 and full row rank of A leave equation 6 singular at two active "
     "parallel rows (|det|)",
-    source="OptNet, proof of Theorem 1: «[G_Iᵀ Aᵀ] has full column rank, which must hold»",
+    source="OptNet, Theorem 1, proof in the thesis of B. Amos (2019)",
     strength="certified",
     tolerance=0,
 )
@@ -223,7 +223,7 @@ erratum(
 )
 erratum(
     item=3,
-    where="OptNet, proof of Theorem 1 (nondegenerate case)",
+    where="OptNet, Theorem 1, proof in the thesis of B. Amos (2019), nondegenerate case",
     printed="[G_Iᵀ Aᵀ] has full column rank because A has and because fewer than n constraints are tight",
     correct="this is a hypothesis (linear independence of the active rows), not a consequence: two parallel "
     "active rows make the matrix of equation 6 singular with strict complementarity",

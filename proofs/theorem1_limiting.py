@@ -227,7 +227,7 @@ def degenerate_least_squares(_: int) -> Iterator[float]:
 
 erratum(
     item=3,
-    where="OptNet, proof of Theorem 1 (degenerate case)",
+    where="OptNet, Theorem 1, proof in the thesis of B. Amos (2019), degenerate case",
     printed="where λᵢ = 0 and (Gz − h)ᵢ = 0 the singular system (6) still has solutions, which is the "
     "subdifferentiable case",
     correct="the solutions of the singular system are not the elements of the subdifferential: Clarke's "

@@ -238,7 +238,7 @@ def program_symbolic_shifted(_: int) -> Iterator[float]:
 
 erratum(
     item=4,
-    where="OptNet, proof of Theorem 2",
+    where="OptNet, Theorem 2, proof in the thesis of B. Amos (2019)",
     printed="any piecewise-linear function with k regions is Σᵢ₌₁ᵏ wᵢ max{aᵢx + b, 0}, wᵢ ∈ {−1, 1}",
     correct="k + 1 hinges are needed in general (and b carries the index i); the count O(nk) is not affected",
     checks=(piecewise_program, hinge_count),

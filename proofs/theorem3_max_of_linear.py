@@ -286,7 +286,7 @@ def printed_symbolic(_: int) -> Iterator[float]:
 
 erratum(
     item=4,
-    where="OptNet, proof of Theorem 3",
+    where="OptNet, Theorem 3, proof in the thesis of B. Amos (2019)",
     printed="max{a₁ᵀx, a₂ᵀx, a₃ᵀx} is the OptNet layer min z² subject to aᵢᵀx ≤ z",
     correct="the layer is max(0, maxᵢ aᵢᵀx), which is the maximum for all x exactly if 0 lies in the convex "
     "hull of the aᵢ; min (z − a₁ᵀx)² under the same constraints needs no hypothesis",
