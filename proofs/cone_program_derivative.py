@@ -175,6 +175,35 @@ def _not_transposed(instances: int) -> Iterator[float]:
     yield from _adjoint_errors(instances, transpose=False)
 
 
+def _fixed_scale_errors(instances: int, shift: str) -> Iterator[float]:
+    for k in range(instances):
+        P, change, _ = _instance(k)
+        M = residual_jacobian(skew_matrix(P.A, P.b, P.c), P.z, normalised=False)
+        right = -skew_matrix(*change) @ project(P.z)
+        size = len(right) - (shift == "0")
+        matrix_of_system = M[:size, :size] + mp.mpf(shift) * np.diag([mp.mpf(1)] * size)
+        dz = list(mp.lu_solve(matrix(matrix_of_system), mp.matrix(list(right[:size]))))
+        dz = np.array([*dz, *[mp.mpf(0)] * (len(right) - size)], dtype=object)
+        yield error(solution_map_jacobian(P) @ dz, derivative(P, change))
+
+
+@check(
+    item=7,
+    statement="w fixed at 1 (last row and column of M deleted): an invertible system, the same derivative",
+    source="thesis of Amos (2019), chapter 7, where τ is fixed to 1",
+    strength="numeric",
+    tolerance=1e-20,
+)
+def fixed_scale(instances: int) -> Iterator[float]:
+    """LU at 50 digits on the smaller system against M⁺."""
+    yield from _fixed_scale_errors(instances, "0")
+
+
+@fixed_scale.negative("the inverse of M + 1e-8 I, a usual way around the singularity")
+def _regularised(instances: int) -> Iterator[float]:
+    yield from _fixed_scale_errors(instances, "1e-8")
+
+
 def _diffcp_errors(instances: int, sign: int) -> Iterator[float]:
     cones = {diffcp.ZERO: 1, diffcp.POS: 2, diffcp.SOC: [3], diffcp.EXP: 1}
     for k in range(instances):

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import sympy
 
 from proofs.common import generator, relative_error
 from proofs.ledger import check
@@ -98,3 +99,29 @@ def _count_errors(instances: int, formula: Callable[[int], int]) -> Iterator[flo
         factor, solve, x = counted_factor_and_solve(matrix, rhs)
         assert relative_error(matrix @ x, rhs) < 1e-10
         yield float(abs(factor - formula(n)) + abs(solve - solve_operations(n)))
+
+
+def _summed(instances: int, updates: int) -> Iterator[float]:
+    n, i = sympy.symbols("n i", integer=True, positive=True)
+    # Step n − i of the elimination: i divisions, and i² entries with `updates` operations each.
+    factor = sympy.summation(i + updates * i**2, (i, 1, n - 1)) - n * (n - 1) * (4 * n + 1) / 6
+    solve = 2 * sympy.Sum(2 * i, (i, 1, n - 1)).doit() + n - (2 * n**2 - n)
+    yield from (float(sympy.simplify(expression) != 0) for expression in (factor, solve))
+
+
+@check(
+    item=10,
+    statement="Σ (i + 2i²) = n(n − 1)(4n + 1)/6 and 2 Σ 2i + n = 2n² − n, for symbolic n",
+    source=SOURCE,
+    strength="symbolic",
+    tolerance=0.0,
+    instances=2,
+)
+def counts_in_symbols(instances: int) -> Iterator[float]:
+    """The two sums over the steps of elimination and of substitution."""
+    yield from _summed(instances, 2)
+
+
+@counts_in_symbols.negative("one operation for each updated entry")
+def _one_operation(instances: int) -> Iterator[float]:
+    yield from _summed(instances, 1)

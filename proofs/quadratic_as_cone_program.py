@@ -53,22 +53,28 @@ def cone_solution(L: np.ndarray, problem: Quadratic, point: Optimum) -> tuple[np
 
 
 def embedding_derivative(
-    data: tuple[np.ndarray, ...], change: tuple[np.ndarray, ...], point: tuple[np.ndarray, ...]
+    data: tuple[np.ndarray, ...],
+    change: tuple[np.ndarray, ...],
+    point: tuple[np.ndarray, ...],
+    sizes: tuple[int, int],
 ) -> np.ndarray:
-    """Dz of the embedding: least squares for M dz = −dQ Π(z), then φ."""
-    (x, y, s), n = point, VARIABLES + 1
+    """Dx of the embedding: least squares for M dz = −dQ Π(z), then φ.
+
+    `sizes` are the rows of the zero and of the nonnegative cone; one second-order cone takes the others.
+    """
+    (x, y, s), n, (zero, positive) = point, len(point[0]), sizes
     J = np.zeros((len(y), len(y)))
-    J[:EQUALITIES, :EQUALITIES] = np.eye(EQUALITIES)
-    block = slice(EQUALITIES, EQUALITIES + INEQUALITIES)
+    J[:zero, :zero] = np.eye(zero)
+    block = slice(zero, zero + positive)
     J[block, block] = np.diag((y[block] > s[block]).astype(float))
-    lorentz = slice(EQUALITIES + INEQUALITIES, len(y))
+    lorentz = slice(zero + positive, len(y))
     J[lorentz, lorentz] = second_order_cone.jacobian((y - s)[lorentz])
     projection = np.eye(n + len(y) + 1)
     projection[n:-1, n:-1] = J
     M = (_skew(*data) - np.eye(len(projection))) @ projection + np.eye(len(projection))
     u = np.concatenate([x, y, [1.0]])
     moved = np.linalg.lstsq(M, -_skew(*change) @ u, rcond=1e-12)[0]
-    return (moved[:n] - x * moved[-1])[:VARIABLES]
+    return moved[:n] - x * moved[-1]
 
 
 def kkt_derivative(problem: Quadratic, change: Quadratic, point: Optimum) -> np.ndarray:
@@ -110,10 +116,9 @@ def _errors(instances: int, exact_square: bool) -> Iterator[float]:
         dA, db, dc = cone_data(dL, change)
         fixed = EQUALITIES + INEQUALITIES
         dA[fixed : fixed + 2], db[fixed : fixed + 2], dc[-1] = 0.0, 0.0, 0.0
-        through_cone = embedding_derivative(
-            cone_data(L, problem), (dA, db, dc), cone_solution(L, problem, point)
-        )
-        yield relative_error(through_cone, kkt_derivative(problem, change, point))
+        solution, sizes = cone_solution(L, problem, point), (EQUALITIES, INEQUALITIES)
+        dx = embedding_derivative(cone_data(L, problem), (dA, db, dc), solution, sizes)
+        yield relative_error(dx[:VARIABLES], kkt_derivative(problem, change, point))
 
 
 @check(

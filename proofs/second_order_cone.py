@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
+import sympy
 
 from proofs.common import generator
 from proofs.common.boundary import boundary_projector
@@ -154,3 +155,33 @@ def _one_side_for_both(instances: int) -> Iterator[float]:
     for k in range(instances):
         v, d = _kink(k)
         yield error(-directional_at_kink(v, -d), one_sided(_one_sided_projection(v), list(v), list(d)))
+
+
+def _symbolic(sign: int) -> Iterator[float]:
+    t, *x = sympy.symbols("t x1 x2", real=True)
+    r = sympy.sqrt(sum(value**2 for value in x))
+    v, unit = sympy.Matrix([t, *x]), sympy.Matrix(x) / r
+    projection = (1 + t / r) / 2 * sympy.Matrix([r, *x])
+    lower = (t + r) * sympy.eye(2) + sign * t * unit * unit.T
+    top = sympy.Matrix([[r, *x]])
+    printed = sympy.Matrix.vstack(top, sympy.Matrix.hstack(sympy.Matrix(x), lower)) / (2 * r)
+    for entry in projection.jacobian(v) - printed:
+        yield float(sympy.simplify(entry) != 0)
+
+
+@check(
+    item=6,
+    statement="second-order cone in R³: the printed Jacobian is that of ½(1 + t/r)(r, x), in symbols",
+    source=SOURCE,
+    strength="symbolic",
+    tolerance=0.0,
+    instances=9,
+)
+def second_order_in_symbols(instances: int) -> Iterator[float]:
+    """Nine entries that simplify to zero."""
+    yield from list(_symbolic(-1))[:instances]
+
+
+@second_order_in_symbols.negative("+ t x̂ x̂ᵀ in place of − t x̂ x̂ᵀ")
+def _symbols_flipped(instances: int) -> Iterator[float]:
+    yield from _symbolic(1)
