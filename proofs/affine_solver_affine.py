@@ -7,7 +7,7 @@ b, c) in which θ_i occurs adds its share.
 For geometric programs the retrieval is x = e^{R x̃}, not linear. CVXPY moreover clips variables that are
 declared nonnegative, R x̃ = max(x̃, 0): the identity on feasible points, but no linear map.
 
-Literature. Agrawal et al. (2019), §§4.1–4.3.
+Literature. Agrawal, Amos et al. (2019), §4.
 
 Check. R is tried on random vectors; the chain uses diffcp for s and is compared with differences of the
 optimum of the same QP found by trying every active set, which knows nothing of cones.
@@ -40,7 +40,7 @@ from proofs.common.quadratic import Quadratic, optimum
 from proofs.dpp_canonicalization import affine_map
 from proofs.ledger import check, erratum
 
-SOURCE = "Agrawal et al. (2019), §§4.1–4.3"
+SOURCE = "Agrawal, Amos et al. (2019), §4"
 SIZE, ROWS = 3, 2
 
 
@@ -163,7 +163,7 @@ def _clipping_errors(instances: int, clip: bool) -> Iterator[float]:
 @check(
     item=8,
     statement="CVXPY retrieves a variable declared nonneg as max(R x̃, 0)",
-    source="CVXPY, reduction of attributes; against “R is linear” in Agrawal et al. (2019), §4.1",
+    source="CVXPY, reduction of attributes; against “affine map” in Agrawal, Amos et al. (2019), §4",
     strength="numeric",
     tolerance=1e-15,
 )
@@ -179,8 +179,8 @@ def _linear(instances: int) -> Iterator[float]:
 
 erratum(
     item=8,
-    where="Agrawal et al. (2019), §4.1, as implemented in CVXPY",
-    printed="the retrieval map R is linear",
+    where="Agrawal, Amos et al. (2019), §4, as implemented in CVXPY",
+    printed="the retrieval is an affine map of the solver's solution",
     correct=(
         "linear on feasible canonical points; for a variable declared nonneg CVXPY clips at 0, which hides "
         "infeasibility of the solver's answer and has a kink where a component is 0"

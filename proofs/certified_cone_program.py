@@ -12,7 +12,7 @@ ones, Cauchy's estimate bounds the error of a difference quotient of it; t > 0, 
 the enclosure make the root primal and dual feasible and complementary, hence optimal for the convex
 program.
 
-Literature. Krawczyk (1969); Agrawal, Barratt, Boyd, Busseti & Moursi (2019), §3, for the derivative.
+Literature. Krawczyk (1969); Agrawal, Barratt, Boyd, Busseti & Moursi (2019), for the derivative.
 
 Check. python-flint at 320 bits; the error is a rigorous bound.
 """
@@ -103,7 +103,7 @@ def _errors(instances: int, scale: float) -> Iterator[float]:
 @check(
     item=7,
     statement="second-order cone programs: optimum and derivative enclosed; the embedding agrees",
-    source="Agrawal, Barratt, Boyd, Busseti & Moursi (2019), §3",
+    source="Agrawal, Barratt, Boyd, Busseti & Moursi (2019)",
     strength="certified",
     tolerance=1e-9,
 )

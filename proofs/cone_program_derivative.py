@@ -10,7 +10,7 @@ cotangent (ẋ, ẏ, ṡ) to
 
     g = −M^{+ᵀ} Dφᵀ(ẋ, ẏ, ṡ),  G = g Π(z)ᵀ,  dA = G₁₂ᵀ − G₂₁,  db = G₂₃ − G₃₂ᵀ,  dc = G₁₃ − G₃₁ᵀ.
 
-Literature. Agrawal, Barratt, Boyd, Busseti & Moursi (2019), §3, with M⁻¹ for M⁺ (see
+Literature. Agrawal, Barratt, Boyd, Busseti & Moursi (2019), with M⁻¹ for M⁺ (see
 `self_dual_embedding`).
 
 Check. 50 digits against the differences of a Newton solution of the Lagrange system with the curved
@@ -46,7 +46,7 @@ from proofs.self_dual_embedding import (
     skew_matrix,
 )
 
-SOURCE = "Agrawal, Barratt, Boyd, Busseti & Moursi (2019), §3"
+SOURCE = "Agrawal, Barratt, Boyd, Busseti & Moursi (2019)"
 Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 

@@ -12,7 +12,7 @@ multiplied by σ_i > 0, which changes neither the feasible set nor the solution,
 mean Σσ_i² db_i/Σσ_i². At a kink the least-squares derivative therefore depends on how the program is
 written.
 
-Literature. Agrawal et al. (2019), §3, propose least squares there as a heuristic.
+Literature. Agrawal, Barratt et al. (2019), propose least squares there as a heuristic.
 
 Check. The system is built from the embedding and solved by the SVD, against differences of the maximum.
 """
@@ -26,7 +26,7 @@ import numpy as np
 from proofs.common import generator, relative_error
 from proofs.ledger import check, erratum
 
-SOURCE = "Agrawal et al. (2019), §3 (heuristic at singular M)"
+SOURCE = "Agrawal, Barratt et al. (2019) (heuristic at singular M)"
 
 
 def least_squares_derivative(sigma: np.ndarray, db: np.ndarray) -> float:
@@ -108,7 +108,7 @@ def _plain_mean(instances: int) -> Iterator[float]:
 
 erratum(
     item=7,
-    where="Agrawal et al. (2019), §3, least squares where M has no inverse",
+    where="Agrawal, Barratt et al. (2019), least squares where M has no inverse",
     printed="the least-squares solution takes the place of the derivative",
     correct=(
         "at a kink the answer is not a function of the program: rows scaled by σ_i give another element of "

@@ -5,7 +5,7 @@ parameter-affine with a parameter-free factor), canonicalisation maps its parame
 affine map, (A, b, c)(θ) = (A, b, c)(0) + Σ_i θ_i ((A, b, c)(e_i) − (A, b, c)(0)), on a domain that does not
 depend on θ. A program that is DCP for each θ but not DPP need not have affine data.
 
-Literature. Agrawal, Amos, Barratt, Boyd, Diamond & Kolter (2019), §4.1, affine–solver–affine form.
+Literature. Agrawal, Amos, Barratt, Boyd, Diamond & Kolter (2019), §4, affine–solver–affine form.
 
 Check. The affine map is read off CVXPY's data at 0 and at the unit vectors; at random θ it is compared with
 the data that CVXPY makes of the program with numbers written in place of the parameters. All values are
@@ -34,7 +34,7 @@ from proofs.common.parametrized_programs import (
 )
 from proofs.ledger import check
 
-SOURCE = "Agrawal et al. (2019), §4.1 (DPP and ASA form)"
+SOURCE = "Agrawal, Amos et al. (2019), §4 (DPP and ASA form)"
 
 
 def affine_map(build: Callable, values: Values, ignore_dpp: bool = False) -> tuple[np.ndarray, np.ndarray]:

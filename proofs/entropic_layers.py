@@ -8,7 +8,7 @@ Statement. With H_b(y) = −Σ y_i log y_i + (1 − y_i) log(1 − y_i) and H(y)
 softmax(x/T) tends to the one-hot vector of the largest x_i as T → 0 if that is unique, and to the uniform
 distribution as T → ∞.
 
-Literature. Boyd & Vandenberghe (2004), §3.3.1 (conjugate of the entropy); Agrawal et al. (2019), §5;
+Literature. Boyd & Vandenberghe (2004), §3.3.1 (conjugate of the entropy); Agrawal, Amos et al. (2019);
 Amos (2019), thesis.
 
 Check. Symbols for n = 3; 50 digits against the root of the optimality conditions and its differences.
@@ -27,7 +27,7 @@ from proofs.common.high_precision import difference, error, exact, mp, root
 from proofs.ledger import check
 
 SIZE = 3
-SOURCE = "Agrawal et al. (2019), §5; Boyd & Vandenberghe (2004), §3.3"
+SOURCE = "Agrawal, Amos et al. (2019); Boyd & Vandenberghe (2004), §3.3"
 
 
 def sigmoid(x: list) -> list:

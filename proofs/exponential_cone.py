@@ -11,7 +11,7 @@ and Π(v) = α p(ρ). With g(x, y, z) = y e^{x/y} − z and μ = β, the derivat
 which is also [p, 0, αp'] [p, n, αp' + βn']⁻¹. On the smooth part of the boundary of K the directional
 derivative is d − n̂ max(n̂ᵀd, 0).
 
-Literature. Parikh & Boyd (2014), §6.3.4 (cases); Ali, Wong & Kolter (2017), §4.2 (derivative); Friberg (2023)
+Literature. Parikh & Boyd (2014), §6.3.4 (cases); Ali, Wong & Kolter (2017) (derivative); Friberg (2023)
 (root of one variable).
 
 Check. 50 digits against Newton's method on the Lagrange system, started by Clarabel.
@@ -30,7 +30,7 @@ from proofs.common.boundary import boundary_projector
 from proofs.common.high_precision import array, difference, error, exact, matrix, mp, one_sided
 from proofs.ledger import check
 
-SOURCE = "Ali, Wong & Kolter (2017), §4.2; Friberg (2023)"
+SOURCE = "Ali, Wong & Kolter (2017); Friberg (2023)"
 GRID = np.linspace(-12.0, 8.0, 4001)
 
 

@@ -4,7 +4,7 @@ Statement. For 0 < k < n the solution of argmin_{0<y<1, 1ᵀy=k} −xᵀy − H_
 unique root of 1ᵀσ(x + ν) = k. Its derivative is diag(h) − h hᵀ/1ᵀh with h = y(1 − y). As the scale of x
 grows, y tends to the indicator of the k largest x_i if the k-th is unique.
 
-Literature. Amos, Koltun & Kolter (2019), "The Limited Multi-Label Projection Layer", §3.
+Literature. Amos, Koltun & Kolter (2019), "The Limited Multi-Label Projection Layer".
 
 Check. 50 digits, against the root of the KKT system in (y, ν) and its central differences.
 """
@@ -22,7 +22,7 @@ from proofs.entropic_layers import sigmoid, sigmoid_jacobian
 from proofs.ledger import check
 
 SIZE, TOTAL = 4, 2
-SOURCE = "Amos, Koltun & Kolter (2019), §3"
+SOURCE = "Amos, Koltun & Kolter (2019)"
 
 
 def lml(x: list) -> list:

@@ -5,7 +5,7 @@ and p ⊥ n; conversely p ∈ K, n ∈ K°, p ⊥ n and v = p + n make p and n t
 differentiable its Jacobian J is symmetric with 0 ≼ J ≼ I, J v = Π_K(v) (Euler), J p = p, J n = 0, and that
 of Π_{K°} is I − J. For a product of cones all of it holds block by block.
 
-Literature. Moreau (1962); Bauschke & Combettes (2017), Theorem 6.30; Busseti, Moursi & Boyd (2019), §3.
+Literature. Moreau (1962); Bauschke & Combettes (2017), Theorem 6.30; Busseti, Moursi & Boyd (2019).
 
 Check. Both projections by Clarabel from their definitions: zero, nonnegative, second-order, semidefinite,
 exponential and power cones. K* of the exponential cone is {(a, b, c) : (a − b, −a, c) ∈ K}, that of the power
@@ -135,7 +135,7 @@ def _formulas(k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @check(
     item=6,
     statement="DΠ of a cone is symmetric, 0 ≼ DΠ ≼ I, DΠ v = Π(v), DΠ Π(v) = Π(v)",
-    source="Busseti, Moursi & Boyd (2019), §3",
+    source="Busseti, Moursi & Boyd (2019)",
     strength="numeric",
     tolerance=1e-12,
     instances=30,

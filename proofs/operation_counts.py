@@ -11,6 +11,7 @@ Check. Elimination and substitution are run with numbers that count themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import sympy
@@ -105,7 +106,8 @@ def _summed(instances: int, updates: int) -> Iterator[float]:
     n, i = sympy.symbols("n i", integer=True, positive=True)
     # Step n − i of the elimination: i divisions, and i² entries with `updates` operations each.
     factor = sympy.summation(i + updates * i**2, (i, 1, n - 1)) - n * (n - 1) * (4 * n + 1) / 6
-    solve = 2 * sympy.Sum(2 * i, (i, 1, n - 1)).doit() + n - (2 * n**2 - n)
+    substitution: Any = sympy.summation(2 * i, (i, 1, n - 1))
+    solve = 2 * substitution + n - (2 * n**2 - n)
     yield from (float(sympy.simplify(expression) != 0) for expression in (factor, solve))
 
 

@@ -10,7 +10,7 @@ equation, and equals the upper left block of [I + μ∇²g, ∇g; ∇gᵀ, 0]⁻
 Where z = 0 and y < 0 < x the map is differentiable and ∂Π_z/∂z is 0 for α < ½, x/(x + 2|y|) for α = ½, 1 for
 α > ½: a rule that returns the derivative of the orthant there is wrong for α ≥ ½.
 
-Literature. Hien (2015), Propositions 2.2 (projection) and 2.3 onwards (differentiability).
+Literature. Hien (2015), Proposition 2.2, and the differentiability studied there.
 
 Check. 50 digits against Newton's method on the Lagrange system, started by Clarabel; at z = 0 against
 quotients of the projection for z = 1e-12.

@@ -11,8 +11,8 @@ part the derivative of the QP by the KKT system (item 2): with dQ = dL Lᵀ + L 
     [Q Gᵀ Aᵀ; D(λ)G D(Gz − h) 0; A 0 0] (dz, dλ, dν)
         = (−dQ z − dq − dGᵀλ − dAᵀν,  −D(λ)(dG z − dh),  −dA z + db).
 
-Literature. Lobo, Vandenberghe, Boyd & Lebret (1998), §2.3; OptNet (Amos & Kolter 2017), eq. 6; Agrawal et
-al. (2019), §3.
+Literature. Lobo, Vandenberghe, Boyd & Lebret (1998); OptNet (Amos & Kolter 2017), eq. 6; Agrawal, Barratt
+et al. (2019).
 
 Check. Double precision on random QPs whose optimum is found by trying every active set.
 """
@@ -29,7 +29,7 @@ from proofs.common.quadratic import Optimum, Quadratic, optimum, random_quadrati
 from proofs.ledger import check
 
 VARIABLES, INEQUALITIES, EQUALITIES = 4, 4, 1
-SOURCE = "Lobo et al. (1998), §2.3; OptNet (Amos & Kolter 2017), eq. 6; Agrawal et al. (2019), §3"
+SOURCE = "Lobo et al. (1998); OptNet (Amos & Kolter 2017), eq. 6; Agrawal, Barratt et al. (2019)"
 
 
 def cone_data(L: np.ndarray, problem: Quadratic) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ Statement. For every x ∈ Rⁿ, max(x, 0) = argmin_{z ≥ 0} ½‖z − x‖².
 diag(1[x > 0]). At a kink there is no derivative, but the directional derivative exists: it is d_i where
 x_i > 0, max(d_i, 0) where x_i = 0, and 0 elsewhere.
 
-Literature. OptNet (Amos & Kolter 2017), Theorem 2; Agrawal et al. (2019), "ReLU Layers" example.
+Literature. OptNet (Amos & Kolter 2017), Theorem 2; Agrawal, Amos et al. (2019), "ReLU Layers" example.
 
 Check. The projection is computed by trying all 2ⁿ active sets in rational arithmetic. It is piecewise
 linear, so that difference quotients are exact and errors are exactly zero.

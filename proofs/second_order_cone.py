@@ -8,7 +8,7 @@ and ½(1 + t/r)(r, x) otherwise. Off the boundaries of K and of −K the derivat
 On the boundary of K (r = t > 0) the directional derivative is d − n max(nᵀd, 0), n = (−1, x̂)/√2; on that of
 −K (r = −t > 0) it is p max(pᵀd, 0), p = (1, x̂)/√2; at the apex it is Π(d).
 
-Literature. Busseti, Moursi & Boyd (2019), §3; Outrata & Sun (2008) for the kinks.
+Literature. Busseti, Moursi & Boyd (2019); Outrata & Sun (2008) for the kinks.
 
 Check. 50 digits against Newton's method on the Lagrange system of min ½‖p − v‖², ‖x_p‖² = t_p².
 """
@@ -27,7 +27,7 @@ from proofs.common.high_precision import difference, error, exact, mp, one_sided
 from proofs.ledger import check
 
 SIZE = 4
-SOURCE = "Busseti, Moursi & Boyd (2019), §3"
+SOURCE = "Busseti, Moursi & Boyd (2019)"
 
 
 def project(v: np.ndarray) -> np.ndarray:

@@ -11,8 +11,8 @@ the last unit vector; at a solution the second term vanishes. (c) At a solution 
 I)DΠ(z) + I is *always singular*: M z = 0 and Π(z)ᵀM = 0, because R is positively homogeneous and Q is skew.
 The right-hand sides of the derivative are nevertheless consistent (see `cone_program_derivative`).
 
-Literature. Busseti, Moursi & Boyd (2019), §§1–2, whose abstract calls a solution regular if the derivative
-there is nonsingular; Agrawal, Barratt, Boyd, Busseti & Moursi (2019), §3. By (c) no solution is regular in
+Literature. Busseti, Moursi & Boyd (2019), whose abstract calls a solution regular if the derivative
+there is nonsingular; Agrawal, Barratt, Boyd, Busseti & Moursi (2019). By (c) no solution is regular in
 that reading: one has to fix the scale, for instance w = 1, or to take the pseudo-inverse.
 
 Check. 50 digits on random programs over a zero, a nonnegative, a second-order and an exponential cone.
@@ -33,7 +33,7 @@ from proofs.ledger import check, erratum
 # Rows of each cone in the order zero, nonnegative, second order, exponential; and the number of variables.
 ZERO, POSITIVE, LORENTZ, EXPONENTIAL = slice(0, 1), slice(1, 3), slice(3, 6), slice(6, 9)
 ROWS, VARIABLES = 9, 4
-SOURCE = "Busseti, Moursi & Boyd (2019), §§1–2; Agrawal et al. (2019), §3"
+SOURCE = "Busseti, Moursi & Boyd (2019); Agrawal, Barratt et al. (2019)"
 
 
 class ConeProgram(NamedTuple):

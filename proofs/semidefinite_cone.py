@@ -5,7 +5,7 @@ DΠ(X)[H] = U (B ∘ UᵀHU) Uᵀ with B_ij = 1 where ω_i, ω_j > 0, ω_i/(ω_i
 both are negative. If some are 0, index set β, the directional derivative is the same with B_ij = 1 for i > 0,
 j ∈ β, B_ij = 0 for j ∈ β, i < 0, and the block ββ of UᵀHU replaced by its projection on the cone.
 
-Literature. Malick & Sendov (2006); Busseti, Moursi & Boyd (2019), §3; at kinks
+Literature. Malick & Sendov (2006); Busseti, Moursi & Boyd (2019); at kinks
 Sun & Sun (2002).
 
 Check. 50 digits against (X + |X|)/2 with |X| = X sign(X) and sign(X) by Newton's iteration
@@ -23,7 +23,7 @@ from proofs.common.high_precision import array, error, exact, matrix, mp
 from proofs.ledger import check
 
 SIZE = 4
-SOURCE = "Malick & Sendov (2006); Busseti, Moursi & Boyd (2019), §3"
+SOURCE = "Malick & Sendov (2006); Busseti, Moursi & Boyd (2019)"
 
 
 def spectrum(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
