@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the selected items; 0 if every check passed."""
+    """Run the selected items; 0 if every check passed, 1 if one did not or there is none."""
     parser = argparse.ArgumentParser(prog="python -m proofs", description=__doc__)
     parser.add_argument("items", nargs="*", type=int, help="items to run; all of them if none is given")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="worker processes")
@@ -31,8 +31,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     load()
     selected = [entry for entry in CHECKS if not options.items or entry.item in options.items]
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        verdicts = list(pool.map(run_named, [entry.name for entry in selected]))
+    names = [entry.name for entry in selected]
+    if options.jobs == 1:
+        verdicts = [run_named(name) for name in names]
+    else:
+        with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
+            verdicts = list(pool.map(run_named, names))
     entries = list(zip(selected, verdicts, strict=True))
     Console(width=None if sys.stdout.isatty() else 160).print(terminal(entries))
     if not options.items:

@@ -76,7 +76,7 @@ def markdown(entries: Sequence[Entry], errata: Sequence[Erratum], pages: Path) -
         "",
         "Largest errors are rounded up to a power of ten and errors of the negative checks down, so that",
         "rounding does not change this file. Symbolic: 0 where the identity simplifies to zero.",
-        "Numeric: a relative error. Certified: a rigorous upper bound by ball arithmetic, or an exact rational.",
+        "Numeric: a relative error. Certified: a rigorous upper bound, by balls or by exact rationals.",
     ]
     for item in sorted({entry.item for entry, _ in entries}):
         lines += ["", f"## {item}. {TITLES.get(item, 'Further checks')}", ""]

@@ -215,10 +215,10 @@ erratum(
     item=3,
     where="OptNet, Theorem 1",
     printed="assuming Q ≻ 0 and that A has full row rank, z*(θ) is subdifferentiable everywhere",
-    correct="Slater's condition and independence of the active rows of G and A are needed as well: without "
-    "the first z* can jump, and with the first but not the second it need not be Lipschitz, so that "
-    "Clarke's generalized Jacobian is not defined. The statement for almost all θ in the interior of "
-    "the feasible data stands",
+    correct="a constraint qualification is missing: independence of the active rows of G and A suffices. "
+    "Without Slater's condition z* can jump, and with it but without independence z* need not be "
+    "Lipschitz, so that Clarke's generalized Jacobian is not defined. For almost all θ in the "
+    "interior of the feasible data the statement stands",
     checks=(slater, independence),
 )
 erratum(

@@ -247,22 +247,22 @@ erratum(
 
 @table("proofs/limiting_jacobians")
 def selection_rows() -> Rows:
-    """dz₁/dq₁ at a kink in the plane against the scaling c of the degenerate row: limits, midpoint, least
+    """Row dz₁/dq at a kink in the plane against the scaling c of the degenerate row: limits, midpoint, least
     squares.
     """
-    Q, g = np.array([[1.0, 0.6], [0.6, 1.5]]), np.array([[1.0, -0.5]])
+    Q, g = np.array([[1.0, 0.6], [0.6, 1.5]]), np.array([[1.0, 0.3]])
     rows: Rows = []
     for c in np.logspace(-2, 2, 81):
         problem = Quadratic(Q, np.zeros(2), c * g, np.zeros(1), np.zeros((0, 2)), np.zeros(0))
         free, held = piece_jacobian(problem, ()), piece_jacobian(problem, (0,))
         chosen = least_squares_jacobian(problem, Optimum(np.zeros(2), np.zeros(1), np.zeros(0), ()))
-        for row in range(2):
+        for column in range(2):
             entries = {
                 "inactive": free,
                 "active": held,
                 "midpoint": (free + held) / 2,
                 "least_squares": chosen,
             }
-            picked = {name: float(matrix[row, 0]) for name, matrix in entries.items()}
-            rows.append({"scale": float(c), "entry": f"dz{row + 1}/dq1", **picked})
+            picked = {name: float(matrix[0, column]) for name, matrix in entries.items()}
+            rows.append({"scale": float(c), "entry": f"dz1/dq{column + 1}", **picked})
     return rows
