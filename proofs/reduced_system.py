@@ -81,7 +81,7 @@ def _difference(left: np.ndarray, right: np.ndarray) -> float:
     item=10,
     statement="full KKT system and reduced active-set system: the same (d_z, d_λ, d_ν)",
     source=SOURCE,
-    strength="numeric",
+    strength="certified",
     tolerance=0.0,
 )
 def same_adjoint(instances: int) -> Iterator[float]:
@@ -120,7 +120,7 @@ def _singular_errors(instances: int, weak: int) -> Iterator[float]:
     item=10,
     statement="with a weakly active row the full KKT matrix is singular",
     source=SOURCE,
-    strength="numeric",
+    strength="certified",
     tolerance=0.0,
 )
 def weak_is_singular(instances: int) -> Iterator[float]:

@@ -71,7 +71,7 @@ def _kink(k: int) -> tuple[np.ndarray, np.ndarray]:
     item=6,
     statement="sparsemax(x) = max(x − τ(x), 0) is the projection on the simplex",
     source=SOURCE,
-    strength="numeric",
+    strength="certified",
     tolerance=0.0,
 )
 def sparsemax_is_projection(instances: int) -> Iterator[float]:
