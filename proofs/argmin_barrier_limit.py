@@ -14,6 +14,7 @@ explicit; the second is proved on the page of this item. All at 60 digits; brute
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import mpmath
 import numpy as np
@@ -38,7 +39,7 @@ class Path:
         self.z = np.array([0 * one] * len(problem.q), dtype=object)
         self.lam, self.s = (np.array([one] * len(problem.h), dtype=object) for _ in range(2))
 
-    def follow(self, t: mpmath.mpf) -> Numbers:
+    def follow(self, t: Any) -> Numbers:
         """Point z on the path at t, by damped Newton steps from the last point."""
         Q, q, G, h, _, _ = self.problem
         n, m = len(q), len(h)
@@ -66,7 +67,7 @@ class Path:
             )
         raise ArithmeticError(f"Newton's iteration did not reach the central path at t = {mpmath.nstr(t, 3)}")
 
-    def derivative(self, t: mpmath.mpf, dq: Numbers, dh: Numbers) -> Numbers:
+    def derivative(self, t: Any, dq: Numbers, dh: Numbers) -> Numbers:
         """The barrier formula on the path at t."""
         Q, _, G, h, _, _ = self.problem
         f = G @ self.follow(t) - h
@@ -102,7 +103,7 @@ def difference(problem: Quadratic, dq: Numbers, dh: Numbers) -> Numbers:
     return (ends[0] - ends[1]) / (2 * step)
 
 
-def distance(a: Numbers, b: Numbers) -> mpmath.mpf:
+def distance(a: Numbers, b: Numbers) -> Any:
     """Largest entry of the difference."""
     return max(abs(v) for v in a - b)
 

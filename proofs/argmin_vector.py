@@ -20,7 +20,7 @@ Powell's hybrid method at neighbouring x and takes differences.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import sympy as sp
@@ -31,7 +31,7 @@ from proofs.common import central_difference, generator, relative_error
 from proofs.common.differences import Array
 from proofs.ledger import check
 
-Inverse = Callable[[Array], Array]
+Inverse = Callable[..., Any]
 N, D, ROWS = 4, 2, 2
 
 

@@ -63,7 +63,7 @@ def layer_with_inputs(
     """
     while True:
         layer, found = random_layer(rng, n, m, p), []
-        wanted = {(): 4} | {(i,): 4 for i in range(m)}
+        wanted: dict[tuple[int, ...], int] = {(): 4, **{(i,): 4 for i in range(m)}}
         for _ in range(200):
             x = 3 * rng.standard_normal(n - p)
             active = optimum(layer.at(x), tolerance=1e-12).active

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import sympy as sp
 from flint import fmpq
 
 from proofs.common import generator
@@ -161,3 +162,35 @@ def misprint_orthogonal(instances: int) -> Iterator[float]:
 def misprint_not_orthogonal(instances: int) -> Iterator[float]:
     """Errors of the wrong form, which have to exceed the tolerance."""
     yield from contraction_errors(misprinted_gradients, -1, instances)
+
+
+def euler_errors(*, whole: bool) -> Iterator[float]:
+    """Derivatives of z* in closed form (n = 2, one active row) as the row or the objective scales."""
+    a, b, c, q1, q2, g1, g2, h = symbols = sp.symbols("a b c q1 q2 g1 g2 h")
+    field = sp.QQ.frac_field(*symbols)
+    matrix = sp.Matrix([[a, b, g1], [b, c, g2], [g1, g2, 0]])
+    z = [entry / matrix.det() for entry in list(matrix.adjugate() * sp.Matrix([-q1, -q2, h]))[:2]]
+    row = (g1, g2, h) if whole else (g1, g2)
+    objective = (a, b, c, q1, q2) if whole else (a, b, c)
+    for component in z:
+        for moved in (row, objective):
+            yield float(field.from_sympy(sum(symbol * sp.diff(component, symbol) for symbol in moved)) != 0)
+
+
+@check(
+    item=11,
+    statement="∂z*·(G, h) = 0 as an active row scales, and ∂z*·(Q, q) = 0 as the objective scales",
+    source=SOURCE,
+    strength="symbolic",
+    tolerance=0,
+    instances=4,
+)
+def euler_identities(_: int) -> Iterator[float]:
+    """Errors of the printed form."""
+    yield from euler_errors(whole=True)
+
+
+@euler_identities.negative("h and q left behind")
+def euler_identities_broken(_: int) -> Iterator[float]:
+    """Errors of the wrong form, which have to exceed the tolerance."""
+    yield from euler_errors(whole=False)

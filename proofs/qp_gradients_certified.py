@@ -34,7 +34,7 @@ def gradient_errors(formula: Gradients, distance: Distance, instances: int) -> I
             problem = rational_quadratic(generator("qp_gradients_certified", k), 3, 2, 1, active=1)
             c = np.array([acb(v) for v in (1, -2, 3)], dtype=object)
             values = formula(problem.convert(acb), certified_optimum(problem), c, eliminate)
-            yield max(distance(values[s.name][s.index], c @ s.dz) for s in certified_sensitivities(problem))
+            yield max(distance(values[s.name][s.place], c @ s.dz) for s in certified_sensitivities(problem))
 
 
 @check(
@@ -63,7 +63,7 @@ def differential_errors(sign: int, distance: Distance, instances: int) -> Iterat
             point = certified_optimum(problem)
             worst = 0.0
             for s in certified_sensitivities(problem):
-                dz, dlam, _ = printed_differential(problem.convert(acb), point, s.name, s.index, eliminate)
+                dz, dlam, _ = printed_differential(problem.convert(acb), point, s.name, s.place, eliminate)
                 pairs = [*zip(dz, s.dz, strict=True), *zip(sign * dlam, s.dlam, strict=True)]
                 worst = max(worst, *(distance(a, b) for a, b in pairs))
             yield worst

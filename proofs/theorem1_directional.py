@@ -16,6 +16,7 @@ differences of an optimum found by enumeration.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import clarabel
 import numpy as np
@@ -32,6 +33,8 @@ from proofs.ledger import check
 
 SOURCE = "OptNet (Amos & Kolter 2017), Theorem 1"
 RADIUS = 2.0**-40
+# Clarabel's compiled module does not declare its names.
+SOLVER: Any = clarabel
 
 
 def printed_derivative(problem: Quadratic, point: Optimum, d: Quadratic, *, weak: tuple[int, ...]) -> Array:
@@ -43,15 +46,13 @@ def printed_derivative(problem: Quadratic, point: Optimum, d: Quadratic, *, weak
     bound = d.h - d.G @ z
     rows = np.concatenate([problem.G[strong], problem.A, problem.G[list(weak)]])
     rhs = np.concatenate([bound[strong], d.b - d.A @ z, bound[list(weak)]])
-    cones = [clarabel.ZeroConeT(len(strong) + len(nu)), clarabel.NonnegativeConeT(len(weak))]
-    settings = clarabel.DefaultSettings()
+    cones = [SOLVER.ZeroConeT(len(strong) + len(nu)), SOLVER.NonnegativeConeT(len(weak))]
+    settings = SOLVER.DefaultSettings()
     settings.verbose = False
     settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = 1e-12
     linear = d.Q @ z + d.q + d.G.T @ lam + d.A.T @ nu
     P = sparse.csc_matrix(np.triu(problem.Q))
-    return np.array(
-        clarabel.DefaultSolver(P, linear, sparse.csc_matrix(rows), rhs, cones, settings).solve().x
-    )
+    return np.array(SOLVER.DefaultSolver(P, linear, sparse.csc_matrix(rows), rhs, cones, settings).solve().x)
 
 
 def random_direction(rng: np.random.Generator, problem: Quadratic) -> Quadratic:
@@ -90,7 +91,7 @@ def errors(instances: int, *, linear: bool) -> Iterator[float]:
     for k in range(instances):
         problem, point, d, back = instance("theorem1_directional", k, 2)
         floats = [Quadratic(*map(as_floats, data)) for data in (problem, d, back)]
-        at = Optimum(*map(as_floats, point[:3]), point.active)
+        at = Optimum(as_floats(point.z), as_floats(point.lam), as_floats(point.nu), point.active)
         forward = printed_derivative(floats[0], at, floats[1], weak=(1, 2))
         backward = -forward if linear else printed_derivative(floats[0], at, floats[2], weak=(1, 2))
         yield max(

@@ -152,7 +152,8 @@ def odd_part_errors(of_maximum: bool, instances: int) -> Iterator[float]:
         rng = generator("theorem3.odd", k)
         a = functions(k, around=bool(k % 2))
         f = (lambda x, a=a: maximum(a, x)) if of_maximum else network(rng, 5 + 10 * k)
-        yield max(odd_curvature(f, *rng.standard_normal((2, 2)), 1e9) for _ in range(20))
+        pairs = rng.standard_normal((20, 2, 2))
+        yield max(odd_curvature(f, u, v, 1e9) for u, v in pairs)
 
 
 @check(

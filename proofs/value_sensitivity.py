@@ -122,7 +122,7 @@ def certified_errors(sign: int, distance: Callable[[Any, Any], float], instances
             gradients = printed_gradients(certified_optimum(problem), sign)
             gradients["Q"] = gradients["Q"] * acb(1)
             yield max(
-                distance(gradients[s.name][s.index], s.dvalue) for s in certified_sensitivities(problem)
+                distance(gradients[s.name][s.place], s.dvalue) for s in certified_sensitivities(problem)
             )
 
 

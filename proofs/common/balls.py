@@ -14,7 +14,7 @@ differs from x′(0) by at most (M/r) ρ² / (1 − ρ²), where ρ = τ/r. Noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +32,7 @@ class NotProved(ArithmeticError):
 
 
 @contextmanager
-def precision(bits: int) -> Iterator[None]:
+def precision(bits: int) -> Generator[None]:
     """Ball arithmetic with `bits` bits inside the block."""
     before, ctx.prec = ctx.prec, bits
     try:

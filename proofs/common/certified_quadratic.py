@@ -25,7 +25,7 @@ class Sensitivity(NamedTuple):
     """Enclosure of the derivative of (z, λ, ν) and of the optimal value in one entry of the data."""
 
     name: str
-    index: tuple[int, ...]
+    place: tuple[int, ...]
     dz: Numbers
     dlam: Numbers
     dnu: Numbers

@@ -105,7 +105,7 @@ def test_certified_sensitivity_contains_an_exact_difference():
     with precision(BITS):
         for found in certified_sensitivities(problem):
             if found.name in ("q", "h"):
-                ends = [optimum(problem.perturbed(found.name, found.index, s)).z for s in (step, -step)]
+                ends = [optimum(problem.perturbed(found.name, found.place, s)).z for s in (step, -step)]
                 exact = (ends[0] - ends[1]) / (2 * step)
                 assert all(distance_above(a, b) < 1e-30 for a, b in zip(found.dz, exact, strict=True))
 

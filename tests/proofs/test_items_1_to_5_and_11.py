@@ -90,4 +90,6 @@ def test_table_of_selections_has_the_midpoint_and_leaves_the_segment():
     wide = table.pivot(index="scale", columns="entry", values=["inactive", "active", "least_squares"])
     weight = (wide["least_squares"] - wide["inactive"]) / (wide["active"] - wide["inactive"])
     assert (weight["dz1/dq1"] - weight["dz1/dq2"]).abs().max() > 0.1
+    diagonal = table[table["entry"] == "dz1/dq1"]
+    assert diagonal[["inactive", "active", "midpoint"]].to_numpy().max() < 0 < diagonal["least_squares"].max()
     assert len(limiting_jacobians.draw({"selections": table}).axes) == 2
