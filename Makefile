@@ -92,10 +92,12 @@ verify: setup  ## the tracked runs again, compared with the tracked tables under
 .PHONY: figures
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
 	$(PYTHON) -m figures
+	$(PYTHON) -m figures.proofs
 
 .PHONY: proofs
 proofs: setup  ## every proof, and proofs/LEDGER.md | 5
 	$(PYTHON) -m proofs
+	$(PYTHON) tools/readme.py
 
 .PHONY: publish
 publish: $(call runs,results,companion)  ## for maintainers: the runs of build/results become the tracked ones | 1
@@ -103,6 +105,7 @@ publish: $(call runs,results,companion)  ## for maintainers: the runs of build/r
 	  mkdir -p "$$(dirname "$${file#build/}")" && cp "$$file" "$${file#build/}"; done
 	$(PYTHON) -m experiments.compare
 	$(PYTHON) -m figures
+	$(PYTHON) tools/readme.py
 
 # ---- tidying up ----------------------------------------------------------------------------------------------------
 .PHONY: clean

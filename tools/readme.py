@@ -1,0 +1,76 @@
+"""Carry the numbers of the tracked results into README.md: ``python tools/readme.py``.
+
+Each stands between ``<!-- name -->`` and ``<!-- /name -->`` and comes from a file that a program wrote.
+`make publish` and `make proofs` call it.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+HEAD = "| claim | published | ours [95 % interval over seeds] | size | verdict |\n|---|---:|---|---|---|"
+
+
+def minutes() -> str:
+    """Return the time that the released run of `make reproduce` took, and on what."""
+    paths = sorted((ROOT / "results").glob("*/companion/auto/provenance.json"))
+    records = [json.loads(path.read_text("utf-8")) for path in paths]
+    seconds = sum(record["seconds"] for record in records)
+    processors = " and ".join(sorted({record["cpu"] for record in records}))
+    workers = max(record["config"]["workers"] for record in records)
+    return f"{seconds / 60:.0f} minutes on {workers} cores ({processors})"
+
+
+def tally() -> str:
+    """Return the first line of the ledger of proofs: how many checks pass."""
+    found = re.search(r"^\*\*(.*)\*\*$", (ROOT / "proofs" / "LEDGER.md").read_text("utf-8"), re.MULTILINE)
+    if found is None:
+        raise ValueError("proofs/LEDGER.md: expected a line in bold type with the tally; run `make proofs`")
+    return found.group(1)
+
+
+def comparison() -> str:
+    """Return the claims of results/comparison.csv that apply to the setting they were run in, as a table."""
+    with (ROOT / "results" / "comparison.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["verdict"] != "other setting"]
+    return "\n" + "\n".join([HEAD, *(_row(row) for row in rows)]) + "\n"
+
+
+def _row(row: dict[str, str]) -> str:
+    def show(name: str) -> str:
+        value = float(row[name])
+        return f"{100 * value:+.1f} %" if row["unit"] == "relative change" else f"{value:.1f}"
+
+    interval = (
+        f"{show('ours')} [{show('lo')}, {show('hi')}], {row['seeds']} seeds" if row["lo"] else show("ours")
+    )
+    cells = (row["claim"], show("published"), interval, row["size"], row["verdict"])
+    return "| " + " | ".join(cells) + " |"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"minutes": minutes, "tally": tally, "comparison": comparison}
+
+
+def filled(text: str) -> str:
+    """Return ``text`` with every marked place filled from the tracked results.
+
+    Raises
+    ------
+    ValueError
+        If a mark is missing, so that a number cannot quietly leave the page.
+    """
+    for name, render in BLOCKS.items():
+        mark = re.compile(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
+        if not mark.search(text):
+            raise ValueError(f"README.md: expected <!-- {name} --> ... <!-- /{name} -->")
+        block = render()
+        text = mark.sub(lambda found, block=block: f"{found.group(1)}{block}{found.group(2)}", text)
+    return text
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text("utf-8")), "utf-8")
