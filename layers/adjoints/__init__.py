@@ -1,0 +1,1 @@
+"""Derivatives: (problem, solution, cotangent) -> gradient. None of them knows which solver found the solution."""

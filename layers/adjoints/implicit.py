@@ -1,0 +1,186 @@
+"""Implicit differentiation of the KKT conditions (OptNet, Amos & Kolter 2017, eq. 6), in active-set form.
+
+At a solution with active set 𝒜 the KKT conditions reduce to equations F(x; θ) = 0 in x = (z, λ_𝒜, ν), and the
+implicit function theorem gives K dx = −F_θ dθ with
+
+    K = [Q G_𝒜ᵀ Aᵀ; G_𝒜 0 0; A 0 0],   F_θ dθ = (dQ z + dq + dGᵀλ + dAᵀν,  dG_𝒜 z − dh_𝒜,  dA z − db).
+
+Multiplying the middle row by D(λ) and adding the rows λᵢ = 0 off 𝒜 gives OptNet's matrix; here the iterate does not
+enter K, so the derivative does not inherit the distance of the solution from optimality.
+
+Where a constraint is weakly active (λᵢ = sᵢ = 0) its multiplier may move but its row is not enforced: K is then
+rectangular. There, and where active rows are dependent or the solution is not unique, the answer is the least-squares
+solution of minimum norm, x = K⁺ r, and Kᵀ⁺ in reverse.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from layers.active_system import ActiveSystem
+from layers.errors import DifferentiationError
+from layers.kkt import residuals, scales, slack
+from layers.linalg import column_max, max_abs, row_max
+from layers.problem import QP
+from layers.saddle import Block
+from layers.scaling import scale_problem
+from layers.solution import Degeneracy
+
+#: what a constraint is at a solution
+INACTIVE, ACTIVE, WEAK = 0, 1, 2
+
+#: sᵢ and λᵢ both below this, relative to scale, are zero
+WEAK_TOLERANCE = 1e-9
+#: a solution of residual r leaves sᵢ ≈ λᵢ ≈ √r at a weakly active constraint, with a ratio that stays near one
+WEAK_RATIO = 1e-2
+#: bound on the backward error of the derivative's linear solve
+SOLVE_TOLERANCE = 1e-9
+
+
+def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
+    """Class of every constraint, INACTIVE, ACTIVE or WEAK: int8, shape ``(B, m)``.
+
+    sᵢ and λᵢ are compared on the equilibrated problem, each relative to its scale there, so the class does not
+    change when a row of (G, h) or the objective is multiplied by a number.
+    """
+    s_hat, lam_hat = _relative(problem, z, lam, nu)
+    larger, smaller = s_hat.maximum(lam_hat), s_hat.minimum(lam_hat)
+    reach = 10 * residuals(problem, z, lam, nu).largest.clamp(min=1e-18, max=1e-6).sqrt().unsqueeze(-1)
+    weak = (larger <= WEAK_TOLERANCE) | ((larger <= reach) & (smaller >= WEAK_RATIO * larger))
+    kind = torch.where(lam_hat > s_hat, ACTIVE, INACTIVE)
+    return torch.where(weak, WEAK, kind).to(torch.int8)
+
+
+def degeneracy(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Degeneracy:
+    """Strict-complementarity margin and rank deficiency of the active rows, for a flat problem."""
+    s_hat, lam_hat = _relative(problem, z, lam, nu)
+    total = s_hat + lam_hat
+    margin = total.amin(-1) if total.shape[-1] else total.new_full(total.shape[:-1], torch.inf)
+    touched = activity(problem, z, lam, nu) != INACTIVE
+    C = ActiveSystem.active_rows(problem, touched)[0]
+    norm = row_max(C).unsqueeze(-1)
+    count = touched.sum(-1) + problem.p
+    if C.shape[-2] == 0:
+        return Degeneracy(margin, count)
+    rank = torch.linalg.matrix_rank(C / torch.where(norm > 0, norm, torch.ones_like(norm)))
+    return Degeneracy(margin, count - rank)
+
+
+def _relative(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
+    """sᵢ and λᵢ of the equilibrated problem relative to their scales."""
+    scaled = scale_problem(problem)
+    point = scaled.scale(z, lam, nu)
+    scale = scales(scaled.weighted(), *point)
+    return slack(scaled.problem, point[0]).clamp(min=0) / scale.g, point[1] / scale.y.unsqueeze(-1)
+
+
+def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) -> tuple[Block, Tensor]:
+    """x = K⁺ r, or x = K⁺ᵀ r with ``transpose``.
+
+    Parameters
+    ----------
+    problem : QP
+        Flat problem; only Q, G, A are read.
+    kind : Tensor of int8, shape ``(B, m)``
+        From :func:`activity`.
+    r : tuple of Tensor, shapes ``(B, n), (B, m), (B, p)``
+        Entries that K does not have (inactive rows) are not read.
+
+    Returns
+    -------
+    x : tuple of Tensor
+        Zero at the entries that K does not have.
+    error : Tensor, shape ``(B,)``
+        Relative residual of the linear solve (of its normal equations where K is singular).
+
+    Notes
+    -----
+    The regular elements share one batched factorisation; an element with weakly active constraints, or whose
+    system that does not solve, is answered through its singular value decomposition, O((n + k + p)³) with a larger
+    constant.
+    """
+    on = kind == ACTIVE
+    weak = kind == WEAK
+    # K has the columns of weak constraints but not their rows: in reverse they are part of the right-hand side
+    read = on | weak if transpose else on
+    r = (r[0], torch.where(read, r[1], torch.zeros_like(r[1])), r[2])
+    system = ActiveSystem.factor(problem, on)
+    x = system.solve(*r)
+    error = _backward_error(problem, x, system.residual(x, r), r)
+    hard = weak.any(-1) | ~(error <= SOLVE_TOLERANCE)
+    if hard.any():
+        parts = [t.clone() for t in x]
+        error = error.clone()
+        for i in hard.nonzero().squeeze(-1).tolist():
+            answer, error[i] = _least_squares(
+                _element(problem, i), kind[i], tuple(t[i] for t in r), transpose
+            )
+            for part, value in zip(parts, answer, strict=True):
+                part[i] = value
+        x = (parts[0], parts[1], parts[2])
+    return x, error
+
+
+def require_accurate(error: Tensor, solved: Tensor) -> None:
+    """Raise if the linear solve of an optimal element missed its accuracy.
+
+    Raises
+    ------
+    DifferentiationError
+        Naming the elements.
+    """
+    bad = solved & ~(error <= 10 * SOLVE_TOLERANCE)
+    if bad.any():
+        listed = ", ".join(map(str, bad.nonzero().squeeze(-1)[:5].tolist()))
+        raise DifferentiationError(
+            f"the KKT system of the derivative was solved only to relative residual {error[bad].max().item():.1e} "
+            f"in {int(bad.sum())} batch element(s) ({listed}); expected {10 * SOLVE_TOLERANCE:.0e}. The data are "
+            "too badly scaled for a derivative: rescale the variables, or add a small multiple of I to Q"
+        )
+
+
+def _backward_error(problem: QP, x: Block, residual: Block, r: Block) -> Tensor:
+    """Largest residual per row, relative to the largest term that the row adds up."""
+    size_z, size_y = (v.unsqueeze(-1) for v in (max_abs(x[0]), max_abs(x[1]).maximum(max_abs(x[2]))))
+    top = r[0].abs().maximum(row_max(problem.Q) * size_z)
+    top = top.maximum(column_max(problem.G) * size_y).maximum(column_max(problem.A) * size_y)
+    terms = (
+        top,
+        r[1].abs().maximum(row_max(problem.G) * size_z),
+        r[2].abs().maximum(row_max(problem.A) * size_z),
+    )
+    worst = size_z.new_zeros(size_z.shape[0])
+    for value, term in zip(residual, terms, strict=True):
+        worst = worst.maximum(max_abs(value / torch.where(term > 0, term, torch.ones_like(term))))
+    return worst
+
+
+def _element(problem: QP, i: int) -> QP:
+    Q, G, A = (M if M.dim() == 2 else M[i] for M in (problem.Q, problem.G, problem.A))
+    return QP(Q, problem.q[i], G, problem.h[i], A, problem.b[i])
+
+
+def _least_squares(element: QP, kind: Tensor, r: Block, transpose: bool) -> tuple[Block, Tensor]:
+    """Minimum-norm least squares for one element, by the singular value decomposition of its own K."""
+    strong, touched = (kind == ACTIVE).nonzero().squeeze(-1), (kind != INACTIVE).nonzero().squeeze(-1)
+    n, p = element.n, element.p
+    rows, columns = n + strong.numel() + p, n + touched.numel() + p
+    K = element.Q.new_zeros(rows, columns)
+    K[:n, :n] = element.Q
+    K[:n, n : columns - p] = element.G[touched].mT
+    K[:n, columns - p :] = element.A.mT
+    K[n : rows - p, :n] = element.G[strong]
+    K[rows - p :, :n] = element.A
+    into, out = (touched, strong) if transpose else (strong, touched)
+    M = K.mT if transpose else K
+    rhs = torch.cat([r[0], r[1][into], r[2]])
+    U, S, Vh = torch.linalg.svd(M, full_matrices=False)
+    cut = 10 * max(rows, columns) * torch.finfo(M.dtype).eps * S[0]
+    inverse = torch.where(cut < S, 1 / S.clamp(min=torch.finfo(M.dtype).tiny), torch.zeros_like(S))
+    x = Vh.mT @ (inverse * (U.mT @ rhs))
+    normal = max_abs(M.mT @ (M @ x - rhs))
+    scale = S[0] * torch.maximum(max_abs(rhs), S[0] * max_abs(x))
+    lam = torch.zeros_like(r[1])
+    lam[out] = x[n : x.shape[0] - p]
+    return (x[:n], lam, x[x.shape[0] - p :]), torch.where(scale > 0, normal / scale, normal)

@@ -1,0 +1,303 @@
+"""The solution map of a quadratic program as a torch function of its data, differentiable to every order.
+
+Two functions, because the derivative is itself a function that can be differentiated:
+
+* ``SolutionMap``: (Q, q, G, h, A, b) -> (z, λ, ν, objective). Its derivatives are products of the solution with
+* ``LinearisedSystem``: (Q, G, A, r) -> x = K⁺r or K⁺ᵀr, whose derivatives are again such solves.
+
+With F_θ of :mod:`layers.adjoints.implicit` and d = −K⁺ᵀ (z̄, λ̄, ν̄), the reverse derivative is (OptNet eq. 8 in the sign
+of our Lagrangian, λ being part of the solution and not of the system)
+
+    Q̄ = ½(d_z zᵀ + z d_zᵀ)    q̄ = d_z    Ḡ = λ d_zᵀ + d_λ zᵀ    h̄ = −d_λ    Ā = ν d_zᵀ + d_ν zᵀ    b̄ = −d_ν,
+
+and the objective adds the derivative of the Lagrangian at fixed (z, λ, ν): ½zzᵀ, z, λzᵀ, −λ, νzᵀ, −ν, with no solve.
+Both functions flatten the batch inside ``forward`` and carry their own vmap rule, so nothing above them knows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layers.adjoints import implicit
+from layers.errors import SolverError
+from layers.kkt import objective
+from layers.problem import QP, check_values
+from layers.solution import Point, Residuals, Status
+
+#: core axes of (Q, q, G, h, A, b) and of (Q, G, A, kind, solved, r_z, r_λ, r_ν)
+DATA_AXES = (2, 1, 2, 1, 2, 1)
+SYSTEM_AXES = (2, 2, 2, 1, 0, 1, 1, 1)
+
+ADVICE = {
+    Status.ITERATION_LIMIT: "raise max_iterations, or tol",
+    Status.INFEASIBLE: "no point satisfies its constraints: relax them with a penalised slack",
+    Status.UNBOUNDED: "its objective has no lower bound: bound the variables or add a quadratic term",
+    Status.NUMERICAL_FAILURE: "rescale its data, or raise tol",
+}
+
+
+Guess = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call of the layer asks for, besides its data.
+
+    Attributes
+    ----------
+    engine : callable
+        ``(flat problem, guess or None) -> Point``.
+    guess : tuple of Tensor, optional
+        z, λ, ν and s of an earlier solution, flat.
+    on_failure : {"raise", "nan", "ignore"}
+    precision : float
+        Machine epsilon of the caller's dtype.
+    """
+
+    engine: Callable[[QP, Guess | None], Point]
+    guess: Guess | None
+    on_failure: str
+    precision: float
+
+
+class SolutionMap(torch.autograd.Function):
+    """(call, Q, q, G, h, A, b) -> z, λ, ν, objective and, not differentiable, kind, status, residuals, iterations."""
+
+    @staticmethod
+    def forward(call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        problem = QP(*data)
+        check_values(problem, call.precision)
+        batch, flat = problem.batch_shape, problem.flatten()
+        point = _solve_in_chunks(call, flat)
+        solved = point.status == Status.OPTIMAL
+        if call.on_failure == "raise" and not solved.all():
+            raise SolverError(describe_failures(point, batch))
+        finite = [v.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) for v in (point.z, point.lam, point.nu)]
+        kind = torch.cat(
+            [implicit.activity(flat.part(c), *(v[c] for v in finite)) for c in flat.chunks()]
+            or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)]
+        )
+        kind = torch.where(solved.unsqueeze(-1), kind, torch.zeros_like(kind))
+        r = point.residuals
+        residuals = torch.stack([r.primal, r.dual, r.gap], dim=-1)
+        outputs = (*finite, objective(flat, finite[0]), kind, point.status, residuals, point.iterations)
+        return tuple(v.reshape((*batch, *v.shape[1:])).clone() for v in outputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[4:])
+        ctx.set_materialize_grads(False)
+        saved = (*inputs[1:], *output[:3], *output[4:6])
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        Q, q, G, h, A, b, z, lam, nu, kind, status = ctx.saved_tensors
+        z_bar, lam_bar, nu_bar, value_bar = cotangents[:4]
+        solved = (status == Status.OPTIMAL).to(z.dtype)
+        direction = None
+        if z_bar is not None or lam_bar is not None or nu_bar is not None:
+            r = tuple(
+                -(torch.zeros_like(v) if c is None else c)
+                for v, c in zip((z, lam, nu), (z_bar, lam_bar, nu_bar), strict=True)
+            )
+            direction = LinearisedSystem.apply(True, Q, G, A, kind, solved, *r)
+        weight = None if value_bar is None else (value_bar * solved).unsqueeze(-1)
+        return _gradients(ctx.needs_input_grad[1:], (Q, q, G, h, A, b), (z, lam, nu), direction, weight)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        Q, q, G, h, A, b, z, lam, nu, kind, status = ctx.saved_tensors
+        data = (Q, q, G, h, A, b)
+        dQ, dq, dG, dh, dA, db = (
+            torch.zeros_like(v) if t is None else t for v, t in zip(data, tangents[1:], strict=True)
+        )
+        solved = (status == Status.OPTIMAL).to(z.dtype)
+        dQz = _mv(0.5 * (dQ + dQ.mT), z)
+        moved_g, moved_a = dh - _mv(dG, z), db - _mv(dA, z)
+        top = dQz + dq + _mv(dG.mT, lam) + _mv(dA.mT, nu)
+        dz, dlam, dnu = LinearisedSystem.apply(False, Q, G, A, kind, solved, -top, moved_g, moved_a)
+        value = ((0.5 * dQz + dq) * z).sum(-1) - (moved_g * lam).sum(-1) - (moved_a * nu).sum(-1)
+        return dz, dlam, dnu, solved * value, None, None, None, None
+
+    @staticmethod
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, in_dims: tuple[int | None, ...], call: Call, *data: Tensor
+    ) -> tuple[Any, Any]:
+        outputs = SolutionMap.apply(call, *_align(in_dims[1:], data, DATA_AXES))
+        return outputs, (0,) * len(outputs)
+
+
+class LinearisedSystem(torch.autograd.Function):
+    """(transpose, Q, G, A, kind, solved, r) -> x = K⁺ r, or K⁺ᵀ r; zero for elements that were not solved.
+
+    From dx = K⁺(dr − dK x): r̄ = K⁺ᵀ x̄ and K̄ = −r̄ xᵀ, where K holds Q, G and A twice each. Where active rows are
+    dependent this is the derivative of the components that do not depend on the choice among equivalent multipliers.
+    """
+
+    @staticmethod
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, solved: Tensor, *r: Tensor
+    ) -> tuple[Tensor, ...]:
+        batch = torch.broadcast_shapes(
+            QP(Q, r[0], G, r[1], A, r[2]).batch_shape, kind.shape[:-1], solved.shape
+        )
+        flat = QP(Q, r[0].expand(*batch, -1), G, r[1], A, r[2]).flatten()
+        kind = kind.expand(*batch, -1).reshape(flat.h.shape)
+        solved = solved.expand(batch).reshape(-1) > 0
+        rhs = tuple(v * solved.unsqueeze(-1) for v in (flat.q, flat.h, flat.b))
+        if flat.q.shape[0] == 0:
+            return tuple(v.reshape((*batch, v.shape[-1])) for v in rhs)
+        parts = [
+            implicit.solve_linearised(flat.part(c), kind[c], tuple(v[c] for v in rhs), transpose=transpose)
+            for c in flat.chunks()
+        ]
+        implicit.require_accurate(torch.cat([error for _, error in parts]), solved)
+        x = [torch.cat([answer[i] for answer, _ in parts]) for i in range(3)]
+        return tuple(v.reshape((*batch, v.shape[-1])).clone() for v in x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        transpose, Q, G, A, kind, solved, *r = inputs
+        ctx.transpose = transpose
+        saved = (Q, G, A, kind, solved, *r, *output)
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        Q, G, A, kind, solved, r_z, r_lam, r_nu, x_z, x_lam, x_nu = ctx.saved_tensors
+        y_z, y_lam, y_nu = LinearisedSystem.apply(not ctx.transpose, Q, G, A, kind, solved, *cotangents)
+        Q_bar = -0.5 * (_outer(y_z, x_z, Q) + _outer(x_z, y_z, Q))
+        G_bar = -(_outer(x_lam, y_z, G) + _outer(y_lam, x_z, G))
+        A_bar = -(_outer(x_nu, y_z, A) + _outer(y_nu, x_z, A))
+        r_bar = tuple(_sum_to(y, r) for y, r in zip((y_z, y_lam, y_nu), (r_z, r_lam, r_nu), strict=True))
+        return (None, Q_bar, G_bar, A_bar, None, None, *r_bar)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        Q, G, A, kind, solved, r_z, r_lam, r_nu, x_z, x_lam, x_nu = ctx.saved_tensors
+        inputs = (Q, G, A, r_z, r_lam, r_nu)
+        given = (*tangents[1:4], *tangents[6:])
+        dQ, dG, dA, d_z, d_lam, d_nu = (
+            torch.zeros_like(v) if t is None else t for v, t in zip(inputs, given, strict=True)
+        )
+        top = d_z - _mv(0.5 * (dQ + dQ.mT), x_z) - _mv(dG.mT, x_lam) - _mv(dA.mT, x_nu)
+        return LinearisedSystem.apply(
+            ctx.transpose, Q, G, A, kind, solved, top, d_lam - _mv(dG, x_z), d_nu - _mv(dA, x_z)
+        )
+
+    @staticmethod
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, in_dims: tuple[int | None, ...], transpose: bool, *tensors: Tensor
+    ) -> tuple[Any, Any]:
+        outputs = LinearisedSystem.apply(transpose, *_align(in_dims[1:], tensors, SYSTEM_AXES))
+        return outputs, (0,) * len(outputs)
+
+
+def _solve_in_chunks(call: Call, flat: QP) -> Point:
+    """Run the engine part by part, so that its work arrays stay in the cache; an empty batch has an empty answer."""
+    parts: list[Point] = []
+    for where in flat.chunks():
+        guess = None if call.guess is None else tuple(v[where] for v in call.guess)
+        parts.append(call.engine(flat.part(where), guess))
+    if parts:
+        return Point.join(parts)
+    empty, count = flat.q.new_zeros(0), torch.zeros(0, dtype=torch.int64, device=flat.q.device)
+    return Point(flat.q, flat.h, flat.b, count, Residuals(empty, empty, empty), count.clone())
+
+
+def _gradients(
+    needed: tuple[bool, ...],
+    data: tuple[Tensor, ...],
+    solution: tuple[Tensor, Tensor, Tensor],
+    direction: tuple[Tensor, Tensor, Tensor] | None,
+    weight: Tensor | None,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of the six arguments: from d of the solve, and from the objective's weight."""
+    Q, q, G, h, A, b = data
+    z, lam, nu = solution
+    from_solve: tuple[Callable[[Tensor, Tensor, Tensor], Tensor], ...] = (
+        lambda d_z, d_lam, d_nu: 0.5 * (_outer(d_z, z, Q) + _outer(z, d_z, Q)),
+        lambda d_z, d_lam, d_nu: _sum_to(d_z, q),
+        lambda d_z, d_lam, d_nu: _outer(lam, d_z, G) + _outer(d_lam, z, G),
+        lambda d_z, d_lam, d_nu: _sum_to(-d_lam, h),
+        lambda d_z, d_lam, d_nu: _outer(nu, d_z, A) + _outer(d_nu, z, A),
+        lambda d_z, d_lam, d_nu: _sum_to(-d_nu, b),
+    )
+    from_objective: tuple[Callable[[Tensor], Tensor], ...] = (
+        lambda w: 0.5 * _outer(w * z, z, Q),
+        lambda w: _sum_to(w * z, q),
+        lambda w: _outer(w * lam, z, G),
+        lambda w: _sum_to(-w * lam, h),
+        lambda w: _outer(w * nu, z, A),
+        lambda w: _sum_to(-w * nu, b),
+    )
+    gradients: list[Tensor | None] = [None]
+    for need, solve_term, objective_term in zip(needed, from_solve, from_objective, strict=True):
+        total: Tensor | None = None
+        if need and direction is not None:
+            total = solve_term(*direction)
+        if need and weight is not None:
+            total = objective_term(weight) if total is None else total + objective_term(weight)
+        gradients.append(total)
+    return tuple(gradients)
+
+
+def _mv(M: Tensor, x: Tensor) -> Tensor:
+    return (M @ x.unsqueeze(-1)).squeeze(-1)
+
+
+def _outer(u: Tensor, v: Tensor, like: Tensor) -> Tensor:
+    """u vᵀ summed over the batch axes that ``like`` lacks; one matrix product when it lacks them all."""
+    if like.dim() == 2:
+        return u.unsqueeze(0).flatten(0, -2).mT @ v.unsqueeze(0).flatten(0, -2)
+    return _sum_to(u.unsqueeze(-1) * v.unsqueeze(-2), like)
+
+
+def _sum_to(x: Tensor, like: Tensor) -> Tensor:
+    return x.sum_to_size(like.shape) if x.shape != like.shape else x
+
+
+def _align(
+    in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...], axes: tuple[int, ...]
+) -> list[Tensor]:
+    """Put the vmapped axis in front of every tensor that has one, before batch axes of one common number."""
+    lead = [t.dim() - a - (d is not None) for t, a, d in zip(tensors, axes, in_dims, strict=True)]
+    most = max(lead)
+    aligned: list[Tensor] = []
+    for tensor, dim, own in zip(tensors, in_dims, lead, strict=True):
+        if dim is not None:
+            tensor = tensor.movedim(dim, 0)
+            tensor = tensor.reshape(tensor.shape[0], *([1] * (most - own)), *tensor.shape[1:])
+        aligned.append(tensor)
+    return aligned
+
+
+def describe_failures(point: Point, batch: torch.Size) -> str:
+    """Which elements failed, how, by how much, and what to try."""
+    failed = (point.status != Status.OPTIMAL).nonzero().squeeze(-1)
+    worst = point.residuals.largest
+    lines: list[str] = []
+    for flat_index in failed[:5].tolist():
+        status = Status(int(point.status[flat_index]))
+        place = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat_index), batch)) if batch else ()
+        name = f"element {place}" if batch else "the problem"
+        lines.append(
+            f"{name}: {status.name}, relative KKT residual {worst[flat_index].item():.1e} after "
+            f"{int(point.iterations[flat_index])} iterations; {ADVICE[status]}"
+        )
+    more = f"\n  … and {failed.numel() - 5} more" if failed.numel() > 5 else ""
+    return (
+        f"{failed.numel()} of {point.status.numel()} problems not solved:\n  "
+        + "\n  ".join(lines)
+        + more
+        + "\n"
+        'Pass on_failure="nan" to get NaN for them and the exact answer for the others.'
+    )

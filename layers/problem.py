@@ -1,0 +1,241 @@
+"""The quadratic program as a value: checked once, then passed around unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor
+
+from layers.errors import ProblemError
+from layers.linalg import max_abs
+
+#: core (unbatched) number of axes of every argument
+AXES = {"Q": 2, "q": 1, "G": 2, "h": 1, "A": 2, "b": 1}
+
+#: a chunk of the batch holds about this many matrix entries (12 MB), and at least this many elements
+CHUNK_ENTRIES, MINIMUM_CHUNK = 1_500_000, 8
+
+#: Q may differ from Qᵀ, and its smallest eigenvalue may fall below zero, by this much relative to the largest entry,
+#: or by this multiple of n times the rounding of the caller's dtype
+ASYMMETRY, NEGATIVE_CURVATURE, ROUNDINGS = 1e-9, 1e-9, 10
+
+
+@dataclass(frozen=True)
+class QP:
+    """minimise ½zᵀQz + qᵀz subject to Gz ≤ h, Az = b.
+
+    Attributes
+    ----------
+    Q, q, G, h, A, b : Tensor
+        Shapes ``(n, n), (n,), (m, n), (m,), (p, n), (p,)`` behind optional leading batch axes, which broadcast.
+        Absent constraints have zero rows.
+    """
+
+    Q: Tensor
+    q: Tensor
+    G: Tensor
+    h: Tensor
+    A: Tensor
+    b: Tensor
+
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The six tensors in order."""
+        return (self.Q, self.q, self.G, self.h, self.A, self.b)
+
+    @property
+    def n(self) -> int:
+        """Number of variables."""
+        return self.q.shape[-1]
+
+    @property
+    def m(self) -> int:
+        """Number of inequalities."""
+        return self.h.shape[-1]
+
+    @property
+    def p(self) -> int:
+        """Number of equalities."""
+        return self.b.shape[-1]
+
+    @property
+    def batch_shape(self) -> torch.Size:
+        """Leading axes after broadcasting."""
+        shapes = [t.shape[: t.dim() - k] for t, k in zip(self.tensors, AXES.values(), strict=True)]
+        return torch.broadcast_shapes(*shapes)
+
+    def flatten(self) -> QP:
+        """One batch axis: vectors become ``(B, ·)``; a matrix stays 2-D if shared, else ``(B, ·, ·)``.
+
+        Q is symmetrised here, once: what is solved is ½zᵀ½(Q + Qᵀ)z, the same function.
+        """
+        batch = self.batch_shape
+        flat: list[Tensor] = []
+        for tensor, axes in zip(self.tensors, AXES.values(), strict=True):
+            core = tensor.shape[tensor.dim() - axes :]
+            if axes == 2 and prod(tensor.shape[: tensor.dim() - 2]) == 1 and prod(batch) > 0:
+                flat.append(tensor.reshape(core))
+            else:
+                flat.append(tensor.expand(*batch, *core).reshape(prod(batch), *core))
+        Q, q, G, h, A, b = flat
+        return QP(0.5 * (Q + Q.mT), q, G, h, A, b)
+
+    def take(self, index: Tensor) -> QP:
+        """The elements ``index`` of a flat problem; shared matrices stay shared."""
+        Q, G, A = (M if M.dim() == 2 else M[index] for M in (self.Q, self.G, self.A))
+        return QP(Q, self.q[index], G, self.h[index], A, self.b[index])
+
+    def chunks(self) -> list[slice]:
+        """Slices of the batch whose matrices fit a cache, on a CPU; one slice on other devices."""
+        batch = self.q.shape[0]
+        if self.q.device.type != "cpu":
+            return [slice(0, batch)]
+        step = max(MINIMUM_CHUNK, CHUNK_ENTRIES // (self.n * (self.n + self.m + self.p)))
+        return [slice(i, min(i + step, batch)) for i in range(0, batch, step)]
+
+    def part(self, where: slice) -> QP:
+        """The elements of a slice; shared matrices stay shared, and nothing is copied."""
+        Q, G, A = (M if M.dim() == 2 else M[where] for M in (self.Q, self.G, self.A))
+        return QP(Q, self.q[where], G, self.h[where], A, self.b[where])
+
+
+def make_qp(
+    Q: Tensor, q: Tensor, G: Tensor | None, h: Tensor | None, A: Tensor | None, b: Tensor | None
+) -> QP:
+    """Check shapes, dtypes and devices, and fill absent constraints with zero rows.
+
+    Raises
+    ------
+    ProblemError
+        Naming the argument, what was expected and what was found.
+    """
+    given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b}
+    for name in ("Q", "q"):
+        if given[name] is None:
+            raise ProblemError(f"{name} is required: expected a tensor, found None")
+    for left, right in (("G", "h"), ("A", "b")):
+        if (given[left] is None) != (given[right] is None):
+            missing, present = (left, right) if given[left] is None else (right, left)
+            raise ProblemError(
+                f"{missing} is missing: {present} was given without it; pass both or neither of {left}, {right}"
+            )
+    present_tensors: dict[str, Tensor] = {}
+    for name, value in given.items():
+        if value is not None:
+            present_tensors[name] = _check_tensor(name, value, AXES[name])
+    _check_agreement(present_tensors)
+    n = q.shape[-1]
+    full = dict(present_tensors)
+    for left, right in (("G", "h"), ("A", "b")):
+        if left not in full:
+            full[left], full[right] = q.new_zeros(0, n), q.new_zeros(0)
+    _check_shapes(full, n)
+    return QP(full["Q"], full["q"], full["G"], full["h"], full["A"], full["b"])
+
+
+def _check_tensor(name: str, value: object, axes: int) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise ProblemError(f"{name} must be a torch.Tensor, found {type(value).__name__}")
+    if not value.is_floating_point():
+        raise ProblemError(
+            f"{name} must have a real floating dtype (float32 or float64), found {value.dtype}; "
+            f"call {name}.double()"
+        )
+    if value.dim() < axes:
+        core = "(rows, n)" if axes == 2 else "(rows,)"
+        raise ProblemError(
+            f"{name} must have shape batch + {core}, so at least {axes} axes; found {tuple(value.shape)}"
+        )
+    return value
+
+
+def _check_agreement(tensors: dict[str, Tensor]) -> None:
+    for what in ("dtype", "device"):
+        found = {name: getattr(tensor, what) for name, tensor in tensors.items()}
+        if len(set(found.values())) > 1:
+            listed = ", ".join(f"{name}: {value}" for name, value in found.items())
+            raise ProblemError(f"all arguments must share one {what}; found {listed}")
+
+
+def _check_shapes(t: dict[str, Tensor], n: int) -> None:
+    if n == 0:
+        raise ProblemError("q must have at least one variable in its last axis; found 0")
+    expected = {
+        "Q": (n, n),
+        "G": (t["h"].shape[-1], n),
+        "A": (t["b"].shape[-1], n),
+    }
+    origin = {"Q": "(n, n)", "G": "(m, n)", "A": "(p, n)"}
+    for name, core in expected.items():
+        if tuple(t[name].shape[-2:]) != core:
+            sizes = f"n = {n} from q" + (
+                "" if name == "Q" else f", rows = {core[0]} from {'h' if name == 'G' else 'b'}"
+            )
+            raise ProblemError(
+                f"{name} must end in {origin[name]} = {core} ({sizes}); found shape {tuple(t[name].shape)}"
+            )
+    try:
+        torch.broadcast_shapes(*(v.shape[: v.dim() - AXES[k]] for k, v in t.items()))
+    except RuntimeError as error:
+        listed = ", ".join(f"{k}: {tuple(v.shape[: v.dim() - AXES[k]])}" for k, v in t.items())
+        raise ProblemError(f"the leading batch axes do not broadcast together; found {listed}") from error
+
+
+def check_values(problem: QP, precision: float) -> None:
+    """Refuse data that are not finite, and Q that is not symmetric positive semidefinite.
+
+    Parameters
+    ----------
+    problem : QP
+        Before :meth:`QP.flatten`, because that symmetrises Q.
+    precision : float
+        Machine epsilon of the dtype in which the caller formed Q.
+
+    Raises
+    ------
+    ProblemError
+        Naming the argument and the first offending batch element.
+    """
+    for name, tensor, axes in zip(AXES, problem.tensors, AXES.values(), strict=True):
+        bad = ~torch.isfinite(tensor)
+        if bad.any():
+            where = _first(bad.flatten(tensor.dim() - axes).any(-1))
+            hint = "; leave out rows of constraints that do not bind" if name in "Gh" else ""
+            raise ProblemError(f"{name} must be finite; found NaN or infinity{where}{hint}")
+    _check_curvature(problem.Q, precision)
+
+
+def _check_curvature(Q: Tensor, precision: float) -> None:
+    scale = max_abs(Q.flatten(-2))
+    rounding = ROUNDINGS * Q.shape[-1] * precision
+    negative = max(NEGATIVE_CURVATURE, rounding)
+    skew = max_abs((Q - Q.mT).flatten(-2))
+    asymmetric = skew > max(ASYMMETRY, rounding) * scale
+    if asymmetric.any():
+        raise ProblemError(
+            f"Q must be symmetric; found |Q - Qᵀ| up to {skew.max().item():.3g}{_first(asymmetric)}; "
+            "pass 0.5 * (Q + Q.mT)"
+        )
+    symmetric = 0.5 * (Q + Q.mT)
+    shift = negative * scale + torch.finfo(Q.dtype).tiny
+    shifted = symmetric + torch.diag_embed(shift.unsqueeze(-1).expand(Q.shape[:-1]))
+    indefinite = torch.linalg.cholesky_ex(shifted).info > 0
+    if indefinite.any():
+        # Cholesky can stumble over rounding: only an eigenvalue decides.
+        smallest = torch.linalg.eigvalsh(symmetric)[..., 0]
+        indefinite = smallest < -negative * scale
+    if indefinite.any():
+        value = torch.linalg.eigvalsh(symmetric)[..., 0].min().item()
+        raise ProblemError(
+            f"Q must be positive semidefinite; its smallest eigenvalue is {value:.3g}{_first(indefinite)}: "
+            "the problem is not convex"
+        )
+
+
+def _first(bad: Tensor) -> str:
+    """`` in batch element (i, j)`` for the first offending element; empty without batch axes."""
+    if bad.dim() == 0:
+        return ""
+    return f" in batch element {tuple(bad.nonzero()[0].tolist())}"

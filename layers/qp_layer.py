@@ -1,0 +1,317 @@
+"""The quadratic program as a function and as a module: the public door of the QP layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import ParamSpec, Protocol, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from layers.adjoints.implicit import degeneracy
+from layers.autograd import Call, Guess, SolutionMap, describe_failures
+from layers.backends import BACKENDS
+from layers.errors import LayerError, ProblemError, SolverError, UnavailableError
+from layers.kkt import residuals
+from layers.problem import QP, check_values, make_qp
+from layers.solution import Degeneracy, Point, Residuals, Solution, Status
+from layers.solvers import interior_point
+from layers.solvers.warm import start_warm
+
+
+class Solver(Protocol):
+    """An engine of ours: flat problem in, point out."""
+
+    def __call__(self, problem: QP, tol: float, max_iterations: int) -> Point:
+        """Solve every element to relative KKT residuals of at most ``tol``, or say why not."""
+        ...
+
+
+#: our engines by name
+SOLVERS: dict[str, Solver] = {"interior_point": interior_point.solve}
+ADJOINTS = ("implicit",)
+POLICIES = ("raise", "nan", "ignore")
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _opaque(function: Callable[P, R]) -> Callable[P, R]:
+    """Break the graph of torch.compile here: the number of iterations depends on the data."""
+    return cast("Callable[P, R]", torch.compiler.disable(function))
+
+
+def engines() -> dict[str, str | None]:
+    """Every name that ``solver=`` accepts, with the reason why it cannot be used here, or None if it can."""
+    own: dict[str, str | None] = {"auto": None, **dict.fromkeys(SOLVERS)}
+    return own | {name: backend.unavailable() for name, backend in BACKENDS.items()}
+
+
+@_opaque
+def solve_qp(
+    Q: Tensor,
+    q: Tensor,
+    G: Tensor | None = None,
+    h: Tensor | None = None,
+    A: Tensor | None = None,
+    b: Tensor | None = None,
+    *,
+    solver: str = "auto",
+    adjoint: str = "auto",
+    tol: float = 1e-8,
+    max_iterations: int = 100,
+    warm_start: Solution | None = None,
+    on_failure: str = "raise",
+) -> Solution:
+    """Solve a batch of quadratic programs: z*(θ) = argmin ½zᵀQz + qᵀz subject to Gz ≤ h, Az = b.
+
+    Every field of the result that is a function of the data is differentiable in them, to every order, in
+    reverse and forward mode and under ``torch.func`` transforms.
+
+    Parameters
+    ----------
+    Q : Tensor, shape ``(..., n, n)``
+        Symmetric positive semidefinite; may be singular or zero.
+    q : Tensor, shape ``(..., n)``
+    G, h : Tensor, shapes ``(..., m, n)`` and ``(..., m)``, optional
+    A, b : Tensor, shapes ``(..., p, n)`` and ``(..., p)``, optional
+        Any tensor may lack leading batch axes, or have size one there: it is then shared over the batch, and
+        its gradient is the sum over the batch. All share one floating dtype and one device.
+    solver : str
+        ``"auto"`` and ``"interior_point"`` are ours; ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole
+        third-party layers, with their own derivative. :func:`engines` lists them.
+    adjoint : {"auto", "implicit"}
+        How our solution is differentiated; a third-party layer takes ``"auto"`` only.
+    tol : float
+        ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.kkt.residuals`) are at most this.
+    max_iterations : int
+        Limit per element.
+    warm_start : Solution, optional
+        An earlier solution of problems of the same sizes. Its active set is tried first; an element for which it
+        does not give an optimal point is solved from cold. The answer meets the same checks.
+    on_failure : {"raise", "nan", "ignore"}
+        What to do when an element is not ``OPTIMAL``: raise; fill it with NaN; or return the last iterate (for
+        an infeasible or unbounded element, the certificate). Its gradient contribution is zero in the last two.
+
+    Returns
+    -------
+    Solution
+        In the dtype and on the device of the arguments; the arithmetic inside is float64.
+
+    Raises
+    ------
+    ProblemError
+        If the data are not a convex quadratic program, naming argument, expected and found.
+    SolverError
+        With ``on_failure="raise"``, naming the elements that failed.
+    DifferentiationError
+        In the backward or forward derivative, if its linear solve missed its accuracy.
+    UnavailableError
+        If the third-party engine asked for is not installed.
+
+    Notes
+    -----
+    The derivative is that of Amos & Kolter (2017), OptNet, eq. 6-8. It exists where the active rows of [G; A] are
+    independent (LICQ), no constraint is weakly active, and Q is positive definite on their null space; elsewhere
+    the least-squares answer of minimum norm is returned, and ``Solution.degeneracy`` tells.
+    Second derivatives of λ and ν need LICQ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from layers import solve_qp
+    >>> q = torch.tensor([-2.0, 1.0], dtype=torch.float64, requires_grad=True)
+    >>> I = torch.eye(2, dtype=torch.float64)
+    >>> solution = solve_qp(I, q, -I, torch.zeros(2, dtype=torch.float64))  # projection on the orthant
+    >>> solution.z
+    tensor([2., 0.], dtype=torch.float64, grad_fn=<SolutionMapBackward>)
+    """
+    _check_options(solver, adjoint, tol, max_iterations, on_failure)
+    given = make_qp(Q, q, G, h, A, b)
+    problem = QP(*(t.double() for t in given.tensors))
+    precision = torch.finfo(given.q.dtype).eps
+    if solver in BACKENDS:
+        solution = _solve_with_backend(problem, solver, tol, max_iterations, on_failure, precision)
+    else:
+        method = SOLVERS["interior_point" if solver == "auto" else solver]
+        engine = partial(_run, method=method, tol=tol, max_iterations=max_iterations)
+        guess = None if warm_start is None else _guess(warm_start, problem)
+        solution = _assemble(
+            problem,
+            SolutionMap.apply(Call(engine, guess, on_failure, precision), *problem.tensors),
+            on_failure,
+        )
+    return _cast(solution, given.q.dtype)
+
+
+class QPLayer(nn.Module):
+    """:func:`solve_qp` as a module that returns the minimiser z; it has no parameters of its own.
+
+    Parameters
+    ----------
+    solver, adjoint, tol, max_iterations, on_failure
+        As in :func:`solve_qp`; checked here, so that a wrong name fails at construction.
+
+    Examples
+    --------
+    >>> layer = QPLayer(tol=1e-9)
+    >>> z = layer(Q, q, G, h, A, b)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        solver: str = "auto",
+        adjoint: str = "auto",
+        tol: float = 1e-8,
+        max_iterations: int = 100,
+        on_failure: str = "raise",
+    ) -> None:
+        super().__init__()
+        _check_options(solver, adjoint, tol, max_iterations, on_failure)
+        self.solver, self.adjoint, self.on_failure = solver, adjoint, on_failure
+        self.tol, self.max_iterations = tol, max_iterations
+
+    def forward(
+        self,
+        Q: Tensor,
+        q: Tensor,
+        G: Tensor | None = None,
+        h: Tensor | None = None,
+        A: Tensor | None = None,
+        b: Tensor | None = None,
+    ) -> Tensor:
+        """The minimiser z, shape ``batch + (n,)``; see :func:`solve_qp`."""
+        return self.solve(Q, q, G, h, A, b).z
+
+    def solve(
+        self,
+        Q: Tensor,
+        q: Tensor,
+        G: Tensor | None = None,
+        h: Tensor | None = None,
+        A: Tensor | None = None,
+        b: Tensor | None = None,
+        warm_start: Solution | None = None,
+    ) -> Solution:
+        """The whole :class:`Solution`, with multipliers, statuses and residuals."""
+        return solve_qp(
+            Q, q, G, h, A, b,
+            solver=self.solver, adjoint=self.adjoint, tol=self.tol, max_iterations=self.max_iterations,
+            warm_start=warm_start, on_failure=self.on_failure,
+        )  # fmt: skip
+
+    def extra_repr(self) -> str:
+        """The options, for ``print(layer)``."""
+        return f"solver={self.solver!r}, adjoint={self.adjoint!r}, tol={self.tol:g}, on_failure={self.on_failure!r}"
+
+
+def _check_options(solver: str, adjoint: str, tol: float, max_iterations: int, on_failure: str) -> None:
+    valid = {
+        "solver": (solver, tuple(engines())),
+        "adjoint": (adjoint, ("auto", *ADJOINTS)),
+        "on_failure": (on_failure, POLICIES),
+    }
+    for name, (value, choices) in valid.items():
+        if value not in choices:
+            raise LayerError(f"{name} must be one of {', '.join(map(repr, choices))}; found {value!r}")
+    if solver in BACKENDS and adjoint != "auto":
+        raise LayerError(
+            f'solver={solver!r} brings its own derivative: adjoint must be "auto", found {adjoint!r}'
+        )
+    if not tol > 0:
+        raise LayerError(f"tol must be positive; found {tol!r}")
+    if max_iterations < 1:
+        raise LayerError(f"max_iterations must be at least 1; found {max_iterations!r}")
+
+
+def _run(problem: QP, guess: Guess | None, *, method: Solver, tol: float, max_iterations: int) -> Point:
+    """Run an engine on a flat problem, from an earlier solution if there is one."""
+    cold = partial(method, tol=tol, max_iterations=max_iterations)
+    return cold(problem) if guess is None else start_warm(problem, cold=cold, guess=guess, tol=tol)
+
+
+def _guess(warm: Solution, problem: QP) -> Guess:
+    """The earlier (z, λ, ν, s), flat over the batch of the new problem."""
+    batch = problem.batch_shape
+    flat: list[Tensor] = []
+    for name, size in (("z", problem.n), ("lam", problem.m), ("nu", problem.p), ("s", problem.m)):
+        value: Tensor = getattr(warm, name).detach().double()
+        try:
+            value = value.expand(*batch, size)
+        except RuntimeError as error:
+            raise ProblemError(
+                f"warm_start.{name} must have shape {(*batch, size)} or broadcast to it; "
+                f"found {tuple(value.shape)}: pass a solution of problems of the same sizes"
+            ) from error
+        flat.append(value.reshape(batch.numel(), size).nan_to_num(nan=0.0))
+    return flat[0], flat[1], flat[2], flat[3]
+
+
+def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solution:
+    """Attach slack and residuals, and apply the policy to the elements that failed."""
+    z, lam, nu, value, _, status, error, iterations = outputs
+    solved = status == Status.OPTIMAL
+    s = problem.h - (problem.G @ z.unsqueeze(-1)).squeeze(-1)
+
+    def policy(v: Tensor, axes: int) -> Tensor:
+        keep = solved.unsqueeze(-1) if axes else solved
+        return torch.where(keep, v, torch.full_like(v, torch.nan) if on_failure == "nan" else v.detach())
+
+    return Solution(
+        z=policy(z, 1),
+        lam=policy(lam, 1),
+        nu=policy(nu, 1),
+        s=policy(s, 1),
+        objective=policy(value, 0),
+        status=status,
+        residuals=Residuals(*error.unbind(-1)),
+        iterations=iterations,
+        inspect=partial(_degeneracy, *(t.detach() for t in (*problem.tensors, z, lam, nu))),
+    )
+
+
+def _degeneracy(*tensors: Tensor) -> Degeneracy:
+    """Degeneracy of a solution, in its batch shape."""
+    problem, point = QP(*tensors[:6]), tensors[6:]
+    batch = problem.batch_shape
+    found = degeneracy(problem.flatten(), *(v.reshape(batch.numel(), v.shape[-1]) for v in point))
+    return Degeneracy(found.margin.reshape(batch), found.rank_deficiency.reshape(batch))
+
+
+def _solve_with_backend(
+    problem: QP, name: str, tol: float, max_iterations: int, on_failure: str, precision: float
+) -> Solution:
+    """A third-party layer under our checks: its answer is OPTIMAL only if it satisfies the KKT conditions."""
+    backend = BACKENDS[name]
+    reason = backend.unavailable()
+    if reason is not None:
+        raise UnavailableError(f"solver={name!r} cannot be used: {reason}")
+    detached = QP(*(t.detach() for t in problem.tensors))
+    check_values(detached, precision)
+    batch, flat = problem.batch_shape, detached.flatten()
+    z, lam, nu = backend.solve(problem, tol, max_iterations)
+    point = [v.detach().reshape(batch.numel(), v.shape[-1]) for v in (z, lam, nu)]
+    error = residuals(flat, point[0], point[1], point[2])
+    status = torch.full(error.gap.shape, Status.ITERATION_LIMIT, dtype=torch.int64, device=z.device)
+    status = torch.where(error.largest <= tol, int(Status.OPTIMAL), status)
+    status = torch.where(torch.isnan(point[0]).any(-1), int(Status.NUMERICAL_FAILURE), status)
+    iterations = torch.full_like(status, -1)
+    if on_failure == "raise" and (status != Status.OPTIMAL).any():
+        raise SolverError(
+            f"{name}: {describe_failures(Point(point[0], point[1], point[2], status, error, iterations), batch)}"
+        )
+    value = 0.5 * ((problem.Q @ z.unsqueeze(-1)).squeeze(-1) * z).sum(-1) + (problem.q * z).sum(-1)
+    stacked = torch.stack([error.primal, error.dual, error.gap], -1).reshape(*batch, 3)
+    outputs = (z, lam, nu, value, status, status.reshape(batch), stacked, iterations.reshape(batch))
+    return _assemble(problem, outputs, on_failure)
+
+
+def _cast(solution: Solution, dtype: torch.dtype) -> Solution:
+    """Back to the caller's dtype."""
+    if dtype == torch.float64:
+        return solution
+    names = ("z", "lam", "nu", "s", "objective")
+    return replace(solution, **{name: getattr(solution, name).to(dtype) for name in names})

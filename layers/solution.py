@@ -1,0 +1,135 @@
+"""What a solve returns: the point, its multipliers, and everything needed to judge them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class Status(IntEnum):
+    """Verdict on one element of the batch.
+
+    ``OPTIMAL`` means that the relative KKT residuals of the data that the caller passed are at most ``tol``.
+    ``INFEASIBLE`` and ``UNBOUNDED`` come with a certificate that was checked on the data.
+    """
+
+    OPTIMAL = 0
+    ITERATION_LIMIT = 1
+    INFEASIBLE = 2
+    UNBOUNDED = 3
+    NUMERICAL_FAILURE = 4
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Relative KKT residuals per batch element (see :func:`layers.kkt.residuals` for their definition).
+
+    Attributes
+    ----------
+    primal, dual, gap : Tensor, shape ``batch``
+        Violation of the constraints, of stationarity and λ ≥ 0, and of complementarity.
+    """
+
+    primal: Tensor
+    dual: Tensor
+    gap: Tensor
+
+    @property
+    def largest(self) -> Tensor:
+        """The worst of the three, shape ``batch``."""
+        return self.primal.maximum(self.dual).maximum(self.gap)
+
+
+@dataclass(frozen=True)
+class Degeneracy:
+    """How far a solution is from the assumptions under which its derivative exists.
+
+    Attributes
+    ----------
+    margin : Tensor, shape ``batch``
+        Smallest of sᵢ + λᵢ relative to the scale of the problem: 0 where a constraint is weakly active
+        (strict complementarity fails); infinity when there are no inequalities.
+    rank_deficiency : Tensor of int64, shape ``batch``
+        Number of active rows of [G; A] minus their rank: 0 exactly when LICQ holds.
+    """
+
+    margin: Tensor
+    rank_deficiency: Tensor
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Solution of a batch of quadratic programs.
+
+    Attributes
+    ----------
+    z : Tensor, shape ``batch + (n,)``
+        Minimiser. Differentiable, as are all of the next four.
+    lam, nu : Tensor, shapes ``batch + (m,)`` and ``batch + (p,)``
+        Multipliers λ ≥ 0 of Gz ≤ h and ν of Az = b, in the sign of
+        L = ½zᵀQz + qᵀz + λᵀ(Gz − h) + νᵀ(Az − b).
+    s : Tensor, shape ``batch + (m,)``
+        Slack h − Gz.
+    objective : Tensor, shape ``batch``
+        ½zᵀQz + qᵀz, whose gradient is that of the Lagrangian (envelope theorem): it costs no linear solve.
+    status : Tensor of int64, shape ``batch``
+        A :class:`Status` per element.
+    residuals : Residuals
+        Relative KKT residuals on the data passed in.
+    iterations : Tensor of int64, shape ``batch``
+        Iterations that the engine took; 0 where a warm start was already optimal.
+    inspect : callable
+        Computes :attr:`degeneracy`.
+    """
+
+    z: Tensor
+    lam: Tensor
+    nu: Tensor
+    s: Tensor
+    objective: Tensor
+    status: Tensor
+    residuals: Residuals
+    iterations: Tensor
+    inspect: Callable[[], Degeneracy]
+
+    @property
+    def degeneracy(self) -> Degeneracy:
+        """Strict complementarity and rank of the active rows; computed when asked for."""
+        return self.inspect()
+
+
+@dataclass(frozen=True)
+class Point:
+    """What an engine hands back, flat over the batch, before any derivative is attached.
+
+    ``z, lam, nu`` hold the last iterate for an element that failed; for ``INFEASIBLE`` the certificate
+    (λ, ν) with hᵀλ + bᵀν = −1, for ``UNBOUNDED`` the ray z with qᵀz = −1.
+    """
+
+    z: Tensor
+    lam: Tensor
+    nu: Tensor
+    status: Tensor
+    residuals: Residuals
+    iterations: Tensor
+
+    @classmethod
+    def join(cls, parts: list[Point]) -> Point:
+        """Points of consecutive parts of a batch as one."""
+        r = [part.residuals for part in parts]
+        return cls(
+            z=torch.cat([part.z for part in parts]),
+            lam=torch.cat([part.lam for part in parts]),
+            nu=torch.cat([part.nu for part in parts]),
+            status=torch.cat([part.status for part in parts]),
+            residuals=Residuals(
+                torch.cat([v.primal for v in r]),
+                torch.cat([v.dual for v in r]),
+                torch.cat([v.gap for v in r]),
+            ),
+            iterations=torch.cat([part.iterations for part in parts]),
+        )

@@ -1,0 +1,1 @@
+"""Engines: problem -> point. None of them knows how its answer is differentiated."""

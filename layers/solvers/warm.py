@@ -1,0 +1,65 @@
+"""Warm start by active set: try the constraints that were active last time, and check the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from layers.problem import QP
+from layers.solution import Point, Residuals, Status
+from layers.solvers.polish import polish
+
+
+def start_warm(
+    problem: QP,
+    *,
+    cold: Callable[[QP], Point],
+    guess: tuple[Tensor, Tensor, Tensor, Tensor],
+    tol: float,
+) -> Point:
+    """Solve the equations of the earlier active set; elements that miss ``tol`` are solved by ``cold``.
+
+    Parameters
+    ----------
+    problem : QP
+        Flat problem.
+    cold : callable
+        The engine to fall back on, per element.
+    guess : tuple of Tensor
+        Earlier z, λ, ν and s, flat.
+    tol : float
+        Bound on the relative KKT residuals.
+
+    Notes
+    -----
+    An element that is accepted costs one factorisation instead of one per iteration, and its residuals are those
+    of a cold solve: it is a KKT point of a convex problem, so it is a solution whatever the guess was.
+    """
+    z, lam, nu, s = guess
+    z, lam, nu, error = polish(problem, z, lam, nu, active=lam > s)
+    status = torch.where(error.largest <= tol, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
+    point = Point(z, lam.clamp(min=0), nu, status, error, torch.zeros_like(status))
+    missed = (status != Status.OPTIMAL).nonzero().squeeze(-1)
+    return point if missed.numel() == 0 else _merge(point, missed, cold(problem.take(missed)))
+
+
+def _merge(point: Point, index: Tensor, part: Point) -> Point:
+    """``point`` with the elements ``index`` replaced by ``part``."""
+
+    def put(into: Tensor, values: Tensor) -> Tensor:
+        return into.index_copy(0, index, values)
+
+    return Point(
+        put(point.z, part.z),
+        put(point.lam, part.lam),
+        put(point.nu, part.nu),
+        put(point.status, part.status),
+        Residuals(
+            put(point.residuals.primal, part.residuals.primal),
+            put(point.residuals.dual, part.residuals.dual),
+            put(point.residuals.gap, part.residuals.gap),
+        ),
+        put(point.iterations, part.iterations),
+    )
