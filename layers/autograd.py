@@ -205,7 +205,10 @@ def _solve_in_chunks(call: Call, flat: QP) -> Point:
     """Run the engine part by part, so that its work arrays stay in the cache; an empty batch has an empty answer."""
     parts: list[Point] = []
     for where in flat.chunks():
-        guess = None if call.guess is None else tuple(v[where] for v in call.guess)
+        guess = None
+        if call.guess is not None:
+            z, lam, nu, s = (v[where] for v in call.guess)
+            guess = (z, lam, nu, s)
         parts.append(call.engine(flat.part(where), guess))
     if parts:
         return Point.join(parts)
