@@ -254,7 +254,7 @@ def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solu
     """Attach slack and residuals, and apply the policy to the elements that failed."""
     z, lam, nu, value, _, status, error, iterations = outputs
     solved = status == Status.OPTIMAL
-    s = problem.h - (problem.G @ z.unsqueeze(-1)).squeeze(-1)
+    s = problem.h - (problem.G @ _without_failures(z, solved).unsqueeze(-1)).squeeze(-1)
 
     def policy(v: Tensor, axes: int) -> Tensor:
         keep = solved.unsqueeze(-1) if axes else solved
@@ -271,6 +271,11 @@ def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solu
         iterations=iterations,
         inspect=partial(_degeneracy, *(t.detach() for t in (*problem.tensors, z, lam, nu))),
     )
+
+
+def _without_failures(z: Tensor, solved: Tensor) -> Tensor:
+    """z with finite constants where an element failed: 0 · NaN in a backward pass would spoil shared arguments."""
+    return torch.where(solved.unsqueeze(-1), z, z.detach().nan_to_num())
 
 
 def _degeneracy(*tensors: Tensor) -> Degeneracy:
@@ -303,7 +308,8 @@ def _solve_with_backend(
         raise SolverError(
             f"{name}: {describe_failures(Point(point[0], point[1], point[2], status, error, iterations), batch)}"
         )
-    value = 0.5 * ((problem.Q @ z.unsqueeze(-1)).squeeze(-1) * z).sum(-1) + (problem.q * z).sum(-1)
+    good = _without_failures(z, (status == Status.OPTIMAL).reshape(batch))
+    value = 0.5 * ((problem.Q @ good.unsqueeze(-1)).squeeze(-1) * good).sum(-1) + (problem.q * good).sum(-1)
     stacked = torch.stack([error.primal, error.dual, error.gap], -1).reshape(*batch, 3)
     outputs = (z, lam, nu, value, status, status.reshape(batch), stacked, iterations.reshape(batch))
     return _assemble(problem, outputs, on_failure)

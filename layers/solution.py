@@ -43,6 +43,18 @@ class Residuals:
         """The worst of the three, shape ``batch``."""
         return self.primal.maximum(self.dual).maximum(self.gap)
 
+    def take(self, index: Tensor) -> Residuals:
+        """The elements ``index``."""
+        return Residuals(self.primal[index], self.dual[index], self.gap[index])
+
+    def put(self, index: Tensor, values: Residuals) -> Residuals:
+        """A copy with the elements ``index`` replaced."""
+        return Residuals(
+            self.primal.index_copy(0, index, values.primal),
+            self.dual.index_copy(0, index, values.dual),
+            self.gap.index_copy(0, index, values.gap),
+        )
+
 
 @dataclass(frozen=True)
 class Degeneracy:

@@ -7,8 +7,10 @@ satisfies linear equations,
     [G_𝒜       ] [λ_𝒜] = [h_𝒜],      λᵢ = 0 off 𝒜,
     [A         ] [ν  ]   [b  ]
 
-and the smallest correction that solves them removes the trace of μ. The step is kept only where the KKT residuals
-improve, so a wrong guess of 𝒜 does no harm.
+and the smallest correction that solves them removes the trace of μ. Where the result shows that the guess was wrong (a
+negative multiplier, a violated row) the set is corrected and the step tried again, as in a primal-dual active-set
+method (Hintermüller, Ito & Kunisch 2002). A step is kept only where the KKT residuals improve, so a wrong guess of 𝒜
+does no harm.
 """
 
 from __future__ import annotations
@@ -22,11 +24,14 @@ from layers.linalg import max_abs, mv
 from layers.problem import QP
 from layers.solution import Residuals
 
+#: guesses of the active set that are tried, and the residual that needs no second one
+ROUNDS, SHARP = 4, 1e-13
+
 
 def polish(
     problem: QP, z: Tensor, lam: Tensor, nu: Tensor, active: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Residuals]:
-    """Newton step on the active set, kept per element where it lowers the largest KKT residual.
+    """Newton steps on guesses of the active set, kept per element where they lower the largest KKT residual.
 
     Parameters
     ----------
@@ -35,7 +40,7 @@ def polish(
     z, lam, nu : Tensor, shapes ``(B, n), (B, m), (B, p)``
         A point near the solution.
     active : Tensor of bool, shape ``(B, m)``
-        The guess of the active set.
+        The first guess of the active set.
 
     Returns
     -------
@@ -44,26 +49,35 @@ def polish(
         Of the returned point, on these data.
     """
     norms = Norms.of(problem)
-    before = residuals(problem, z, lam, nu, norms)
+    error = residuals(problem, z, lam, nu, norms)
+    for number in range(ROUNDS):
+        blunt = ((error.largest > SHARP) | (number == 0)).nonzero().squeeze(-1)
+        if blunt.numel() == 0:
+            break
+        part = problem.take(blunt)
+        trial = _step(part, z[blunt], lam[blunt], nu[blunt], active[blunt])
+        after = residuals(part, *trial, norms.take(blunt))
+        next_guess = torch.where(active[blunt], trial[1] > 0, slack(part, trial[0]) < 0)
+        better = after.largest < error.largest[blunt]
+        z, lam, nu = (
+            v.index_copy(0, blunt[better], t[better]) for v, t in zip((z, lam, nu), trial, strict=True)
+        )
+        error = error.put(blunt[better], after.take(better))
+        if torch.equal(next_guess, active[blunt]):
+            break
+        active = active.index_copy(0, blunt, next_guess)
+    return z, lam, nu, error
+
+
+def _step(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The nearest point that satisfies the equations of the active set."""
     on_face = torch.where(active, lam, torch.zeros_like(lam))
-    system = ActiveSystem.factor(problem, active)
-    dz, dlam, dnu = system.solve(
+    dz, dlam, dnu = ActiveSystem.factor(problem, active).solve(
         -stationarity(problem, z, on_face, nu),
         torch.where(active, slack(problem, z), torch.zeros_like(lam)),
         problem.b - mv(problem.A, z),
     )
-    trial_lam = on_face + dlam
+    trial = on_face + dlam
     # Rounding may leave an active multiplier at -1e-17: the sign is part of the answer.
-    rounding = -1e-13 * max_abs(trial_lam).unsqueeze(-1)
-    trial = (z + dz, torch.where(trial_lam > rounding, trial_lam.clamp(min=0), trial_lam), nu + dnu)
-    after = residuals(problem, *trial, norms)
-    better = after.largest < before.largest
-    keep = better.unsqueeze(-1)
-    z, lam, nu = (torch.where(keep, t, x) for t, x in zip(trial, (z, lam, nu), strict=True))
-    mixed = Residuals(
-        *(
-            torch.where(better, getattr(after, name), getattr(before, name))
-            for name in ("primal", "dual", "gap")
-        )
-    )
-    return z, lam, nu, mixed
+    rounding = -1e-13 * max_abs(trial).unsqueeze(-1)
+    return z + dz, torch.where(trial > rounding, trial.clamp(min=0), trial), nu + dnu

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from layers.problem import QP
-from layers.solution import Point, Residuals, Status
+from layers.solution import Point, Status
 from layers.solvers.polish import polish
 
 
@@ -56,10 +56,6 @@ def _merge(point: Point, index: Tensor, part: Point) -> Point:
         put(point.lam, part.lam),
         put(point.nu, part.nu),
         put(point.status, part.status),
-        Residuals(
-            put(point.residuals.primal, part.residuals.primal),
-            put(point.residuals.dual, part.residuals.dual),
-            put(point.residuals.gap, part.residuals.gap),
-        ),
+        point.residuals.put(index, part.residuals),
         put(point.iterations, part.iterations),
     )
