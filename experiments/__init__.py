@@ -1,0 +1,1 @@
+"""The applications of the survey, each against its published numbers, all with the shared layer."""

@@ -1,0 +1,1 @@
+"""What the experiments share: small functions for tables, provenance, statistics and training."""

@@ -1,0 +1,19 @@
+"""The one error a user of the experiments meets: what was given, what is expected, what to do."""
+
+from collections.abc import Iterable
+
+
+class ConfigError(ValueError):
+    """A setting, an option or an input file that cannot be used; its message fits on one screen."""
+
+
+def require(holds: bool, name: str, given: object, expected: str) -> None:
+    """Raise a `ConfigError` about setting `name` unless `holds`."""
+    if not holds:
+        raise ConfigError(f"{name}: got {given!r}, expected {expected}")
+
+
+def require_one_of(name: str, given: object, valid: Iterable[object]) -> None:
+    """Raise a `ConfigError` that lists the valid values of `name` unless `given` is one of them."""
+    choices = list(valid)
+    require(given in choices, name, given, "one of: " + ", ".join(str(choice) for choice in choices))

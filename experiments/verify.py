@@ -1,0 +1,107 @@
+"""Reruns the committed runs and compares: `python -m experiments.verify` fails with a list of every number
+that drifted.
+
+Each folder results/<experiment>/<size>/<layer> is run again into build/verify and its tables of metrics and
+summary are compared under results/tolerances.yaml.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from experiments.common.errors import ConfigError
+from experiments.common.results import NUMBERS, Frame, columns_of, read_table
+from experiments.run import CONFIGS, run
+
+TABLES = ("metrics", "summary")
+SHOWN = 40
+
+
+def drift(name: str, old: Frame, new: Frame, rules: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for every number of table `name` that is missing, new, or further off than its rule allows."""
+    # The step is compared as a number where it is a result: which epoch was best may move with the rounding.
+    free = ["step"] if name == "metrics" else ["seeds"]
+    keys = [key for key in columns_of(Path(name)) if key not in (*NUMBERS, *free)]
+    old, new = _indexed(old, keys), _indexed(new, keys)
+    both = old.merge(new, how="outer", left_index=True, right_index=True, suffixes=("_old", "_new"))
+    for index, row in both.iterrows():
+        labels = dict(zip(both.index.names, index, strict=True))
+        for number in (column for column in NUMBERS if f"{column}_old" in both):
+            before, after = row[f"{number}_old"], row[f"{number}_new"]
+            if pd.isna(before) and pd.isna(after):
+                continue
+            if not abs(after - before) <= allowed(labels, before, rules):
+                label = ", ".join(str(value) for value in labels.values())
+                yield f"{name}: {label}: {number} {before:.6g} committed, {after:.6g} now"
+
+
+def allowed(labels: dict[str, Any], value: float, rules: list[dict[str, Any]]) -> float:
+    """The difference that the first matching rule allows, zero if none matches."""
+    for rule in rules:
+        conditions = {key: want for key, want in rule.items() if key not in ("relative", "absolute")}
+        if all(labels.get(key) == want for key, want in conditions.items()):
+            return rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(value)
+    return 0.0
+
+
+def verify(results: Path, build: Path, sizes: list[str] | None = None) -> list[str]:
+    """Rerun every committed run (of `sizes`) into `build` and return the lines of `drift`."""
+    committed = sorted(results.glob("*/*/*/provenance.json"))
+    folders = [path.parent for path in committed if sizes is None or path.parts[-3] in sizes]
+    if not folders:
+        wanted = f" of size {', '.join(sizes)}" if sizes else ""
+        raise ConfigError(
+            f"{results}: no committed run{wanted}, expected <experiment>/<size>/<layer>/provenance.json"
+        )
+    tolerances: Any = OmegaConf.to_container(OmegaConf.load(results / "tolerances.yaml"))
+    lines: list[str] = []
+    for folder in folders:
+        which = folder.relative_to(results)
+        experiment, size, layer = which.parts
+        rerun(experiment, size, layer, build / which)
+        for name in TABLES:
+            old, new = (read_table(where / which / f"{name}.csv") for where in (results, build))
+            lines += [f"{which}: {line}" for line in drift(name, old, new, tolerances["rules"])]
+    return lines
+
+
+def rerun(experiment: str, size: str, layer: str, directory: Path) -> None:
+    """Run one experiment with the settings of its size into `directory`."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        config = compose("config", [f"experiment={experiment}", f"size={size}", f"layer={layer}"])
+    run(config, directory)
+
+
+def _indexed(table: Frame, keys: list[str]) -> Frame:
+    # Rows that differ only in their step, the points of a learning curve, are numbered in their order.
+    place = table.groupby(keys).cumcount().rename("place")
+    return table.set_index([*(table[key] for key in keys), place])[[c for c in NUMBERS if c in table.columns]]
+
+
+def main(arguments: list[str]) -> None:
+    """Entry point of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.verify", description=__doc__)
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of the committed tables"
+    )
+    parser.add_argument("--build", type=Path, default=Path("build/verify"), help="folder of the new tables")
+    parser.add_argument("--size", action="append", help="only runs of this size; may be repeated")
+    given = parser.parse_args(arguments)
+    try:
+        lines = verify(given.results, given.build, given.size)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    if lines:
+        more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        sys.exit("\n".join([f"{len(lines)} numbers drifted:", *lines[:SHOWN], *more]))
+    print("every committed number was found again within its tolerance")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

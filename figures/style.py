@@ -1,0 +1,87 @@
+"""What all figures share: a colour and a name for each method, fonts, how files are written."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# A pandas.DataFrame, whose own annotations leave the type of almost every selection open.
+Frame = Any
+
+# Okabe and Ito's palette: told apart under every common colour-vision deficiency. Black is the truth, grey
+# the data.
+COLOURS = {
+    "clean": "#000000",
+    "noisy": "#9a9a9a",
+    "total_variation": "#0072B2",
+    "total_variation_on_test": "#56B4E9",
+    "optnet_tuned_tv": "#D55E00",
+    "optnet_pure": "#009E73",
+    "fully_connected": "#CC79A7",
+    "wavelet": "#E69F00",
+    "linear_filter": "#56B4E9",
+}
+NAMES = {
+    "clean": "clean",
+    "noisy": "noisy",
+    "total_variation": "total variation",
+    "total_variation_on_test": "total variation, weight chosen on test",
+    "optnet_tuned_tv": "tuned total variation (layer)",
+    "optnet_pure": "learned operator (layer)",
+    "fully_connected": "fully connected network",
+    "wavelet": "wavelet thresholding",
+    "linear_filter": "linear filter",
+}
+SETTINGS: Any = {
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "figures",
+}
+
+
+def band(axes: Axes, rows: Frame, method: str, dashed: bool = False) -> None:
+    """Mean over seeds of `value` by `step`, with the range from the least to the greatest seed shaded."""
+    by_step = rows.groupby("step")["value"]
+    mean, colour = by_step.mean(), COLOURS[method]
+    axes.plot(mean.index, mean, "--" if dashed else "-", color=colour)
+    axes.fill_between(mean.index, by_step.min(), by_step.max(), color=colour, alpha=0.15, linewidth=0)
+
+
+def rows_of(table: Frame, **labels: object) -> Frame:
+    """The rows of `table` whose columns have the given values."""
+    for column, value in labels.items():
+        table = table[table[column] == value]
+    return table
+
+
+def methods_in(table: Frame, order: Iterable[str] = tuple(NAMES)) -> list[str]:
+    """The methods that occur in `table`, always in the same order."""
+    present = set(table["method"])
+    return [method for method in order if method in present]
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Write `stem`.png and .pdf; same figure, same bytes, so no dates and no versions inside."""
+    figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})
+    figure.savefig(
+        stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Creator": None, "Producer": None}
+    )
+
+
+def apply() -> None:
+    """Set matplotlib's defaults for a program that draws our figures."""
+    mpl.use("Agg")
+    mpl.rcParams.update(SETTINGS)

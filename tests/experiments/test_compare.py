@@ -1,0 +1,89 @@
+"""Comparison rows are computed from the tables, and each verdict follows its declared rule."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.common.results import read_table, write_table
+from experiments.common.stats import Interval
+from experiments.compare import compare, compare_run, main, published, verdict
+
+
+def metrics(tuned=(9.0, 8.0, 8.5), baseline=(10.0, 10.0, 10.0)):
+    labels = {"experiment": "denoising", "split": "test", "metric": "final_mse", "step": 0, "unit": "1"}
+    return [
+        {**labels, "method": method, "seed": seed, "value": value}
+        for method, values in (("optnet_tuned_tv", tuned), ("total_variation", baseline))
+        for seed, value in enumerate(values)
+    ]
+
+
+CHANGE = {
+    "claim": "beats",
+    "value": [14.4, 16.5],
+    "change": {"method": "optnet_tuned_tv", "baseline": "total_variation", "split": "test"},
+    "rule": "below",
+    "sizes": ["paper"],
+}
+
+
+def test_change_is_paired_over_seeds():
+    # Seeds with errors a hundred times apart: only the pairing shows that each gains exactly 10 %.
+    rows = pd.DataFrame(metrics(tuned=(9.0, 900.0, 90.0), baseline=(10.0, 1000.0, 100.0)))
+    (row,) = compare_run(rows, [CHANGE], "paper")
+    np.testing.assert_allclose([row["ours"], row["lo"], row["hi"]], -0.1, rtol=1e-12)
+    np.testing.assert_allclose(row["published"], 14.4 / 16.5 - 1, rtol=1e-15)
+    assert row["verdict"] == "reproduced"
+
+
+def test_a_gain_that_the_interval_does_not_carry_is_not_reproduced():
+    rows = pd.DataFrame(metrics(tuned=(9.0, 10.5, 9.9)))
+    (row,) = compare_run(rows, [CHANGE], "paper")
+    assert row["ours"] < 0 < row["hi"]
+    assert row["verdict"] == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    ("rule", "interval", "applies", "expected"),
+    [
+        ("below", Interval(-1.0, -2.0, -0.5), True, "reproduced"),
+        ("above", Interval(-1.0, -2.0, -0.5), True, "not reproduced"),
+        ("above", Interval(1.0, 0.5, 2.0), True, "reproduced"),
+        ("within", Interval(2.9, 0.0, 9.0), True, "reproduced"),
+        ("within", Interval(3.1, 2.0, 4.0), True, "not reproduced"),
+        ("within", Interval(2.0, 2.0, 2.0), False, "other setting"),
+        ("below", Interval(-1.0, np.nan, np.nan), True, "one seed"),
+    ],
+)
+def test_verdict_follows_the_rule(rule, interval, applies, expected):
+    assert verdict(rule, interval, target=2.0, tolerance=1.0, applies=applies) == expected
+
+
+def test_every_published_claim_is_complete():
+    for source in published().values():
+        for claim in source["claims"]:
+            assert ("change" in claim) != ("level" in claim)
+            assert claim["rule"] in ("below", "above", "within")
+            assert (claim["rule"] == "within") == ("tolerance" in claim)
+            assert set(claim["sizes"]) <= {"companion", "paper"}
+
+
+def test_rows_name_size_and_command_of_every_run_found(tmp_path):
+    for size in ("companion", "paper"):
+        write_table(tmp_path / "denoising" / size / "auto" / "metrics.csv", metrics())
+    main(["--results", str(tmp_path)])
+    table = read_table(tmp_path / "comparison.csv")
+    assert set(table["size"]) == {"companion", "paper"}
+    beats = table[table["claim"].str.contains("beats")]
+    assert list(beats["verdict"]) == ["reproduced", "reproduced"]
+    assert all(f"size={row['size']} layer=auto" in row["command"] for _, row in beats.iterrows())
+    level = table[table["claim"] == "optnet_tuned_tv: test MSE"].set_index("size")
+    assert level.loc["companion", "verdict"] == "other setting"
+    assert "30 samples" in level.loc["companion", "note"]
+    np.testing.assert_allclose(level["ours"], 8.5)
+
+
+def test_nothing_to_compare_is_said_in_one_line(tmp_path):
+    assert compare(tmp_path) == []
+    with pytest.raises(SystemExit, match="no tables found"):
+        main(["--results", str(tmp_path)])

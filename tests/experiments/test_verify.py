@@ -1,0 +1,77 @@
+"""Verification finds what it should: nothing when nothing changed, and every number that did."""
+
+import shutil
+
+import pandas as pd
+import pytest
+
+from experiments.common.errors import ConfigError
+from experiments.run import CONFIGS
+from experiments.verify import allowed, drift, main, rerun, verify
+
+TOLERANCES = CONFIGS.parent / "results" / "tolerances.yaml"
+
+
+def table(values, metric="final_mse", method="a", step=0):
+    labels = {
+        "experiment": "e",
+        "method": method,
+        "split": "test",
+        "metric": metric,
+        "unit": "1",
+        "step": step,
+    }
+    return pd.DataFrame([{**labels, "seed": seed, "value": value} for seed, value in enumerate(values)])
+
+
+def test_equal_tables_have_no_drift_without_any_rule():
+    assert list(drift("metrics", table([1.0, 2.0]), table([1.0, 2.0]), [])) == []
+
+
+def test_every_difference_beyond_its_rule_is_named():
+    rules = [{"metric": "final_mse", "relative": 0.1}]
+    (line,) = drift("metrics", table([1.0, 2.0]), table([1.05, 2.3]), rules)
+    assert "2 committed, 2.3 now" in line
+    assert "final_mse" in line
+
+
+def test_missing_and_new_rows_are_drift():
+    generous = [{"relative": 10.0}]
+    assert len(list(drift("metrics", table([1.0, 2.0]), table([1.0]), generous))) == 1
+    assert len(list(drift("metrics", table([1.0]), table([1.0, 2.0]), generous))) == 1
+    assert len(list(drift("metrics", table([1.0]), table([float("nan")]), generous))) == 1
+
+
+def test_best_epoch_may_move_but_its_error_may_not():
+    assert list(drift("metrics", table([1.0], step=3), table([1.0], step=4), [])) == []
+    assert len(list(drift("metrics", table([1.0], step=3), table([1.1], step=4), []))) == 1
+
+
+def test_first_matching_rule_decides():
+    rules = [{"method": "a", "absolute": 1.0}, {"relative": 0.5}]
+    assert allowed({"method": "a"}, 100.0, rules) == 1.0
+    assert allowed({"method": "b"}, 100.0, rules) == 50.0
+    assert allowed({"method": "b"}, 100.0, []) == 0.0
+
+
+def test_rerun_agrees_with_itself_and_a_changed_table_is_told(tmp_path, capsys):
+    results, build = tmp_path / "results", tmp_path / "build"
+    folder = results / "denoising_ecg" / "smoke" / "auto"
+    rerun("denoising_ecg", "smoke", "auto", folder)
+    shutil.copy(TOLERANCES, results / "tolerances.yaml")
+    assert verify(results, build) == []
+    text = (folder / "summary.csv").read_text().splitlines()
+    place = next(i for i, line in enumerate(text) if "total_variation,test,final_mse" in line)
+    cells = text[place].split(",")
+    cells[4] = str(1.5 * float(cells[4]))
+    text[place] = ",".join(cells)
+    (folder / "summary.csv").write_text("\n".join(text) + "\n")
+    with pytest.raises(SystemExit) as caught:
+        main(["--results", str(results), "--build", str(build), "--size", "smoke"])
+    assert "1 numbers drifted" in str(caught.value)
+    assert "total_variation, test, final_mse" in str(caught.value)
+
+
+def test_nothing_to_verify_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="no committed run of size paper"):
+        verify(tmp_path, tmp_path, ["paper"])

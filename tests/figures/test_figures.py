@@ -1,0 +1,154 @@
+"""Every figure draws from small tables, with labels and units, and repeats bit for bit."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from figures import __main__ as program
+from figures import style
+
+METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected")
+ECG = ("noisy", "total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv")
+
+
+def metrics():
+    labels = {"experiment": "denoising", "unit": "signal unit squared"}
+    rows = [
+        {
+            **labels,
+            "method": method,
+            "seed": seed,
+            "split": split,
+            "step": step,
+            "metric": "mse",
+            "value": 20 - step + seed,
+        }
+        for method in METHODS[1:]
+        for seed in (0, 1)
+        for split in ("train", "validation", "test")
+        for step in range(4)
+    ]
+    final = {"split": "test", "step": 0, "metric": "final_mse"}
+    rows += [
+        {**labels, **final, "method": "total_variation", "seed": seed, "value": 16.0 + seed}
+        for seed in (0, 1)
+    ]
+    return pd.DataFrame(rows)
+
+
+def signals(experiment, methods, count):
+    labels = {"experiment": experiment, "seed": 0, "unit": "1"}
+    return pd.DataFrame(
+        [
+            {**labels, "method": method, "signal": signal, "index": index, "value": index % 4 + place}
+            for place, method in enumerate(methods)
+            for signal in range(count)
+            for index in range(8)
+        ]
+    )
+
+
+def matrices():
+    labels = {"experiment": "denoising", "seed": 0, "unit": "1"}
+    return pd.DataFrame(
+        [
+            {
+                **labels,
+                "method": method,
+                "matrix": name,
+                "row": i,
+                "column": j,
+                "value": (i == j) - 0.5 * (i + 1 == j),
+            }
+            for method in ("optnet_pure", "optnet_tuned_tv")
+            for name in ("initial", "final")
+            for i in range(4)
+            for j in range(5)
+        ]
+    )
+
+
+def summary():
+    labels = {"split": "test", "metric": "output_snr", "seeds": 2, "unit": "dB"}
+    return pd.DataFrame(
+        [
+            {
+                **labels,
+                "experiment": f"denoising_ecg_{snr}dB",
+                "method": method,
+                "mean": 9.0,
+                "lo": 8.0,
+                "hi": 10.0,
+            }
+            for snr in (5, 10)
+            for method in ECG
+        ]
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    root = tmp_path_factory.mktemp("results")
+    study, ecg = root / "denoising" / "companion" / "auto", root / "denoising_ecg" / "companion" / "auto"
+    study.mkdir(parents=True)
+    ecg.mkdir(parents=True)
+    metrics().to_csv(study / "metrics.csv", index=False)
+    signals("denoising", ("clean", "noisy", *METHODS), 3).to_csv(study / "signals.csv", index=False)
+    matrices().to_csv(study / "matrices.csv", index=False)
+    both = [signals(f"denoising_ecg_{snr}dB", ("clean", *ECG), 1) for snr in (5, 10)]
+    pd.concat(both).to_csv(ecg / "signals.csv", index=False)
+    summary().to_csv(ecg / "summary.csv", index=False)
+    return root
+
+
+@pytest.mark.parametrize("stem", program.modules())
+def test_figure_draws_with_labelled_axes(stem, results):
+    module = program.modules()[stem]
+    tables = program.load(results, "companion/auto", module.TABLES)
+    figure = module.draw(tables)
+    figure.canvas.draw()
+    assert figure.axes
+    words = " ".join(
+        [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
+        + [text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]
+    )
+    assert any(unit in words for unit in ("unit", "entry of D"))
+    assert any(axes.get_xlabel() for axes in figure.axes)
+
+
+def test_program_draws_all_and_repeats_bit_for_bit(results, tmp_path):
+    for folder in ("first", "second"):
+        program.main(["--results", str(results), "--output", str(tmp_path / folder)])
+    names = {path.name for path in (tmp_path / "first").iterdir()}
+    assert names == {f"{stem}{suffix}" for stem in program.modules() for suffix in (".png", ".pdf")}
+    for name in names:
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
+        assert (tmp_path / "first" / name).stat().st_size < 300_000
+
+
+def test_missing_tables_are_told(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="no figure drawn"):
+        program.main(["--results", str(tmp_path), "--output", str(tmp_path)])
+    assert "denoising_curves: no tables" in capsys.readouterr().out
+
+
+def test_every_method_has_one_name_and_one_colour_of_the_palette():
+    assert set(style.NAMES) == set(style.COLOURS)
+    assert all(len(colour) == 7 and colour.startswith("#") for colour in style.COLOURS.values())
+
+
+def test_methods_that_meet_in_one_figure_differ_in_colour():
+    for group in (("clean", "noisy", *METHODS), ("clean", *ECG)):
+        assert len({style.COLOURS[method] for method in group}) == len(group)
+
+
+def test_figures_know_neither_torch_nor_layers_nor_experiments():
+    code = "import sys, figures.__main__ as p; p.modules(); print(*sys.modules)"
+    root = Path(program.__file__).parents[1]
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert not {"torch", "layers", "experiments"} & set(loaded.stdout.split())
