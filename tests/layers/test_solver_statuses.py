@@ -1,0 +1,174 @@
+"""What must be solved is solved, alone and mixed in one batch; what cannot be is told, with its certificate."""
+
+import numpy as np
+import pytest
+import torch
+
+from layers import Solution, Status, solve_qp
+from tests.layers.catalogue import INFEASIBLE, SOLVABLE, UNBOUNDED, Builder
+from tests.layers.instances import (
+    NAMES,
+    Array,
+    Data,
+    assert_close,
+    clarabel_solution,
+    leaves,
+    padded,
+    random_qp,
+    stack,
+    weigh,
+)
+
+TOL = 1e-8
+#: sizes at which every problem of the catalogue fits
+SIZE = (6, 16, 2)
+ALL = SOLVABLE | INFEASIBLE | UNBOUNDED
+
+
+def build(builder: Builder) -> Data:
+    return builder(np.random.default_rng(7))
+
+
+def largest_violation(data: Data, solution: Solution) -> float:
+    """Worst relative violation of the KKT conditions by the customary measure, re-typed in numpy."""
+    Q, q, G, h, A, b = (t.numpy() for t in data)
+    z, lam, nu = (t.detach().numpy() for t in (solution.z, solution.lam, solution.nu))
+    z_size = max(1.0, np.abs(z).max())
+    y_size = max(1.0, np.abs(lam).max(initial=0.0), np.abs(nu).max(initial=0.0))
+    tiny = 1e-300
+
+    def largest(M: Array, axis: int) -> Array:
+        return np.abs(M).max(axis, initial=tiny)
+
+    columns = [largest(Q, 0) * z_size, np.abs(q), largest(G, 0) * y_size, largest(A, 0) * y_size]
+    terms = (z @ Q @ z, q @ z, h @ lam, b @ nu)
+    violations = (
+        (Q @ z + q + G.T @ lam + A.T @ nu) / np.max(columns, axis=0),
+        np.clip(G @ z - h, 0, None) / np.maximum(np.abs(h), largest(G, 1) * z_size),
+        (A @ z - b) / np.maximum(np.abs(b), largest(A, 1) * z_size),
+        np.clip(-lam, 0, None) / y_size,
+        np.array([sum(terms)]) / max(1.0, *np.abs(terms)),
+    )
+    return max(np.abs(v).max(initial=0.0) for v in violations)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> tuple[Data, Solution]:
+    """The whole catalogue in one batch, the impossible among the possible."""
+    data = stack([padded(build(builder), *SIZE) for builder in ALL.values()])
+    return data, solve_qp(*data, on_failure="ignore")
+
+
+@pytest.mark.parametrize("name", SOLVABLE)
+def test_solved_alone(name: str) -> None:
+    data = build(SOLVABLE[name])
+    solution = solve_qp(*data)
+    assert solution.status.item() == Status.OPTIMAL
+    assert solution.residuals.largest.item() <= TOL
+    assert largest_violation(data, solution) <= TOL
+    z, _, _ = clarabel_solution(data, 1e-10)
+    Q, q = data[0].numpy(), data[1].numpy()
+    terms = (0.5 * z @ Q @ z, q @ z)
+    assert abs(solution.objective.item() - sum(terms)) <= 1e-7 * max(1.0, *np.abs(terms))
+
+
+def test_statuses_in_a_mixed_batch(mixed) -> None:
+    found = [Status(int(v)) for v in mixed[1].status]
+    expected = [Status.OPTIMAL] * len(SOLVABLE) + [Status.INFEASIBLE] * len(INFEASIBLE)
+    assert found == expected + [Status.UNBOUNDED] * len(UNBOUNDED)
+
+
+@pytest.mark.parametrize("name", SOLVABLE)
+def test_solved_in_a_mixed_batch_as_alone(mixed, name: str) -> None:
+    data, together = mixed
+    i = list(ALL).index(name)
+    Q, _, G, _, A, _ = element = tuple(t[i] for t in data)
+    alone = solve_qp(*element)
+    # multipliers of dependent rows, and z along a flat direction, are not unique: what they bring about is
+    for what, found, expected in (
+        ("objective", together.objective[i], alone.objective),
+        ("s", together.s[i], alone.s),
+        ("Qz", Q @ together.z[i], Q @ alone.z),
+        ("forces", G.mT @ together.lam[i] + A.mT @ together.nu[i], G.mT @ alone.lam + A.mT @ alone.nu),
+    ):
+        assert_close(found, expected, 1e-11, what)
+    if name != "singular_unconstrained":
+        assert_close(together.z[i], alone.z, 1e-11, "z")
+
+
+#: problems of the catalogue at which the derivative exists
+REGULAR = (
+    "strictly_convex",
+    "no_inequalities",
+    "no_equalities",
+    "unconstrained",
+    "two_sided_rows",
+    "one_variable",
+)
+
+
+def test_gradients_in_a_mixed_batch_are_those_of_each_problem_alone(mixed) -> None:
+    data = leaves(mixed[0])
+    z = solve_qp(*data, on_failure="ignore").z
+    found = torch.autograd.grad(sum(weigh(row) for row in z), data)
+    assert all(x.isfinite().all() for x in found)
+    for i, name in enumerate(ALL):
+        if name not in SOLVABLE:
+            assert all((x[i] == 0).all() for x in found), name
+        elif name in REGULAR:
+            alone = leaves(tuple(t[i] for t in mixed[0]))
+            expected = torch.autograd.grad(weigh(solve_qp(*alone).z), alone)
+            for argument, x, y in zip(NAMES, found, expected, strict=True):
+                assert_close(x[i], y, 1e-10, f"{name}, d{argument}")
+
+
+def test_a_shared_argument_sums_over_the_solved_elements_only(rng) -> None:
+    Q, q, G, h, A, b = random_qp(rng, 5, 4, 1)
+    # a second equality 0 = c that only the middle element contradicts
+    A, b = (
+        torch.cat([A, 0 * A]),
+        torch.stack([torch.stack([b[0] + c / 10, b[0] * 0 + c % 2]) for c in range(3)]),
+    )
+    shared = leaves((Q, q, G, h, A, b))
+    solution = solve_qp(*shared, on_failure="nan")
+    assert solution.status.tolist() == [Status.OPTIMAL, Status.INFEASIBLE, Status.OPTIMAL]
+    assert torch.isnan(solution.z[1]).all()
+    found = torch.autograd.grad(sum(weigh(solution.z[i]) for i in (0, 2)), shared)
+    total = [torch.zeros_like(t) for t in shared]
+    for i in (0, 2):
+        alone = leaves((Q, q, G, h, A, b[i]))
+        for k, g in enumerate(torch.autograd.grad(weigh(solve_qp(*alone).z), alone)):
+            (total[k] if k < 5 else total[k][i]).add_(g)
+    for name, x, y in zip(NAMES, found, total, strict=True):
+        assert_close(x, y, 1e-10, name)
+
+
+@pytest.mark.parametrize("n", [1, 2, 30])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_random_sizes_are_solved(rng, n: int, share: float) -> None:
+    data = random_qp(rng, n, 3 * n, int(share * (n // 3)), batch=(4,))
+    solution = solve_qp(*data)
+    for i in range(4):
+        element = tuple(t[i] for t in data)
+        assert_close(solution.z[i], torch.tensor(clarabel_solution(element)[0]), 1e-7)
+
+
+def large(n: int, m: int) -> None:
+    data = random_qp(np.random.default_rng(3), n, m, n // 10)
+    variables = leaves(data)
+    solution = solve_qp(*variables)
+    assert solution.status.item() == Status.OPTIMAL
+    assert largest_violation(data, solution) <= TOL
+    # the problem was made from its solution, and the envelope ties the derivative to it
+    slope = torch.autograd.grad(solution.objective, variables[3], retain_graph=True)[0]
+    assert_close(slope, -solution.lam.detach(), 1e-12)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(weigh(solution.z), variables))
+
+
+def test_200_variables_and_400_inequalities() -> None:
+    large(200, 400)
+
+
+@pytest.mark.slow
+def test_500_variables_and_2000_inequalities() -> None:
+    large(500, 2000)
