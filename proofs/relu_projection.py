@@ -76,7 +76,11 @@ def _kink(k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @check(
-    item=6, statement="max(x, 0) = argmin_{z ≥ 0} ½‖z − x‖²", source=SOURCE, strength="certified", tolerance=0.0
+    item=6,
+    statement="max(x, 0) = argmin_{z ≥ 0} ½‖z − x‖²",
+    source=SOURCE,
+    strength="certified",
+    tolerance=0.0,
 )
 def relu_is_projection(instances: int) -> Iterator[float]:
     """Exact equality over the rationals."""
