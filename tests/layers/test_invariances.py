@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from layers import Status, solve_qp
 from layers.solvers import interior_point
 from tests.layers.catalogue import SOLVABLE
-from tests.layers.instances import Data, assert_close, leaves, random_qp, weigh
+from tests.layers.instances import NAMES, Data, assert_close, leaves, random_qp, weigh
 
 EXAMPLES = settings(max_examples=12, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 10_000)
@@ -89,6 +90,26 @@ def test_scaling_the_variables_scales_the_answer_back(seed: int, exponents: list
     assert_close(d * other.z, one.z, 1e-7)
     assert_close(other.lam, one.lam, 1e-7)
     assert_close(other.objective, one.objective, 1e-7)
+
+
+@EXAMPLES
+@given(SEEDS)
+def test_gradients_follow_rows_variables_and_objective_of_sizes_from_1e_minus_6_to_1e6(seed: int) -> None:
+    Q, q, G, h, A, b = problem(seed)
+    rng = np.random.default_rng(seed + 1)
+
+    def sizes(count: int, reach: float) -> Tensor:
+        return torch.tensor(10.0 ** rng.uniform(-reach, reach, size=count))
+
+    c, d, g, a = sizes(1, 4), sizes(q.numel(), 3), sizes(h.numel(), 6), sizes(b.numel(), 6)
+    D, E, F = d.unsqueeze(-2), g.unsqueeze(-1), a.unsqueeze(-1)
+    one = leaves((Q, q, G, h, A, b))
+    other = leaves((c * d.unsqueeze(-1) * Q * D, c * d * q, E * G * D, g * h, F * A * D, a * b))
+    expected = torch.autograd.grad(weigh(solve_qp(*one).z), one)
+    found = torch.autograd.grad(weigh(d * solve_qp(*other).z), other)
+    units = (c * d.unsqueeze(-1) * D, c * d, E * D, g, F * D, a)
+    for name, x, y, unit in zip(NAMES, found, expected, units, strict=True):
+        assert_close(unit * x, y, 1e-8, name)
 
 
 @EXAMPLES

@@ -153,7 +153,8 @@ def test_random_sizes_are_solved(rng, n: int, share: float) -> None:
         assert_close(solution.z[i], torch.tensor(clarabel_solution(element)[0]), 1e-7)
 
 
-def large(n: int, m: int) -> None:
+@pytest.mark.parametrize(("n", "m"), [(200, 400), (500, 2000)])
+def test_large_problems(n: int, m: int) -> None:
     data = random_qp(np.random.default_rng(3), n, m, n // 10)
     variables = leaves(data)
     solution = solve_qp(*variables)
@@ -163,12 +164,3 @@ def large(n: int, m: int) -> None:
     slope = torch.autograd.grad(solution.objective, variables[3], retain_graph=True)[0]
     assert_close(slope, -solution.lam.detach(), 1e-12)
     assert all(g.isfinite().all() for g in torch.autograd.grad(weigh(solution.z), variables))
-
-
-def test_200_variables_and_400_inequalities() -> None:
-    large(200, 400)
-
-
-@pytest.mark.slow
-def test_500_variables_and_2000_inequalities() -> None:
-    large(500, 2000)
