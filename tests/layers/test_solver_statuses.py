@@ -29,8 +29,8 @@ def build(builder: Builder) -> Data:
     return builder(np.random.default_rng(7))
 
 
-def largest_violation(data: Data, solution: Solution) -> float:
-    """Worst relative violation of the KKT conditions by the customary measure, re-typed in numpy."""
+def violations(data: Data, solution: Solution) -> tuple[float, float, float]:
+    """Primal, dual and gap violation of the KKT conditions, relative by the customary measure, in numpy."""
     Q, q, G, h, A, b = (t.numpy() for t in data)
     z, lam, nu = (t.detach().numpy() for t in (solution.z, solution.lam, solution.nu))
     z_size = max(1.0, np.abs(z).max())
@@ -42,14 +42,12 @@ def largest_violation(data: Data, solution: Solution) -> float:
 
     columns = [largest(Q, 0) * z_size, np.abs(q), largest(G, 0) * y_size, largest(A, 0) * y_size]
     terms = (z @ Q @ z, q @ z, h @ lam, b @ nu)
-    violations = (
-        (Q @ z + q + G.T @ lam + A.T @ nu) / np.max(columns, axis=0),
-        np.clip(G @ z - h, 0, None) / np.maximum(np.abs(h), largest(G, 1) * z_size),
-        (A @ z - b) / np.maximum(np.abs(b), largest(A, 1) * z_size),
-        np.clip(-lam, 0, None) / y_size,
-        np.array([sum(terms)]) / max(1.0, *np.abs(terms)),
-    )
-    return max(np.abs(v).max(initial=0.0) for v in violations)
+    stationarity = (Q @ z + q + G.T @ lam + A.T @ nu) / np.max(columns, axis=0)
+    inequality = np.clip(G @ z - h, 0, None) / np.maximum(np.abs(h), largest(G, 1) * z_size)
+    equality = np.abs(A @ z - b) / np.maximum(np.abs(b), largest(A, 1) * z_size)
+    primal = max(inequality.max(initial=0.0), equality.max(initial=0.0))
+    dual = max(np.abs(stationarity).max(), np.clip(-lam, 0, None).max(initial=0.0) / y_size)
+    return primal, dual, abs(sum(terms)) / max(1.0, *np.abs(terms))
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +63,30 @@ def test_solved_alone(name: str) -> None:
     solution = solve_qp(*data)
     assert solution.status.item() == Status.OPTIMAL
     assert solution.residuals.largest.item() <= TOL
-    assert largest_violation(data, solution) <= TOL
+    assert max(violations(data, solution)) <= TOL
     z, _, _ = clarabel_solution(data, 1e-10)
     Q, q = data[0].numpy(), data[1].numpy()
     terms = (0.5 * z @ Q @ z, q @ z)
     assert abs(solution.objective.item() - sum(terms)) <= 1e-7 * max(1.0, *np.abs(terms))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 5])
+def test_residuals_are_those_of_the_conditions_written_out(rng, limit: int) -> None:
+    data = random_qp(rng, 30, 60, 5)
+    stopped = solve_qp(*data, max_iterations=limit, on_failure="ignore")
+    assert stopped.z.abs().max() > 1
+    assert stopped.lam.abs().max() > 1
+    r = stopped.residuals
+    for found, expected in zip((r.primal, r.dual, r.gap), violations(data, stopped), strict=True):
+        assert abs(found.item() - expected) <= 1e-9 * expected + 1e-14
+    assert (stopped.status.item() == Status.OPTIMAL) == (max(violations(data, stopped)) <= TOL)
+
+
+def test_a_tolerance_out_of_reach_is_not_called_optimal(rng) -> None:
+    solution = solve_qp(*random_qp(rng, 30, 60, 5, batch=(8,)), tol=1e-17, on_failure="ignore")
+    reached = solution.residuals.largest <= 1e-17
+    assert not reached.all()
+    assert torch.equal(solution.status == Status.OPTIMAL, reached)
 
 
 def test_statuses_in_a_mixed_batch(mixed) -> None:
@@ -159,7 +176,7 @@ def test_large_problems(n: int, m: int) -> None:
     variables = leaves(data)
     solution = solve_qp(*variables)
     assert solution.status.item() == Status.OPTIMAL
-    assert largest_violation(data, solution) <= TOL
+    assert max(violations(data, solution)) <= TOL
     # the problem was made from its solution, and the envelope ties the derivative to it
     slope = torch.autograd.grad(solution.objective, variables[3], retain_graph=True)[0]
     assert_close(slope, -solution.lam.detach(), 1e-12)
