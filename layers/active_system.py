@@ -14,11 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layers.linalg import mtv, mv, one_where_zero
+from layers.linalg import max_abs, mtv, mv, one_where_zero
 from layers.problem import QP
-from layers.saddle import Block, SaddleFactor, equilibrate, refine
+from layers.saddle import SHIFT, Block, SaddleFactor, equilibrate, refine
 
-REFINEMENTS = 8
+REFINEMENTS = 20
+#: leaves rounding of 1e-10 in the null space of a singular system
+ISOTROPIC_SHIFT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,18 @@ class ActiveSystem:
     factor_: SaddleFactor
 
     @classmethod
-    def factor(cls, problem: QP, active: Tensor) -> ActiveSystem:
-        """Gather the active rows, equilibrate and factorise. Cost: n³/3 + n²(k + p) + (k + p)³/3 per element."""
+    def factor(cls, problem: QP, active: Tensor, *, isotropic: bool = False) -> ActiveSystem:
+        """Gather the active rows, scale and factorise. Cost: n³/3 + n²(k + p) + (k + p)³/3 per element.
+
+        With ``isotropic`` all variables have one scale and all rows another, so that what :meth:`solve` finds for a
+        singular, consistent system is of minimum norm in the caller's units, not in equilibrated ones.
+        """
         batch, n = problem.q.shape
         C, rows, present = cls.active_rows(problem, active)
         D, E = equilibrate(problem.Q, C)
+        if isotropic:
+            size = one_where_zero(max_abs(C.flatten(-2))).unsqueeze(-1)
+            D, E = torch.ones_like(D), torch.exp2(-size.log2().round()).expand(E.shape)
         D = D.expand(batch, n)
         H = D.unsqueeze(-1) * problem.Q * D.unsqueeze(-2)
         # weighing the objective by c, and the multipliers with it, brings Q to the size of the constraints
@@ -63,7 +72,8 @@ class ActiveSystem:
         c = torch.exp2(-one_where_zero(size).log2().round())
         H = c.unsqueeze(-1) * H
         C = E.unsqueeze(-1) * C * D.unsqueeze(-2)
-        return cls(problem, active, rows, present, H, C, D, E, c, SaddleFactor(H, C))
+        factor = SaddleFactor(H, C, ISOTROPIC_SHIFT if isotropic else SHIFT)
+        return cls(problem, active, rows, present, H, C, D, E, c, factor)
 
     @staticmethod
     def active_rows(problem: QP, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,6 +99,11 @@ class ActiveSystem:
         x, y = self.D * x.squeeze(-1), self.E * y.squeeze(-1) / self.c
         x_lam = torch.zeros_like(r_lam).scatter(-1, self.rows, y[:, :k] * self.present)
         return x, x_lam, y[:, k:]
+
+    @property
+    def singular(self) -> Tensor:
+        """Elements whose K is singular: dependent active rows, or a solution that is not unique; shape ``(B,)``."""
+        return self.factor_.singular
 
     def residual(self, x: Block, r: Block) -> Block:
         """r − K x in the caller's units, rows off the active set zero; shares no factor with :meth:`solve`."""

@@ -12,11 +12,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from layers.linalg import row_max
+
 Block = tuple[Tensor, ...]
 
-#: primal and dual regularisation of an equilibrated system
-PRIMAL_SHIFT = 1e-9
-DUAL_SHIFT = 1e-9
+#: regularisation ρ = δ of an equilibrated system
+SHIFT = 1e-9
+#: a pivot below this multiple of its own regularisation means that the true matrix is singular
+PIVOT = 4.0
 
 
 class SaddleFactor:
@@ -28,33 +31,40 @@ class SaddleFactor:
         Symmetric positive semidefinite, equilibrated: the shifts ρ and δ are absolute.
     C : Tensor, shape ``(k, n)`` or ``(B, k, n)``
         Rows may be zero or dependent.
-    sigma : float
-        Weight of the augmented term σCᵀC, which makes H definite on the range of Cᵀ; of the size of H / C².
+    shift : float
+        The regularisation ρ = δ. A larger one leaves less rounding in the null space of a singular matrix.
+
+    Attributes
+    ----------
+    singular : Tensor of bool, shape ``(B,)``
+        Whether the true matrix is, to the accuracy of ``shift``.
 
     Notes
     -----
-    Adding σCᵀ times the second block row to the first leaves the solution unchanged, so
-    with M = H + σCᵀC + ρI and S = C M⁻¹ Cᵀ + δI the solve is
-    y = S⁻¹ (C M⁻¹ (r₁ + σCᵀr₂) − r₂),  x = M⁻¹ (r₁ + σCᵀr₂ − Cᵀy).
+    Adding Cᵀ times the second block row to the first leaves the solution unchanged and makes the first block
+    definite on the range of Cᵀ, so with M = H + CᵀC + ρI and S = C M⁻¹ Cᵀ + δI (plus one where C has a row of
+    zeros) the solve is y = S⁻¹ (C M⁻¹ (r₁ + Cᵀr₂) − r₂),  x = M⁻¹ (r₁ + Cᵀr₂ − Cᵀy).
     Cost: n³/3 + n²k + k³/3 per batch element.
     """
 
-    def __init__(self, H: Tensor, C: Tensor, sigma: float = 1.0) -> None:
-        self.C, self.sigma = C, sigma
+    def __init__(self, H: Tensor, C: Tensor, shift: float = SHIFT) -> None:
+        self.C = C
         if C.shape[-2] == 0:
-            self.M = _cholesky(H, PRIMAL_SHIFT)
+            self.M, self.singular = _cholesky(H, shift)
             return
-        self.M = _cholesky(H + sigma * (C.mT @ C), PRIMAL_SHIFT)
+        self.M, flat = _cholesky(H + C.mT @ C, shift)
         half = torch.linalg.solve_triangular(
             self.M, C.mT.expand(*H.shape[:-2], *C.mT.shape[-2:]), upper=False
         )
-        self.S = _cholesky(half.mT @ half, DUAL_SHIFT / sigma)
+        empty = (row_max(C) == 0).to(C.dtype)
+        self.S, dependent = _cholesky(half.mT @ half + torch.diag_embed(empty), shift)
+        self.singular = flat | dependent
 
     def apply(self, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor]:
         """One application of the regularised inverse to columns ``(B, n, r)`` and ``(B, k, r)``."""
         if self.C.shape[-2] == 0:
             return torch.cholesky_solve(r1, self.M), r2
-        top = r1 + self.sigma * (self.C.mT @ r2)
+        top = r1 + self.C.mT @ r2
         x = torch.cholesky_solve(top, self.M)
         y = torch.cholesky_solve(self.C @ x - r2, self.S)
         return torch.cholesky_solve(top - self.C.mT @ y, self.M), y
@@ -138,17 +148,19 @@ def _norm(block: Block) -> Tensor:
     return worst.nan_to_num(nan=torch.inf)
 
 
-def _cholesky(M: Tensor, shift: float) -> Tensor:
-    """Cholesky factor of M + shift · I; elements that stumble are shifted further, alone."""
+def _cholesky(M: Tensor, shift: float) -> tuple[Tensor, Tensor]:
+    """Cholesky factor of M + shift · I, and whether M is singular; elements that stumble are shifted further, alone."""
     eye = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
     amount = M.new_full((*M.shape[:-2], 1, 1), shift)
     L, info = torch.linalg.cholesky_ex(M + amount * eye)
     for _ in range(2):
         failed = (info > 0)[..., None, None]
         if not failed.any():
-            return L
+            break
         amount = torch.where(failed, 100 * amount, amount)
         L, info = torch.linalg.cholesky_ex(M + amount * eye)
     # Beyond help (not finite, or far from semidefinite): the identity keeps the rest of the batch alive, and
     # the residual of the solve tells on this element.
-    return torch.where((info > 0)[..., None, None], eye, L)
+    L = torch.where((info > 0)[..., None, None], eye, L)
+    pivot = torch.diagonal(L, dim1=-2, dim2=-1).square().amin(-1)
+    return L, (pivot <= PIVOT * amount[..., 0, 0]) | (amount[..., 0, 0] > shift)

@@ -96,9 +96,9 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
 
     Notes
     -----
-    The regular elements share one batched factorisation; an element with weakly active constraints, or whose
-    system that does not solve, is answered through its singular value decomposition, O((n + k + p)³) with a larger
-    constant.
+    The regular elements share one batched factorisation, and those with a singular K another. An element with weakly
+    active constraints, or whose system is inconsistent, is answered through its singular value decomposition,
+    O((n + k + p)³) with a larger constant.
     """
     on = kind == ACTIVE
     weak = kind == WEAK
@@ -108,6 +108,13 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
     system = ActiveSystem.factor(problem, on)
     x = system.solve(*r)
     error = _backward_error(problem, x, system.residual(x, r), r)
+    singular = system.singular.nonzero().squeeze(-1)
+    if singular.numel():
+        part, rhs = problem.take(singular), (r[0][singular], r[1][singular], r[2][singular])
+        shortest = ActiveSystem.factor(part, on[singular], isotropic=True)
+        y = shortest.solve(*rhs)
+        error = error.index_copy(0, singular, _backward_error(part, y, shortest.residual(y, rhs), rhs))
+        x = tuple(a.index_copy(0, singular, b) for a, b in zip(x, y, strict=True))
     hard = weak.any(-1) | ~(error <= SOLVE_TOLERANCE)
     if hard.any():
         parts = [t.clone() for t in x]

@@ -14,7 +14,7 @@ active set takes the last digits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -274,10 +274,31 @@ def _certificates(scaled: ScaledQP, point: Iterate) -> tuple[Tensor, Tensor]:
     return infeasible, unbounded
 
 
+def _contradiction(scaled: ScaledQP, point: Iterate, status: Tensor) -> tuple[Iterate, Tensor]:
+    """Tell stalled elements whose equalities contradict each other by ν = Ax − b at the least-squares x.
+
+    Then Aᵀν = 0 and bᵀν = −‖ν‖² < 0: a certificate that the iteration, whose Newton matrix is singular there, may
+    lose among large and nearly parallel multipliers.
+    """
+    stalled = (status == Status.NUMERICAL_FAILURE) | (status == Status.ITERATION_LIMIT)
+    index = stalled.nonzero().squeeze(-1)
+    if index.numel() == 0 or scaled.problem.p == 0:
+        return point, status
+    part = scaled.take(index)
+    A, b = part.problem.A.expand(index.numel(), *part.problem.A.shape[-2:]), part.problem.b
+    nu = mv(A, mv(torch.linalg.pinv(A), b)) - b
+    trial = replace(point.take(index), lam=torch.zeros_like(part.problem.h), nu=nu)
+    told = _certificates(part, trial)[0]
+    where = index[told]
+    fields = (v.index_copy(0, where, w[told]) for v, w in zip(point.fields, trial.fields, strict=True))
+    return Iterate(*fields), status.index_fill(0, where, int(Status.INFEASIBLE))
+
+
 def _finish(
     problem: QP, scaled: ScaledQP, point: Iterate, status: Tensor, iterations: Tensor, tol: float
 ) -> Point:
     """Back to the caller's units, polish, and the last word on every status."""
+    point, status = _contradiction(scaled, point, status)
     infeasible, unbounded = status == Status.INFEASIBLE, status == Status.UNBOUNDED
     certified = infeasible | unbounded
     divisor = torch.where(certified.unsqueeze(-1), torch.ones_like(point.tau), point.tau)

@@ -110,9 +110,6 @@ def test_forward_derivative_is_the_pseudo_inverse_too(rng, case: str) -> None:
     assert_close(dlam, expected, 1e-8)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a dependent but consistent system gets a solution, not the shortest one"
-)
 @pytest.mark.parametrize("scale", [1.0, 10.0, 1000.0])
 def test_dependent_rows_share_a_derivative_as_the_minimum_norm_says(scale: float) -> None:
     # d_ν is orthogonal to (scale, −1), the direction that [1; scale]ᵀ d_ν does not see
