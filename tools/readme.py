@@ -30,14 +30,16 @@ def tally() -> str:
     found = re.search(r"^\*\*(.*)\*\*$", (ROOT / "proofs" / "LEDGER.md").read_text("utf-8"), re.MULTILINE)
     if found is None:
         raise ValueError("proofs/LEDGER.md: expected a line in bold type with the tally; run `make proofs`")
-    return found.group(1)
+    return found.group(1).rstrip(".")
 
 
 def comparison() -> str:
     """Return the claims of results/comparison.csv that apply to the setting they were run in, as a table."""
     with (ROOT / "results" / "comparison.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["verdict"] != "other setting"]
-    return "\n" + "\n".join([HEAD, *(_row(row) for row in rows)]) + "\n"
+    notes = sorted({(row["size"], row["note"]) for row in rows if row["note"]})
+    below = [f"\nSize {size}: {note}." for size, note in notes]
+    return "\n" + "\n".join([HEAD, *(_row(row) for row in rows), *below]) + "\n"
 
 
 def _row(row: dict[str, str]) -> str:
