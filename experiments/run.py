@@ -26,6 +26,7 @@ from experiments.common.overrides import check_command_line
 from experiments.common.provenance import provenance
 from experiments.common.results import write_table, write_text
 from experiments.common.stats import summarise
+from layers import LayerError
 
 EXPERIMENTS: dict[str, ModuleType] = {"denoising": denoising, "denoising_ecg": denoising_ecg}
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -68,7 +69,7 @@ def main() -> None:
     try:
         check_command_line(CONFIGS, sys.argv[1:])
         _run_composed()
-    except ConfigError as error:
+    except (ConfigError, LayerError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: finished parts are kept, the same command goes on from there")

@@ -10,8 +10,8 @@ Four rules hold for all packages and are kept here, in the open:
     with a zero cotangent gets a zero gradient, even where the package computes 0 · NaN; and a small cotangent (a mean
     over a large batch) is not mistaken for zero, which diffcp does below 1e-8.
 3.  None of the packages has a right second derivative; asking for one raises.
-4.  The packages see the equilibrated problem (Ruiz scaling). Each of them has an absolute threshold somewhere that
-    takes data in unlucky units for something else.
+4.  The packages see the equilibrated problem first (Ruiz scaling). Each of them has an absolute threshold somewhere
+    that takes data in unlucky units for something else.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ class Backend:
         flat = expand(problem)
         if self.on_cpu:
             flat = QP(*(t.cpu() for t in flat.tensors))
-        attempts = [
-            once_differentiable(self.name, equilibrated(a)) for a in self.attempts(tol, max_iterations)
-        ]
+        attempts = [once_differentiable(self.name, a) for a in self.attempts(tol, max_iterations)]
         point = first_that_holds(flat, tol, attempts)
         z, lam, nu = (x.to(home).reshape(*batch, k) for x, k in zip(point, sizes, strict=True))
         return z, lam, nu

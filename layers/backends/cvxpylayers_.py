@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layers.backends.base import Attempt, Backend, Triple, import_problem, lost, one_by_one
+from layers.backends.base import Attempt, Backend, Triple, equilibrated, import_problem, lost, one_by_one
 from layers.problem import QP
 
 
@@ -47,7 +47,7 @@ def _attempts(tol: float, max_iterations: int) -> Sequence[Attempt]:
         "tol_feas": tight,
         "max_iter": max_iterations,
     }
-    return [_attempt(scs), _attempt(clarabel)]
+    return [equilibrated(_attempt(scs)), equilibrated(_attempt(clarabel))]
 
 
 def _attempt(options: dict[str, Any]) -> Attempt:

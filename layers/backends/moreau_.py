@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layers.backends.base import Attempt, Backend, Triple, import_problem
+from layers.backends.base import Attempt, Backend, Triple, equilibrated, import_problem
 from layers.problem import QP
 
 #: statuses that come with a point; how good it is, its residual says
@@ -48,7 +48,7 @@ def _attempts(tol: float, max_iterations: int) -> Sequence[Attempt]:
     def by_interior_point(problem: QP) -> Triple:
         return _solve(problem, solver="ipm", ipm_settings=interior_point, max_iter=max_iterations)
 
-    return [by_active_set, by_interior_point]
+    return [equilibrated(by_active_set), equilibrated(by_interior_point)]
 
 
 def _solve(problem: QP, **options: Any) -> Triple:

@@ -7,7 +7,7 @@ with n from 5 to 64):
   expanded before they reach it, so torch sums.
 - Its backward pass clamps λ and the slack at 1e-8, absolutely: gradients were off by 2e-5, and by 1e-3 with rows and
   columns scaled by 10^±3. After equilibration it is given units in which λ and the slack are a thousand times larger,
-  so the clamp is at 1e-11: 2e-8 in both cases.
+  so the clamp is at 1e-11: 2e-8 in both cases. On a few problems it stalls in those units; plain ones come next.
 - Its second derivative is silently wrong: its backward pass treats the multipliers as constants. It raises here.
 - It factorises Q, so it needs Q positive definite; singular Q is refused with a message.
 - It offers no multipliers. They are read off the context of its autograd function and returned detached.
@@ -20,20 +20,21 @@ with n from 5 to 64):
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from layers.backends.base import Attempt, Backend, Triple, import_problem, lost, one_by_one
+from layers.backends.base import Attempt, Backend, Triple, equilibrated, import_problem, lost, one_by_one
 from layers.errors import ProblemError
 from layers.linalg import max_abs
 from layers.problem import QP
 
 #: Q counts as singular when a squared pivot of its Cholesky factor is below this much of its largest entry
 SINGULAR = 1e-13
-#: qpth's units of slack and λ: 1 of ours is this many of theirs
-UNIT = 1e3
+#: qpth's units of slack and λ, in the order of trying: 1 of ours is this many of theirs
+UNITS = (1e3, 1.0)
 
 
 def _unavailable() -> str | None:
@@ -41,14 +42,16 @@ def _unavailable() -> str | None:
 
 
 def _attempts(tol: float, max_iterations: int) -> Sequence[Attempt]:
-    def together(problem: QP) -> Triple:
-        return _solve(problem, min(1e-4 * tol, 1e-10), max_iterations)
+    eps = min(1e-4 * tol, 1e-10)
+    large, plain = (partial(_solve, eps=eps, max_iterations=max_iterations, unit=unit) for unit in UNITS)
 
     def refusing(problem: QP) -> Triple:
         _refuse_singular(problem.Q)
-        return together(problem)
+        return large(problem)
 
-    return [refusing, one_by_one(together)]
+    # Equilibrated data fit its thresholds better most of the time, the caller's own units now and then.
+    together = [equilibrated(refusing), equilibrated(plain), large, plain]
+    return [*together, one_by_one(equilibrated(large)), one_by_one(plain)]
 
 
 def _refuse_singular(Q: Tensor) -> None:
@@ -63,14 +66,14 @@ def _refuse_singular(Q: Tensor) -> None:
         )
 
 
-def _solve(problem: QP, eps: float, max_iterations: int) -> Triple:
+def _solve(problem: QP, eps: float, max_iterations: int, unit: float) -> Triple:
     from qpth.qp import QPFunction
 
     Q, q, G, h, A, b = problem.tensors
     # Rows times u make the slack u times larger; the objective times u² then makes λ u times larger, ν u² times.
-    Q, q, G, h = UNIT**2 * Q, UNIT**2 * q, UNIT * G, UNIT * h
+    Q, q, G, h = unit**2 * Q, unit**2 * q, unit * G, unit * h
     if problem.m == 0:
-        G, h = torch.zeros_like(q).unsqueeze(-2), torch.full_like(q[..., :1], UNIT)
+        G, h = torch.zeros_like(q).unsqueeze(-2), torch.full_like(q[..., :1], unit)
     if problem.p == 0:
         # The package tells a missing A by its number of elements.
         A, b = q.new_empty(0), q.new_empty(0)
@@ -86,8 +89,8 @@ def _solve(problem: QP, eps: float, max_iterations: int) -> Triple:
         # A factorisation failed, and qpth knows no smaller unit than the batch: the next attempt goes one by one.
         return lost(problem)
     context: Any = z.grad_fn
-    lam = context.lams.detach() / UNIT if problem.m > 0 else torch.zeros_like(problem.h).detach()
-    nu = context.nus.detach() / UNIT**2 if problem.p > 0 else torch.zeros_like(problem.b).detach()
+    lam = context.lams.detach() / unit if problem.m > 0 else torch.zeros_like(problem.h).detach()
+    nu = context.nus.detach() / unit**2 if problem.p > 0 else torch.zeros_like(problem.b).detach()
     return (z if wanted else z.detach()), lam, nu
 
 

@@ -15,7 +15,7 @@ from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line
 from experiments.common.results import COLUMNS, UNREPEATABLE, read_table
 from experiments.run import CONFIGS, EXPERIMENTS, run
-from layers import SolverError, engines
+from layers import engines
 
 LAYERS = sorted(path.stem for path in (CONFIGS / "layer").glob("*.yaml"))
 SIZES = sorted(path.stem for path in (CONFIGS / "size").glob("*.yaml"))
@@ -64,10 +64,7 @@ def test_no_configuration_file_is_left_without_an_experiment():
 
 @pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_smoke_run_with_every_layer(experiment, layer, tmp_path, request):
-    if (experiment, layer) == ("denoising", "qpth"):
-        why = "qpth's iterate turns to NaN beyond the accuracy it can reach, and its adapter asks for that accuracy"
-        request.applymarker(pytest.mark.xfail(reason=why, raises=SolverError))
+def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
     reason = engines().get(layer)
     if reason is not None:
         pytest.skip(f"{layer}: {reason}")
