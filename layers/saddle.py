@@ -71,7 +71,11 @@ class SaddleFactor:
 
 
 def refine(
-    apply: Callable[[Block], Block], matvec: Callable[[Block], Block], rhs: Block, steps: int
+    apply: Callable[[Block], Block],
+    matvec: Callable[[Block], Block],
+    rhs: Block,
+    steps: int,
+    target: float = 1e-15,
 ) -> tuple[Block, Tensor]:
     """Iterative refinement from zero; a column is updated only while its residual shrinks.
 
@@ -82,6 +86,8 @@ def refine(
     rhs : tuple of Tensor
     steps : int
         Largest number of corrections after the first solve.
+    target : float
+        Relative residual that needs no further correction.
 
     Returns
     -------
@@ -94,7 +100,7 @@ def refine(
     residual = tuple(r - k for r, k in zip(rhs, matvec(x), strict=True))
     error = _norm(residual)
     for _ in range(steps):
-        if not (error > 1e-15 * size).any():
+        if not (error > target * size).any():
             break
         trial = tuple(a + d for a, d in zip(x, apply(residual), strict=True))
         trial_residual = tuple(r - k for r, k in zip(rhs, matvec(trial), strict=True))

@@ -31,7 +31,8 @@ from layers.solvers.polish import polish
 STEP_FRACTION = 0.99
 #: weights λ/s of the condensed system are bounded by the inverse of this
 WEIGHT_SHIFT = 1e-11
-REFINEMENTS = 3
+#: a Newton direction is refined until its relative residual is below this, or so many times
+NEWTON_TARGET, REFINEMENTS = 1e-8, 3
 #: a certificate holds up to this, relative to its own size on the equilibrated data
 CERTIFICATE_TOLERANCE = 1e-9
 #: steps shorter than this, this many times in a row, mean that rounding has taken over
@@ -172,7 +173,7 @@ class _Newton:
 
     def solve(self, rhs: Block) -> Block:
         """Solve for columns of right-hand sides ``(B, ·, r)``."""
-        return refine(self._apply, self._matvec, rhs, REFINEMENTS)[0]
+        return refine(self._apply, self._matvec, rhs, REFINEMENTS, NEWTON_TARGET)[0]
 
     def _apply(self, r: Block) -> Block:
         # λ = w (Gx − r_g) eliminates the middle row, w = 1 / (t + shift)
