@@ -68,8 +68,10 @@ def scale_problem(problem: QP) -> ScaledQP:
 
     Notes
     -----
-    r is the geometric mean of the nonzero scaled right-hand sides, so that one huge bound that never binds does
-    not drown the others; c brings the larger of the scaled Q and q to one. All scales are powers of two.
+    r is the size that z may be expected to have: the larger of ‖q‖ / ‖Q‖ and of the geometric mean of the nonzero
+    scaled right-hand sides (so that one huge bound that never binds does not drown the others). Far too small
+    an r makes the iteration crawl, too large a one costs a step or two. c brings the larger of the scaled Q and q
+    to one. All scales are powers of two.
     """
     shared = all(M.dim() == 2 for M in (problem.Q, problem.G, problem.A))
     batch = problem.q.shape[0]
@@ -77,11 +79,14 @@ def scale_problem(problem: QP) -> ScaledQP:
     D, E = equilibrate(_expand(problem.Q, shared, batch), C)
     E_G, E_A = E[..., : problem.m], E[..., problem.m :]
     h, b, q = E_G * problem.h, E_A * problem.b, D * problem.q
+    Q = D.unsqueeze(-1) * problem.Q * D.unsqueeze(-2)
+    Q_size, q_size = max_abs(Q.flatten(-2)).unsqueeze(-1), max_abs(q).unsqueeze(-1)
     rhs = torch.cat([h, b], dim=-1).abs()
     logs = torch.where(rhs > 0, rhs, torch.ones_like(rhs)).log2()
-    r = torch.exp2((logs.sum(-1, keepdim=True) / (rhs > 0).sum(-1, keepdim=True).clamp(min=1)).round())
-    Q = D.unsqueeze(-1) * problem.Q * D.unsqueeze(-2)
-    size = max_abs(Q.flatten(-2)).unsqueeze(-1).maximum(max_abs(q).unsqueeze(-1) / r)
+    mean = torch.exp2(logs.sum(-1, keepdim=True) / (rhs > 0).sum(-1, keepdim=True).clamp(min=1))
+    free = torch.where(Q_size > 0, q_size / one_where_zero(Q_size), torch.zeros_like(q_size))
+    r = torch.exp2(mean.maximum(free).log2().round())
+    size = Q_size.maximum(q_size / r)
     c = torch.exp2(-one_where_zero(size).log2().round())
     G = E_G.unsqueeze(-1) * problem.G * D.unsqueeze(-2)
     A = E_A.unsqueeze(-1) * problem.A * D.unsqueeze(-2)

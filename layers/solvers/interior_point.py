@@ -222,10 +222,11 @@ def _advance(scaled: ScaledQP, point: Iterate) -> tuple[Iterate, Tensor]:
 
     one = torch.ones_like(tau)
     predictor = assemble(v1, one, point.lam * point.s, point.kappa * tau)
-    sigma = (1 - _step_length(point, predictor)) ** 3
+    reach = _step_length(point, predictor)
+    sigma = (1 - reach) ** 3
     eta = 1 - sigma
-    r_s = point.lam * point.s - sigma * point.mu + predictor.s * predictor.lam
-    r_kappa = point.kappa * tau - sigma * point.mu + predictor.kappa * predictor.tau
+    r_s = point.lam * point.s - sigma * point.mu + reach**2 * predictor.s * predictor.lam
+    r_kappa = point.kappa * tau - sigma * point.mu + reach**2 * predictor.kappa * predictor.tau
     second = newton.solve(columns(-eta * r_x, -eta * r_g + r_s / point.lam, -eta * r_a))
     direction = assemble([block.squeeze(-1) for block in second], eta, r_s, r_kappa)
     alpha = STEP_FRACTION * _step_length(point, direction)
