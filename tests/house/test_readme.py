@@ -1,0 +1,65 @@
+"""README.md keeps its promises: its code prints what it says, its paths exist, its numbers are computed."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.common.overrides import check_command_line
+from experiments.run import CONFIGS
+from tools.readme import filled
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+LINKS = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", README)
+
+
+def test_the_first_lines_of_code_print_what_the_readme_says():
+    example = re.search(r"```python\n(.*?)```\n+```text\n(.*?)```", README, re.DOTALL)
+    assert example is not None, "README.md has lost its example"
+    code, printed = example.groups()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == printed
+
+
+def test_the_first_example_is_six_lines_long():
+    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    assert code is not None
+    assert len([line for line in code.group(1).splitlines() if line.strip()]) == 6
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_every_piece_of_code_runs(code: str):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_links_lead_to_files():
+    assert LINKS
+    absent = [link for link in LINKS if "://" not in link and not (ROOT / link).exists()]
+    assert absent == []
+
+
+def test_paths_in_code_type_exist():
+    folders = "layers|experiments|configs|proofs|figures|results|tests|docs|tools"
+    named = set(re.findall(rf"`((?:{folders})/[\w./-]*)`", README))
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_commands_compose():
+    commands = re.findall(r"python -m experiments\.run ([^`#\n]*)", README)
+    assert commands
+    for command in commands:
+        check_command_line(CONFIGS, shlex.split(command))
+
+
+def test_numbers_are_those_of_the_tracked_results():
+    assert filled(README) == README, "run `python tools/readme.py`"
+
+
+def test_a_missing_mark_is_told():
+    with pytest.raises(ValueError, match="<!-- minutes -->"):
+        filled("no marks here")
