@@ -110,7 +110,7 @@ class Solution:
 
     @property
     def degeneracy(self) -> Degeneracy:
-        """Strict complementarity and rank of the active rows; computed when asked for."""
+        """Strict complementarity and rank of the active rows; computed when asked for, outside torch.func.vmap."""
         return self.inspect()
 
 

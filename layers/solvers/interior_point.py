@@ -1,15 +1,15 @@
 """Batched primal-dual interior point for quadratic programs, in torch, on any device.
 
-The iteration works on the homogeneous embedding of the equilibrated problem (Goulart & Chen 2024, §2): with τ, κ ≥ 0,
+The iteration works on the homogeneous embedding of the equilibrated problem (Goulart & Chen 2024, Clarabel): with
+τ, κ ≥ 0,
 
     Qx + Gᵀλ + Aᵀν + qτ = 0            Gx + s − hτ = 0            Ax − bτ = 0
     qᵀx + hᵀλ + bᵀν + xᵀQx/τ + κ = 0   λ ∘ s = 0,  τκ = 0,        λ, s ≥ 0.
 
 Its solutions with τ > 0 are optimal points z = x/τ; those with κ > 0 are certificates of infeasibility or
-unboundedness, so no problem makes it diverge. Steps are Mehrotra's (1992) predictor and corrector. Every Newton
-system is solved in condensed form with primal and dual regularisation and refined against the unregularised one
-(Mattingley & Boyd 2012, §5; Schwan et al. 2023, PIQP), so singular Q and dependent rows do no harm. A polish on the
-active set takes the last digits.
+unboundedness. Steps are Mehrotra's (1992) predictor and corrector. Every Newton system is solved in condensed form
+with primal and dual regularisation and refined against the unregularised one (Mattingley & Boyd 2012, CVXGEN; Schwan
+et al. 2023, PIQP), so singular Q and dependent rows do no harm. A polish on the active set takes the last digits.
 """
 
 from __future__ import annotations
@@ -220,6 +220,8 @@ def _advance(scaled: ScaledQP, point: Iterate) -> tuple[Iterate, Tensor]:
         d_s = -(r_s + point.s * d_lam) / point.lam
         return Iterate(d_x, d_lam, d_nu, d_s, d_tau, -(r_kappa + point.kappa * d_tau) / tau)
 
+    # The predictor is walked only as far as ``reach``, so that is what its second-order term is worth: at full weight
+    # a short predictor can make the iteration circle for ever.
     one = torch.ones_like(tau)
     predictor = assemble(v1, one, point.lam * point.s, point.kappa * tau)
     reach = _step_length(point, predictor)
