@@ -1,0 +1,205 @@
+"""The cone program as a value: structure that does not depend on parameters, and the numbers that do.
+
+minimise ½xᵀPx + qᵀx subject to Ax + s = b, s ∈ K; its dual variable y ∈ K* satisfies Px + q + Aᵀy = 0, sᵀy = 0.
+This is the dialect of CVXPY, Clarabel and diffcp (Agrawal et al. 2019, arXiv 1904.09043, eq. 1, with a quadratic term).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from layers.errors import ProblemError
+from layers.solution import Residuals
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Cones:
+    """K = {0}ᶻ × R₊ⁿ × second-order × semidefinite × exponential × power cones, in this order of rows.
+
+    Attributes
+    ----------
+    zero, nonneg : int
+        Numbers of rows.
+    soc : tuple of int
+        Number of rows of each {(t, u) : ‖u‖ ≤ t}.
+    psd : tuple of int
+        Order k of each semidefinite cone of k(k+1)/2 rows: the upper triangle by columns, √2 off the diagonal.
+    exp : int
+        Number of blocks of three rows, cl{(x, y, z) : y > 0, y exp(x/y) ≤ z}.
+    power : tuple of float
+        Exponent α of each block of three rows, {(x, y, z) : x^α y^(1−α) ≥ |z|, x, y ≥ 0}.
+    """
+
+    zero: int = 0
+    nonneg: int = 0
+    soc: tuple[int, ...] = ()
+    psd: tuple[int, ...] = ()
+    exp: int = 0
+    power: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = {"zero": self.zero, "nonneg": self.nonneg, "exp": self.exp}
+        for name, count in counts.items():
+            if count < 0:
+                raise ProblemError(
+                    f"cones.{name} must be a number of rows or blocks, at least 0; found {count}"
+                )
+        for name, sizes in (("soc", self.soc), ("psd", self.psd)):
+            if any(size < 1 for size in sizes):
+                raise ProblemError(f"every size in cones.{name} must be at least 1; found {sizes}")
+        if any(not 0 < a < 1 for a in self.power):
+            raise ProblemError(
+                f"every exponent in cones.power must lie strictly between 0 and 1; found {self.power}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of A."""
+        triangles = sum(k * (k + 1) // 2 for k in self.psd)
+        return self.zero + self.nonneg + sum(self.soc) + triangles + 3 * (self.exp + len(self.power))
+
+    @property
+    def linear(self) -> bool:
+        """Whether K is polyhedral by its description: zero and nonnegative rows only."""
+        return not (self.soc or self.psd or self.exp or self.power)
+
+
+@dataclass(frozen=True)
+class ConeStructure:
+    """What a family of cone programs has in common.
+
+    Attributes
+    ----------
+    n, m : int
+        Numbers of variables and of rows.
+    cones : Cones
+    P_rows, P_cols : array of int64, shape ``(nnz_P,)``
+        Pattern of the full symmetric P, sorted by column, then row, without duplicates.
+    A_rows, A_cols : array of int64, shape ``(nnz_A,)``
+        Pattern of A, sorted likewise.
+    """
+
+    n: int
+    m: int
+    cones: Cones
+    P_rows: Indices
+    P_cols: Indices
+    A_rows: Indices
+    A_cols: Indices
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ProblemError(f"n must be at least 1; found {self.n}")
+        if self.cones.rows != self.m:
+            raise ProblemError(f"the cones have {self.cones.rows} rows, but m = {self.m}: {self.cones}")
+        for name, rows, cols, height in (
+            ("P", self.P_rows, self.P_cols, self.n),
+            ("A", self.A_rows, self.A_cols, self.m),
+        ):
+            if rows.shape != cols.shape:
+                raise ProblemError(
+                    f"{name}_rows and {name}_cols must have one length; found {rows.size} and {cols.size}"
+                )
+            inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < self.n)
+            if not inside.all():
+                raise ProblemError(f"the pattern of {name} leaves its shape {(height, self.n)}")
+            if (np.diff(cols * max(height, 1) + rows) <= 0).any():
+                raise ProblemError(
+                    f"the pattern of {name} must be sorted by column, then row, without duplicates"
+                )
+        mirrored = np.sort(self.P_rows * self.n + self.P_cols)
+        if not np.array_equal(mirrored, self.P_cols * self.n + self.P_rows):
+            raise ProblemError("the pattern of P must be symmetric: give both triangles")
+
+    @cached_property
+    def P_mirror(self) -> Indices:
+        """Index of the entry (j, i) of P for each entry (i, j)."""
+        return np.argsort(self.P_rows * self.n + self.P_cols, kind="stable")
+
+
+@dataclass(frozen=True)
+class ConeProgram:
+    """A batch of programs of one structure.
+
+    Attributes
+    ----------
+    structure : ConeStructure
+    P, A : Tensor, float64, shapes ``(B, nnz_P)`` and ``(B, nnz_A)``, or without ``B`` when shared over the batch
+        Values on the patterns of the structure.
+    q, b : Tensor, float64, shapes ``(B, n)`` and ``(B, m)``
+    """
+
+    structure: ConeStructure
+    P: Tensor
+    q: Tensor
+    A: Tensor
+    b: Tensor
+
+    def __post_init__(self) -> None:
+        s = self.structure
+        sizes = {"P": s.P_rows.size, "q": s.n, "A": s.A_rows.size, "b": s.m}
+        batch = self.q.shape[0] if self.q.dim() == 2 else -1
+        for name, size in sizes.items():
+            value: Tensor = getattr(self, name)
+            shared = name in "PA" and tuple(value.shape) == (size,)
+            if tuple(value.shape) != (batch, size) and not shared:
+                form = f"(B, {size})" + (f" or ({size},)" if name in "PA" else "")
+                raise ProblemError(
+                    f"{name} must have shape {form}, with B from q; found {tuple(value.shape)}"
+                )
+            if value.dtype != torch.float64:
+                raise ProblemError(f"{name} must be float64; found {value.dtype}")
+
+    @property
+    def data(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """P, q, A, b."""
+        return self.P, self.q, self.A, self.b
+
+    @property
+    def batch(self) -> int:
+        """Number of programs."""
+        return self.q.shape[0]
+
+    def take(self, index: Tensor) -> ConeProgram:
+        """The elements ``index``; what is shared stays shared."""
+        P, A = (v if v.dim() == 1 else v[index] for v in (self.P, self.A))
+        return ConeProgram(self.structure, P, self.q[index], A, self.b[index])
+
+    def detach(self) -> ConeProgram:
+        """The same numbers without history."""
+        return ConeProgram(self.structure, *(v.detach() for v in self.data))
+
+
+@dataclass(frozen=True)
+class ConeSolution:
+    """Solution of a batch of cone programs.
+
+    Attributes
+    ----------
+    x, y, s : Tensor, shapes ``(B, n)``, ``(B, m)``, ``(B, m)``
+        Minimiser, dual variable and slack; differentiable, as is the next.
+    objective : Tensor, shape ``(B,)``
+        ½xᵀPx + qᵀx.
+    status : Tensor of int64, shape ``(B,)``
+        A :class:`layers.solution.Status` per element.
+    residuals : Residuals
+        Relative residuals on the data passed in (:func:`layers.cone_kkt.residuals`).
+    iterations : Tensor of int64, shape ``(B,)``
+        Iterations of the engine that gave the answer.
+    """
+
+    x: Tensor
+    y: Tensor
+    s: Tensor
+    objective: Tensor
+    status: Tensor
+    residuals: Residuals
+    iterations: Tensor
