@@ -72,7 +72,7 @@ class Cones:
         return not (self.soc or self.psd or self.exp or self.power)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ConeStructure:
     """What a family of cone programs has in common.
 
@@ -124,6 +124,21 @@ class ConeStructure:
         """Index of the entry (j, i) of P for each entry (i, j)."""
         return np.argsort(self.P_rows * self.n + self.P_cols, kind="stable")
 
+    @cached_property
+    def P_by_rows(self) -> tuple[Indices, Indices, Indices]:
+        """Row offsets, columns, and place in our order of the entries of P by rows (CSR)."""
+        return _by(self.P_rows, self.P_cols, self.n, self.n)
+
+    @cached_property
+    def A_by_rows(self) -> tuple[Indices, Indices, Indices]:
+        """The same for A."""
+        return _by(self.A_rows, self.A_cols, self.m, self.n)
+
+
+def _by(major: Indices, minor: Indices, height: int, width: int) -> tuple[Indices, Indices, Indices]:
+    order = np.argsort(major * width + minor, kind="stable")
+    return np.concatenate([[0], np.cumsum(np.bincount(major, minlength=height))]), minor[order], order
+
 
 @dataclass(frozen=True)
 class ConeProgram:
@@ -172,6 +187,11 @@ class ConeProgram:
         """The elements ``index``; what is shared stays shared."""
         P, A = (v if v.dim() == 1 else v[index] for v in (self.P, self.A))
         return ConeProgram(self.structure, P, self.q[index], A, self.b[index])
+
+    def part(self, where: slice) -> ConeProgram:
+        """The elements of a slice, without a copy; what is shared stays shared."""
+        P, A = (v if v.dim() == 1 else v[where] for v in (self.P, self.A))
+        return ConeProgram(self.structure, P, self.q[where], A, self.b[where])
 
     def detach(self) -> ConeProgram:
         """The same numbers without history."""

@@ -1,0 +1,404 @@
+"""The solution map of a cone program as a torch function of its data: first derivatives in both modes, under vmap.
+
+Two functions: ``ConeSolutionMap``, (P, q, A, b) -> (x, y, s, objective), and ``ConeDerivative``, the linear map 𝒮 of
+:mod:`layers.adjoints.conic` that its derivatives are made of. 𝒮 depends on the data through derivatives of
+projections, which are not differentiated again: asking for that raises. The objective adds the derivative of the
+Lagrangian, ½xxᵀ, x, yxᵀ, −y at fixed (x, y), with no solve (envelope theorem), so its own second derivative exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ParamSpec, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from layers import cone_kkt
+from layers.adjoints import conic as adjoint
+from layers.autograd import describe_failures
+from layers.cone_program import ConeProgram, ConeSolution, ConeStructure
+from layers.errors import DifferentiationError, LayerError, ProblemError, SolverError, UnavailableError
+from layers.qp_layer import POLICIES
+from layers.solution import Point, Residuals, Status
+from layers.solvers import conic as solver_
+from layers.solvers.conic_engines import AUTOMATIC, ENGINES, Engine, Limits
+
+SECOND = (
+    "second derivatives of x, y and s exist for programs with linear constraints only: this program has curved cones "
+    "(second-order, semidefinite, exponential or power), whose projections are differentiated once. The objective "
+    "can be differentiated twice; for the rest, take differences of first derivatives"
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call asks for besides its data."""
+
+    structure: ConeStructure
+    engines: list[Engine]
+    limits: Limits
+    tol: float
+    on_failure: str
+    guess: tuple[Tensor, Tensor, Tensor] | None
+
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def _opaque(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Break the graph of torch.compile here: engines work on numbers."""
+    return cast("Callable[Parameters, Result]", torch.compiler.disable(function))
+
+
+class ConeSolutionMap(torch.autograd.Function):
+    """(call, P, q, A, b) -> x, y, s, objective and, not differentiable, v, status, residuals, iterations."""
+
+    @staticmethod
+    def forward(call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        program, batch = _flat(call.structure, *data)
+        _check_finite(program)
+        guess = (
+            None
+            if call.guess is None
+            else tuple(t.expand(*batch, -1).reshape(program.batch, -1) for t in call.guess)
+        )
+        point = solver_.solve(program, call.engines, call.limits, call.tol, guess)
+        if call.on_failure == "raise" and not (point.status == Status.OPTIMAL).all():
+            raise SolverError(_describe(call, point, batch))
+        s = program.b - cone_kkt.times_A(program, point.x)
+        r = point.residuals
+        stacked = torch.stack([r.primal, r.dual, r.gap], -1)
+        value = cone_kkt.objective(program, point.x)
+        outputs = (point.x, point.y, s, value, point.v, point.status, stacked, point.iterations)
+        return tuple(v.reshape(*batch, *v.shape[1:]).clone() for v in outputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.structure = inputs[0].structure
+        ctx.mark_non_differentiable(*output[4:])
+        ctx.set_materialize_grads(False)
+        saved = (*inputs[1:], *output[:2], *output[4:6])
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        P, q, A, b, x, y, v, status = ctx.saved_tensors
+        solved = (status == Status.OPTIMAL).to(x.dtype)
+        x_bar, y_bar, s_bar, value_bar = (
+            None if c is None else c * (solved if c.dim() == solved.dim() else solved.unsqueeze(-1))
+            for c in cotangents[:4]
+        )
+        structure: ConeStructure = ctx.structure
+        d_x, d_y, on_s = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(y)
+        if x_bar is not None or y_bar is not None or s_bar is not None:
+            top, low = (torch.zeros_like(u) if c is None else c for u, c in ((x, x_bar), (y, y_bar)))
+            if s_bar is not None:
+                top, on_s = top - _transposed(structure, A, s_bar), s_bar
+            d_x, d_y = ConeDerivative.apply(structure, P, A, v, solved, -top, -low)
+        # the objective: the derivative of the Lagrangian, half of the weight on each of the two products
+        w = torch.zeros_like(x[..., 0]) if value_bar is None else value_bar
+        w = w.unsqueeze(-1)
+        return (
+            None,
+            *_gradients(ctx.needs_input_grad[1:], structure, (P, q, A, b), (x, y), (d_x, d_y), on_s, w),
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        P, q, A, b, x, y, v, status = ctx.saved_tensors
+        structure: ConeStructure = ctx.structure
+        dP, dq, dA, db = (
+            torch.zeros_like(u) if t is None else t for u, t in zip((P, q, A, b), tangents[1:], strict=True)
+        )
+        solved = (status == Status.OPTIMAL).to(x.dtype)
+        dPx = _symmetric(structure, dP, x)
+        moved = db - _product(structure, dA, x)
+        top = dPx + dq + _transposed(structure, dA, y)
+        dx, dy = ConeDerivative.apply(structure, P, A, v, solved, -top, moved)
+        ds = solved.unsqueeze(-1) * (moved - _product(structure, A, dx))
+        value = ((0.5 * dPx + dq) * x).sum(-1) - (moved * y).sum(-1)
+        return dx, dy, ds, solved * value, None, None, None, None
+
+    @staticmethod
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, in_dims: tuple[int | None, ...], call: Call, *data: Tensor
+    ) -> tuple[Any, Any]:
+        outputs = ConeSolutionMap.apply(call, *_aligned(in_dims[1:], data))
+        return outputs, (0,) * len(outputs)
+
+
+class ConeDerivative(torch.autograd.Function):
+    """(structure, P, A, v, solved, r₁, r₂) -> (dx, dy) = 𝒮 (r₁, r₂)."""
+
+    @staticmethod
+    def forward(structure: ConeStructure, *tensors: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        P, A, v, solved, r1, r2 = tensors
+        batch = torch.broadcast_shapes(P.shape[:-1], A.shape[:-1], v.shape[:-1], r1.shape[:-1], r2.shape[:-1])
+        program, batch = _flat(structure, P, r1.expand(*batch, -1), A, r2.expand(*batch, -1))
+        v = v.expand(*batch, -1).reshape(program.batch, structure.m)
+        solved = solved.expand(batch).reshape(-1) > 0
+        answer = adjoint.solve_linearised(program, v, solved, program.q, program.b)
+        return tuple(t.reshape(*batch, t.shape[-1]).clone() for t in answer)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise DifferentiationError(SECOND)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise DifferentiationError(SECOND)
+
+    @staticmethod
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, in_dims: tuple[int | None, ...], structure: ConeStructure, *tensors: Tensor
+    ) -> tuple[Any, Any]:
+        widened = [t.unsqueeze(-1) if i == 3 else t for i, t in enumerate(tensors)]
+        aligned = _aligned(in_dims[1:], widened)
+        aligned[3] = aligned[3].squeeze(-1)
+        outputs = ConeDerivative.apply(structure, *aligned)
+        return outputs, (0,) * len(outputs)
+
+
+@_opaque
+def solve_cone_program(
+    program: ConeProgram,
+    *,
+    solver: str = "auto",
+    adjoint: str = "auto",
+    tol: float = 1e-8,
+    max_iterations: int = 100,
+    on_failure: str = "raise",
+    warm_start: ConeSolution | None = None,
+    **options: Any,
+) -> ConeSolution:
+    """Solve a batch of cone programs: minimise ½xᵀPx + qᵀx subject to Ax + s = b, s ∈ K.
+
+    x, y, s and the objective are differentiable once in P, q, A and b, in reverse and forward mode and under
+    ``torch.func`` transforms; the objective twice.
+
+    Parameters
+    ----------
+    program : ConeProgram
+        P must be positive semidefinite. Values shared over the batch get the sum of their gradients.
+    solver : {"auto", "moreau", "clarabel", "diffcp"}
+        ``"auto"``: moreau where it is installed, and Clarabel for the elements that it does not solve.
+    adjoint : {"auto", "implicit"}
+    tol : float
+        ``OPTIMAL`` means that the relative residuals (:func:`layers.cone_kkt.residuals`) are at most this.
+    max_iterations : int
+        Limit per element and engine.
+    on_failure : {"raise", "nan", "ignore"}
+        What to do when an element is not ``OPTIMAL``: raise; fill it with NaN; or return the last iterate (for an
+        infeasible or unbounded element, the certificate). Its gradient contribution is zero in the last two.
+    warm_start : ConeSolution, optional
+        An earlier solution of programs of the same structure: Newton's method is tried from it first, and the
+        elements that it solves are not handed to an engine. The answer meets the same checks.
+    **options
+        For the engine, under its own names; only with one engine named.
+
+    Raises
+    ------
+    ProblemError
+        If the data are not finite.
+    SolverError
+        With ``on_failure="raise"``, naming the elements that failed, and the engine where it claimed something that
+        the program refutes.
+    DifferentiationError
+        In a derivative, if its linear solve missed its accuracy; in a second derivative, always.
+    UnavailableError
+        If the engine asked for is not installed.
+
+    Notes
+    -----
+    See :mod:`layers.adjoints.conic` for the derivative and its assumptions.
+    """
+    engines = _engines(solver, program, options)
+    _check_options(adjoint, tol, max_iterations, on_failure)
+    guess = None if warm_start is None else _guess(warm_start, program)
+    call = Call(program.structure, engines, Limits(tol, max_iterations, options), tol, on_failure, guess)
+    x, y, s, value, _, status, error, iterations = ConeSolutionMap.apply(call, *program.data)
+    solved = status == Status.OPTIMAL
+
+    def policy(v: Tensor) -> Tensor:
+        keep = solved if v.dim() == solved.dim() else solved.unsqueeze(-1)
+        return torch.where(keep, v, torch.full_like(v, torch.nan) if on_failure == "nan" else v.detach())
+
+    return ConeSolution(
+        x=policy(x),
+        y=policy(y),
+        s=policy(s),
+        objective=policy(value),
+        status=status,
+        residuals=Residuals(*error.unbind(-1)),
+        iterations=iterations,
+    )
+
+
+def _engines(solver: str, program: ConeProgram, options: dict[str, Any]) -> list[Engine]:
+    if solver != "auto":
+        if solver not in ENGINES:
+            names = ", ".join(map(repr, ("auto", *ENGINES)))
+            raise LayerError(f"solver must be one of {names}; found {solver!r}")
+        engine = ENGINES[solver]
+        reason = engine.unavailable()
+        if reason is not None:
+            raise UnavailableError(f"solver={solver!r} cannot be used: {reason}")
+        if not engine.supports(program.structure.cones):
+            raise LayerError(
+                f'{solver} does not know all cones of this program, {program.structure.cones}; use "auto"'
+            )
+        return [engine]
+    if options:
+        raise LayerError(
+            f'options of an engine ({", ".join(options)}) need one engine: name it in solver=, found "auto"'
+        )
+    return list(_available())
+
+
+@cache
+def _available() -> tuple[Engine, ...]:
+    return tuple(ENGINES[name] for name in AUTOMATIC if ENGINES[name].unavailable() is None)
+
+
+def _check_options(adjoint: str, tol: float, max_iterations: int, on_failure: str) -> None:
+    for name, value, choices in (
+        ("adjoint", adjoint, ("auto", "implicit")),
+        ("on_failure", on_failure, POLICIES),
+    ):
+        if value not in choices:
+            raise LayerError(f"{name} must be one of {', '.join(map(repr, choices))}; found {value!r}")
+    if not tol > 0:
+        raise LayerError(f"tol must be positive; found {tol!r}")
+    if max_iterations < 1:
+        raise LayerError(f"max_iterations must be at least 1; found {max_iterations!r}")
+
+
+def _guess(warm: ConeSolution, program: ConeProgram) -> tuple[Tensor, Tensor, Tensor]:
+    shapes = {"x": program.q.shape, "y": program.b.shape, "s": program.b.shape}
+    for name, shape in shapes.items():
+        value: Tensor = getattr(warm, name)
+        if value.shape != shape:
+            raise ProblemError(
+                f"warm_start.{name} must have shape {tuple(shape)}; found {tuple(value.shape)}: pass a solution of "
+                "programs of the same structure and batch"
+            )
+    return warm.x.detach(), warm.y.detach(), warm.s.detach()
+
+
+def _check_finite(program: ConeProgram) -> None:
+    for name, value in zip("PqAb", program.data, strict=True):
+        if not torch.isfinite(value).all():
+            raise ProblemError(f"{name} must be finite; found NaN or infinity")
+
+
+def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size) -> str:
+    """Which elements failed, and which engine said something else than the program."""
+    text = describe_failures(
+        Point(point.x, point.y, point.v, point.status, point.residuals, point.iterations), batch
+    )
+    for place, engine in enumerate(call.engines):
+        lied = (point.contradicted & (point.engine == place)).nonzero().squeeze(-1)
+        if lied.numel():
+            listed = ", ".join(map(str, lied[:5].tolist()))
+            text = (
+                f"{engine.name} reported success on element(s) {listed} with an answer that does not satisfy the "
+                f"program that was passed: do not trust it here, choose another solver.\n{text}"
+            )
+    return text
+
+
+def _flat(
+    structure: ConeStructure, P: Tensor, q: Tensor, A: Tensor, b: Tensor
+) -> tuple[ConeProgram, torch.Size]:
+    """One batch axis; what has a single element there stays shared."""
+    batch = torch.broadcast_shapes(*(t.shape[:-1] for t in (P, q, A, b)))
+    count = batch.numel()
+    own = [
+        t.reshape(-1)
+        if i in (0, 2) and t.shape[:-1].numel() == 1
+        else t.expand(*batch, -1).reshape(count, t.shape[-1])
+        for i, t in enumerate((P, q, A, b))
+    ]
+    return ConeProgram(structure, *own), batch
+
+
+def _aligned(in_dims: tuple[int | None, ...], tensors: Any) -> list[Tensor]:
+    """Put the vmapped axis in front of every tensor that has one, before batch axes of one common number."""
+    lead = [t.dim() - 1 - (d is not None) for t, d in zip(tensors, in_dims, strict=True)]
+    aligned: list[Tensor] = []
+    for tensor, dim, own in zip(tensors, in_dims, lead, strict=True):
+        if dim is not None:
+            tensor = tensor.movedim(dim, 0)
+            tensor = tensor.reshape(tensor.shape[0], *([1] * (max(lead) - own)), *tensor.shape[1:])
+        aligned.append(tensor)
+    return aligned
+
+
+def _places(structure: ConeStructure, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    s = structure
+    return tuple(torch.as_tensor(a, device=like.device) for a in (s.P_rows, s.P_cols, s.A_rows, s.A_cols))  # pyright: ignore[reportReturnType]
+
+
+def _collect(values: Tensor, place: Tensor, size: int) -> Tensor:
+    """Sum entries by place over the last axis."""
+    out = values.new_zeros(*values.shape[:-1], size)
+    return out.index_add(values.dim() - 1, place, values)
+
+
+def _product(structure: ConeStructure, A: Tensor, x: Tensor) -> Tensor:
+    """A x."""
+    _, _, rows, cols = _places(structure, x)
+    return _collect(A * x[..., cols], rows, structure.m)
+
+
+def _transposed(structure: ConeStructure, A: Tensor, y: Tensor) -> Tensor:
+    """Aᵀ y."""
+    _, _, rows, cols = _places(structure, y)
+    return _collect(A * y[..., rows], cols, structure.n)
+
+
+def _symmetric(structure: ConeStructure, P: Tensor, x: Tensor) -> Tensor:
+    """½(P + Pᵀ) x."""
+    rows, cols, _, _ = _places(structure, x)
+    both = P * x[..., cols], P * x[..., rows]
+    return 0.5 * (_collect(both[0], rows, structure.n) + _collect(both[1], cols, structure.n))
+
+
+def _gradients(
+    needed: tuple[bool, ...],
+    structure: ConeStructure,
+    data: tuple[Tensor, Tensor, Tensor, Tensor],
+    solution: tuple[Tensor, Tensor],
+    direction: tuple[Tensor, Tensor],
+    s_bar: Tensor,
+    weight: Tensor,
+) -> list[Tensor | None]:
+    """Gradients of P, q, A, b on their patterns: of the solution through d, of the objective with its weight w.
+
+    Both have one form: P̄ = ½(d_x xᵀ + x d_xᵀ) + ½w xxᵀ is the first with d_x + ½w x in place of d_x, and
+    Ā = y (d_x + w x)ᵀ + (d_y − s̄) xᵀ.
+    """
+    (x, y), (d_x, d_y) = solution, direction
+    P_rows, P_cols, A_rows, A_cols = _places(structure, x)
+    with_half, with_whole = d_x + 0.5 * weight * x, d_x + weight * x
+    gradients: list[Tensor | None] = [None] * 4
+    if needed[0]:
+        outer = with_half[..., P_rows] * x[..., P_cols] + x[..., P_rows] * with_half[..., P_cols]
+        gradients[0] = (0.5 * outer).sum_to_size(data[0].shape)
+    if needed[1]:
+        gradients[1] = with_whole.sum_to_size(data[1].shape)
+    if needed[2]:
+        outer = y[..., A_rows] * with_whole[..., A_cols] + (d_y - s_bar)[..., A_rows] * x[..., A_cols]
+        gradients[2] = outer.sum_to_size(data[2].shape)
+    if needed[3]:
+        gradients[3] = (s_bar - d_y - weight * y).sum_to_size(data[3].shape)
+    return gradients
