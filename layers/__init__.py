@@ -1,5 +1,8 @@
 """Differentiable convex optimization layers: the public names, the only import path for the rest of the project."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from layers.errors import (
     DifferentiationError,
     LayerError,
@@ -10,7 +13,13 @@ from layers.errors import (
 from layers.qp_layer import QPLayer, engines, solve_qp
 from layers.solution import Degeneracy, Residuals, Solution, Status
 
+if TYPE_CHECKING:
+    from layers.convex import ConvexSolution
+    from layers.convex_layer import ConvexLayer
+
 __all__ = [
+    "ConvexLayer",
+    "ConvexSolution",
     "Degeneracy",
     "DifferentiationError",
     "LayerError",
@@ -24,3 +33,12 @@ __all__ = [
     "engines",
     "solve_qp",
 ]
+
+#: names whose modules import CVXPY, which takes longer than all the rest: only who asks for them waits for it
+_ON_DEMAND = {"ConvexLayer": "layers.convex_layer", "ConvexSolution": "layers.convex"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_DEMAND:
+        return getattr(import_module(_ON_DEMAND[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

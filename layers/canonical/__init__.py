@@ -1,0 +1,28 @@
+"""CVXPY's DPP problems in canonical form: parameters → cone data, and solution → variables, each an affine map."""
+
+from layers.canonical.affine import AffineMap
+from layers.canonical.assembly import Assembly, Retriever
+from layers.canonical.call import check_call
+from layers.canonical.disciplined import check_problem
+from layers.canonical.inspected import Inspected
+from layers.canonical.parameter_values import ParameterSpec
+from layers.canonical.program import CanonicalProgram, Source, compile_problem
+from layers.canonical.quadratic import QuadraticForm, quadratic_form
+from layers.canonical.retrieval import Retrieval, retrieve
+
+__all__ = [
+    "AffineMap",
+    "Assembly",
+    "CanonicalProgram",
+    "Inspected",
+    "ParameterSpec",
+    "QuadraticForm",
+    "Retrieval",
+    "Retriever",
+    "Source",
+    "check_call",
+    "check_problem",
+    "compile_problem",
+    "quadratic_form",
+    "retrieve",
+]

@@ -1,0 +1,16 @@
+"""Solving compiled convex programs: options, the two engines behind one call, and the solution."""
+
+from layers.convex.conic import solve_conic
+from layers.convex.options import Options, solver_name, uses_qp, with_solver_args
+from layers.convex.quadratic import solve_quadratic
+from layers.convex.solution import ConvexSolution
+
+__all__ = [
+    "ConvexSolution",
+    "Options",
+    "solve_conic",
+    "solve_quadratic",
+    "solver_name",
+    "uses_qp",
+    "with_solver_args",
+]

@@ -1,0 +1,126 @@
+"""Solver names and arguments of other layers in terms of ours, so that a program that names them runs unchanged."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from layers.cone_program import Cones
+from layers.errors import LayerError
+from layers.qp_layer import QPLayer, engines
+
+#: engines of cone programs; they take quadratic programs too
+CONE_ENGINES = ("clarabel", "moreau", "diffcp")
+#: CVXPY's names of solvers that have no counterpart here
+REPLACED = ("scs", "ecos", "cuclarabel", "mpax", "osqp", "piqp", "qpalm", "daqp", "proxqp")
+TOLERANCES = frozenset(
+    {
+        "eps",
+        "eps_abs",
+        "eps_rel",
+        "tol",
+        "abstol",
+        "reltol",
+        "feastol",
+        "tol_gap_abs",
+        "tol_gap_rel",
+        "tol_feas",
+    }
+)
+LIMITS = frozenset({"max_iters", "max_iter", "max_iterations"})
+#: arguments of diffcp that change nothing in the answer: threads, and how it computes its derivative
+HARMLESS = frozenset(
+    {"verbose", "n_jobs_forward", "n_jobs_backward", "mode", "warn_on_slow", "raise_on_error"}
+)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to solve: as in :func:`layers.solve_qp`."""
+
+    solver: str
+    adjoint: str
+    tol: float
+    max_iterations: int
+    on_failure: str
+
+
+def solver_name(given: Any) -> str:
+    """Our name of a solver: CVXPY's names in any case, None for "auto".
+
+    Raises
+    ------
+    LayerError
+        If there is no such engine.
+    """
+    if given is None:
+        return "auto"
+    if not isinstance(given, str):
+        raise LayerError(
+            f"solver must be a name, found {type(given).__name__}; a SolverInterface belongs to cvxpylayers' CvxpyLayer"
+        )
+    name = given.lower()
+    if name in REPLACED:
+        warnings.warn(
+            f'solver={given!r} has no counterpart here: solver="auto" is used', UserWarning, stacklevel=3
+        )
+        return "auto"
+    valid = tuple(dict.fromkeys((*engines(), *CONE_ENGINES)))
+    if name not in valid:
+        raise LayerError(f"solver must be one of {', '.join(map(repr, valid))}; found {given!r}")
+    return name
+
+
+def with_solver_args(options: Options, given: Mapping[str, Any]) -> Options:
+    """The options after a dictionary of solver arguments in the names of SCS, ECOS, Clarabel, OSQP, diffcp or ours.
+
+    Tolerances become ``tol`` (the smallest counts), limits of iterations ``max_iterations``, ``solve_method`` the
+    solver. One UserWarning names the arguments that mean nothing here.
+    """
+    tolerances = [float(value) for name, value in given.items() if name in TOLERANCES]
+    limits = [int(value) for name, value in given.items() if name in LIMITS]
+    unknown = {n: v for n, v in given.items() if n not in TOLERANCES | LIMITS | HARMLESS}
+    method = str(unknown.pop("solve_method", "")).lower()
+    if method == "clarabel" and options.solver in ("auto", "clarabel", "diffcp"):
+        options = replace(options, solver="clarabel" if options.solver == "auto" else options.solver)
+    elif method:
+        unknown["solve_method"] = method
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        warnings.warn(
+            f"solver_args that mean nothing to solver={options.solver!r} are left out: {names}",
+            UserWarning,
+            stacklevel=4,
+        )
+    return replace(
+        options,
+        tol=min(tolerances, default=options.tol),
+        max_iterations=min(limits, default=options.max_iterations),
+    )
+
+
+def uses_qp(options: Options, cones: Cones) -> bool:
+    """Whether a program goes to the QP layer; checks the options on the way.
+
+    Raises
+    ------
+    LayerError
+        If the engine asked for does not exist, or solves quadratic programs only and this is none.
+    """
+    linear = cones.linear and (options.solver == "auto" or options.solver not in CONE_ENGINES)
+    if not linear and options.solver not in ("auto", *CONE_ENGINES):
+        raise LayerError(
+            f"solver={options.solver!r} solves quadratic programs, and this program has other cones ({cones}); "
+            f"choose auto, {' or '.join(CONE_ENGINES)}"
+        )
+    # The constructor checks the options.
+    QPLayer(
+        options.solver if linear else "auto",
+        options.adjoint,
+        options.tol,
+        options.max_iterations,
+        options.on_failure,
+    )
+    return linear

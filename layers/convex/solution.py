@@ -1,0 +1,53 @@
+"""What solving a convex program returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from layers.cone_program import ConeSolution
+from layers.solution import Residuals, Solution
+
+Warm = TypeVar("Warm", Solution, ConeSolution)
+
+
+@dataclass(frozen=True)
+class ConvexSolution:
+    """Solution of a batch of convex programs, with what it takes to judge it.
+
+    Attributes
+    ----------
+    variables : tuple of Tensor, shapes ``batch + variable.shape``
+        The variables and dual variables that the layer was asked for, in order. Differentiable, as are the next four.
+    objective : Tensor, shape ``batch``
+        The value of the objective as it was written.
+    x, y, s : Tensor, shapes ``batch + (n,)``, ``batch + (m,)``, ``batch + (m,)``
+        Solution of the compiled program, minimise ½xᵀPx + qᵀx subject to Ax + s = b, s ∈ K: minimiser, dual variable,
+        slack. With ``on_failure="ignore"``, y is the certificate of an infeasible element, x the ray of an unbounded
+        one.
+    status : Tensor of int64, shape ``batch``
+        A :class:`layers.Status` per element.
+    residuals : Residuals
+        Relative residuals of the optimality conditions of the compiled program.
+    iterations : Tensor of int64, shape ``batch``
+    warm : Solution or ConeSolution
+        What ``warm_start=`` of a later call needs; no part of a graph.
+    """
+
+    variables: tuple[Tensor, ...]
+    objective: Tensor
+    x: Tensor
+    y: Tensor
+    s: Tensor
+    status: Tensor
+    residuals: Residuals
+    iterations: Tensor
+    warm: Any
+
+
+def without_graph(found: Warm) -> Warm:
+    """The same solution as numbers only, for a later warm start."""
+    values = {field.name: getattr(found, field.name) for field in fields(found)}
+    return replace(found, **{name: v.detach() for name, v in values.items() if isinstance(v, Tensor)})

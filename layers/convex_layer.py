@@ -1,0 +1,236 @@
+"""Any disciplined parametrized convex program as a layer: the interface of cvxpylayers on checked engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from math import prod
+from typing import Any, ParamSpec, TypeVar, cast
+
+import cvxpy as cp
+import torch
+from torch import Tensor, nn
+
+from layers.canonical import (
+    Assembly,
+    Inspected,
+    ParameterSpec,
+    Retriever,
+    check_call,
+    check_problem,
+    compile_problem,
+    quadratic_form,
+    retrieve,
+)
+from layers.convex import (
+    ConvexSolution,
+    Options,
+    solve_conic,
+    solve_quadratic,
+    solver_name,
+    uses_qp,
+    with_solver_args,
+)
+from layers.solution import Residuals
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _opaque(function: Callable[P, R]) -> Callable[P, R]:
+    """Break the graph of torch.compile here: the number of iterations depends on the data."""
+    return cast("Callable[P, R]", torch.compiler.disable(function))
+
+
+class ConvexLayer(nn.Module):
+    """The solution of a parametrized convex program as a differentiable function of its parameters.
+
+    x*(θ) = argmin f₀(x, θ) subject to fᵢ(x, θ) ≤ 0, gⱼ(x, θ) = 0, written in CVXPY under the rules of DPP. It takes the
+    arguments of ``cvxpylayers.torch.CvxpyLayer`` 1.2.0, so that a program runs after its import line is changed.
+
+    Parameters
+    ----------
+    problem : cvxpy.Problem
+        Disciplined and parametrized (DPP); ``quad_form`` with a parameter declared PSD is allowed in the objective.
+    parameters : list of cvxpy.Parameter
+        All parameters of the problem, in the order of the tensors of a call.
+    variables : list of cvxpy.Variable
+        What a call returns: variables of the problem, and dual variables of its constraints.
+    solver : str, optional
+        ``"auto"``: programs with linear constraints go to :func:`layers.solve_qp`, others to a conic engine. Also the
+        names of :func:`layers.engines`, and ``"clarabel"``, ``"moreau"``, ``"diffcp"``, in any case.
+    gp : bool
+        The problem is a geometric program (DGP); it is solved in logarithms.
+    verbose : bool
+        CVXPY tells how it compiles.
+    canon_backend : str, optional
+        CVXPY's backend for compiling.
+    solver_args : dict, optional
+        Arguments in other solvers' names, ``eps``, ``max_iters``, …: :func:`layers.convex.with_solver_args`.
+    adjoint, tol, max_iterations, on_failure
+        As in :func:`layers.solve_qp`.
+
+    Raises
+    ------
+    ProblemError
+        If the problem is not DPP, naming the expression and a form that works; if the lists do not fit the problem.
+    LayerError
+        If an option is not one of those that exist.
+
+    Notes
+    -----
+    CVXPY compiles once, here, to the affine–solver–affine form of Agrawal et al. (2019, arXiv 1910.12430): a call costs
+    one sparse product from parameters to data, one solve, and one gather from the solution to the variables, for the
+    whole batch. Nothing of CVXPY is kept; the layer can be copied and pickled. Where the solution is not
+    differentiable, see :func:`layers.solve_qp`.
+
+    Examples
+    --------
+    >>> import cvxpy as cp
+    >>> import torch
+    >>> x, y = cp.Variable(3), cp.Parameter(3)
+    >>> problem = cp.Problem(cp.Minimize(cp.sum_squares(x - y)), [x >= 0, cp.sum(x) == 1])
+    >>> layer = ConvexLayer(problem, parameters=[y], variables=[x])
+    >>> (projection,) = layer(torch.tensor([2.0, 1.0, -1.0]))
+    >>> projection
+    tensor([1., 0., 0.])
+    """
+
+    def __init__(
+        self,
+        problem: cp.Problem,
+        parameters: Sequence[cp.Parameter],
+        variables: Sequence[cp.Variable],
+        solver: str | None = "auto",
+        gp: bool = False,
+        verbose: bool = False,
+        canon_backend: str | None = None,
+        solver_args: Mapping[str, Any] | None = None,
+        *,
+        adjoint: str = "auto",
+        tol: float = 1e-8,
+        max_iterations: int = 100,
+        on_failure: str = "raise",
+    ) -> None:
+        super().__init__()
+        check_problem(problem, parameters, variables, gp=gp)
+        canonical, compiled = compile_problem(
+            problem, list(parameters), gp=gp, canon_backend=canon_backend, verbose=verbose
+        )
+        self.options = with_solver_args(
+            Options(solver_name(solver), adjoint, tol, max_iterations, on_failure), solver_args or {}
+        )
+        self._structure = canonical.structure
+        self._sources, self._maximise, self._gp = canonical.sources, canonical.maximise, gp
+        linear = uses_qp(self.options, canonical.structure.cones)
+        self._form = quadratic_form(canonical) if linear else None
+        self._specs = tuple(ParameterSpec.of(p) for p in parameters)
+        widths = [self._specs[source.parameter].size for source in canonical.sources]
+        self._assembly = Assembly(self._form.maps if self._form else canonical.maps, widths)
+        self._retriever = Retriever(retrieve(problem, variables, compiled), canonical.structure.n)
+        self._last: Any = None
+
+    def forward(
+        self,
+        *tensors: Tensor,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool | ConvexSolution = False,
+    ) -> tuple[Tensor, ...]:
+        """The variables; see :meth:`solve`."""
+        return self.solve(*tensors, solver_args=solver_args, warm_start=warm_start).variables
+
+    @_opaque
+    def solve(
+        self,
+        *tensors: Tensor,
+        solver_args: Mapping[str, Any] | None = None,
+        warm_start: bool | ConvexSolution = False,
+    ) -> ConvexSolution:
+        """Solve for these values of the parameters.
+
+        Parameters
+        ----------
+        *tensors : Tensor, shapes ``batch + parameter.shape``
+            One per parameter; a tensor without batch axes is shared over the batch, and gets the sum of the gradients.
+            The arithmetic inside is float64, the answer in the dtype of the tensors.
+        solver_args : dict, optional
+            For this call; as at construction.
+        warm_start : bool or ConvexSolution
+            Start from that solution, or, if True, from that of the last call with ``warm_start``. The answer meets the
+            same checks.
+
+        Raises
+        ------
+        ProblemError
+            If number, shape, dtype or values of the tensors are not those of the parameters.
+        SolverError
+            With ``on_failure="raise"``, naming the batch elements that are infeasible, unbounded or not solved.
+        """
+        options = with_solver_args(self.options, solver_args) if solver_args else self.options
+        batch = check_call(self._specs, tensors)
+        blocks = self._assembly(self._theta(tensors, batch))
+        warm = self._last if warm_start is True else warm_start.warm if warm_start else None
+        if self._form is not None:
+            raw = solve_quadratic(self._form, blocks, batch, options, warm)
+        else:
+            raw = solve_conic(self._structure, blocks, batch, options, warm)
+        if warm_start:
+            self._last = raw.warm
+        return self._finish(raw, batch, _common_dtype(tensors))
+
+    def _theta(self, tensors: Sequence[Tensor], batch: torch.Size) -> list[Tensor]:
+        """The pieces of θ: each parameter, or its logarithm, row-major; without batch axis where it is shared."""
+        values = Inspected.apply(self._specs, *tensors)
+        theta: list[Tensor] = []
+        for source in self._sources:
+            spec, value = self._specs[source.parameter], values[source.parameter].double()
+            if spec.symmetric:
+                value = 0.5 * (value + value.mT)
+            if source.logarithm:
+                value = value.log()
+            if value.numel() == spec.size:
+                theta.append(value.reshape(spec.size))
+            else:
+                theta.append(value.expand(*batch, *spec.shape).reshape(batch.numel(), spec.size))
+        return theta
+
+    def _finish(self, raw: ConvexSolution, batch: torch.Size, dtype: torch.dtype) -> ConvexSolution:
+        """Variables and objective as the caller wrote them, in the caller's batch axes and dtype."""
+        objective = -raw.objective if self._maximise else raw.objective
+        variables = self._retriever(raw.x, raw.y)
+        if self._gp:
+            objective = objective.exp()
+            variables = [
+                v if dual else v.exp() for v, dual in zip(variables, self._retriever.dual, strict=True)
+            ]
+
+        def shaped(value: Tensor, *core: int) -> Tensor:
+            if value.numel() != batch.numel() * prod(core):
+                value = value.expand(batch.numel(), *value.shape)
+            return value.reshape((*batch, *core))
+
+        def outward(value: Tensor, *core: int) -> Tensor:
+            return shaped(value, *core).to(dtype)
+
+        n, m, r = self._structure.n, self._structure.m, raw.residuals
+        return ConvexSolution(
+            variables=tuple(outward(v, *s) for v, s in zip(variables, self._retriever.shapes, strict=True)),
+            objective=outward(objective),
+            x=outward(raw.x, n),
+            y=outward(raw.y, m),
+            s=outward(raw.s, m),
+            status=shaped(raw.status),
+            residuals=Residuals(shaped(r.primal), shaped(r.dual), shaped(r.gap)),
+            iterations=shaped(raw.iterations),
+            warm=raw.warm,
+        )
+
+    def extra_repr(self) -> str:
+        """The sizes of the compiled program and the options, for ``print(layer)``."""
+        s, o = self._structure, self.options
+        options = f"solver={o.solver!r}, adjoint={o.adjoint!r}, tol={o.tol:g}, on_failure={o.on_failure!r}"
+        return f"n={s.n}, m={s.m}, {options}"
+
+
+def _common_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
+    return reduce(torch.promote_types, (t.dtype for t in tensors))
