@@ -15,49 +15,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from layers.cone_products import A_places, P_places, times_A, times_AT, times_P
 from layers.cone_program import ConeProgram
 from layers.cones import block_max, project, project_dual
 from layers.linalg import dot, max_abs, one_where_zero
 from layers.solution import Residuals
 
 
-def _indices(array: object, like: Tensor) -> Tensor:
-    return torch.as_tensor(array, device=like.device)
-
-
-def _gather_sum(values: Tensor, x: Tensor, source: Tensor, target: Tensor, size: int) -> Tensor:
-    """Σ over entries of values · x[source], collected by target: ``(B, size)``."""
-    out = x.new_zeros(x.shape[0], size)
-    return out.index_add(1, target, values * x[:, source])
-
-
-def times_P(program: ConeProgram, x: Tensor) -> Tensor:
-    """½(P + Pᵀ)x, shape ``(B, n)``."""
-    s = program.structure
-    rows, cols, mirror = (_indices(a, x) for a in (s.P_rows, s.P_cols, s.P_mirror))
-    return _gather_sum(0.5 * (program.P + program.P[..., mirror]), x, cols, rows, s.n)
-
-
-def times_A(program: ConeProgram, x: Tensor) -> Tensor:
-    """Ax, shape ``(B, m)``."""
-    s = program.structure
-    return _gather_sum(program.A, x, _indices(s.A_cols, x), _indices(s.A_rows, x), s.m)
-
-
-def times_AT(program: ConeProgram, y: Tensor) -> Tensor:
-    """Aᵀy, shape ``(B, n)``."""
-    s = program.structure
-    return _gather_sum(program.A, y, _indices(s.A_rows, y), _indices(s.A_cols, y), s.n)
-
-
 def stationarity(program: ConeProgram, x: Tensor, y: Tensor) -> Tensor:
     """Px + q + Aᵀy, shape ``(B, n)``."""
-    return times_P(program, x) + program.q + times_AT(program, y)
+    return times_P(program.structure, program.P, x) + program.q + times_AT(program.structure, program.A, y)
 
 
 def objective(program: ConeProgram, x: Tensor) -> Tensor:
     """½xᵀPx + qᵀx, shape ``(B,)``."""
-    return 0.5 * dot(x, times_P(program, x)) + dot(program.q, x)
+    return 0.5 * dot(x, times_P(program.structure, program.P, x)) + dot(program.q, x)
 
 
 @dataclass(frozen=True)
@@ -72,11 +44,13 @@ class Norms:
     def of(cls, program: ConeProgram) -> Norms:
         """Cost: one pass over the data."""
         s = program.structure
-        P, A = (v.reshape(-1, v.shape[-1]).abs() for v in (program.P, program.A))
+        P, A = (v.abs().unsqueeze(0) if v.dim() == 1 else v.abs() for v in (program.P, program.A))
+        P_rows, _ = P_places(s, P)
+        A_rows, A_cols = A_places(s, A)
         return cls(
-            _largest(P, _indices(s.P_rows, P), s.n),
-            block_max(s.cones, _largest(A, _indices(s.A_rows, A), s.m)),
-            _largest(A, _indices(s.A_cols, A), s.n),
+            _largest(P, P_rows, s.n),
+            block_max(s.cones, _largest(A, A_rows, s.m)),
+            _largest(A, A_cols, s.n),
         )
 
     def take(self, index: Tensor) -> Norms:
@@ -86,6 +60,7 @@ class Norms:
 
 
 def _largest(values: Tensor, target: Tensor, size: int) -> Tensor:
+    """The largest entry by target, over the last axis."""
     out = values.new_zeros(values.shape[0], size)
     return out.scatter_reduce(1, target.expand_as(values), values, "amax", include_self=True)
 
@@ -111,6 +86,10 @@ class Scales:
     gap: Tensor
     y: Tensor
 
+    def take(self, index: Tensor) -> Scales:
+        """The batch elements ``index``."""
+        return Scales(self.row[index], self.column[index], self.gap[index], self.y[index])
+
 
 def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = None) -> Scales:
     """Row, column and gap scales at a point, with x̂ = max(‖x‖∞, min(1, the size that the data suggest)); ŷ likewise."""
@@ -124,7 +103,7 @@ def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = Non
     suggested = one_where_zero(gradient / one_where_zero(max_abs(norms.A_row))).clamp(max=1.0)
     y_hat = max_abs(y).maximum(suggested)
     x_col, y_col = x_hat.unsqueeze(-1), y_hat.unsqueeze(-1)
-    terms = [dot(x, times_P(program, x)), dot(program.q, x), dot(program.b, y)]
+    terms = [dot(x, times_P(program.structure, program.P, x)), dot(program.q, x), dot(program.b, y)]
     gap = torch.stack([t.abs() for t in terms]).amax(0)
     return Scales(
         row=one_where_zero(b.maximum(norms.A_row * x_col)),
@@ -155,9 +134,9 @@ def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norm
 
 def residuals_in_cones(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, scale: Scales) -> Residuals:
     """:func:`residuals` where s ∈ K and y ∈ K* are known, as they are for the two parts of a decomposition."""
-    Px = times_P(program, x)
-    primal = max_abs((times_A(program, x) + s - program.b) / scale.row)
-    dual = max_abs((Px + program.q + times_AT(program, y)) / scale.column)
+    Px = times_P(program.structure, program.P, x)
+    primal = max_abs((times_A(program.structure, program.A, x) + s - program.b) / scale.row)
+    dual = max_abs((Px + program.q + times_AT(program.structure, program.A, y)) / scale.column)
     gap = (dot(x, Px) + dot(program.q, x) + dot(program.b, y)).abs() / scale.gap
     return Residuals(finite(primal), finite(dual), finite(gap))
 
@@ -172,7 +151,8 @@ def infeasibility(program: ConeProgram, y: Tensor) -> tuple[Tensor, Tensor]:
         program.structure.cones, y / torch.where(value < 0, -value, torch.ones_like(value)).unsqueeze(-1)
     )
     error = max_abs(
-        times_AT(program, y) / one_where_zero(Norms.of(program).A_column * max_abs(y).unsqueeze(-1))
+        times_AT(program.structure, program.A, y)
+        / one_where_zero(Norms.of(program).A_column * max_abs(y).unsqueeze(-1))
     )
     claim = dot(program.b, y)
     return y / -torch.where(claim < 0, claim, -torch.ones_like(claim)).unsqueeze(-1), _if(claim < 0, error)
@@ -183,9 +163,11 @@ def unboundedness(program: ConeProgram, x: Tensor) -> tuple[Tensor, Tensor]:
     value = dot(program.q, x)
     x = x / torch.where(value < 0, -value, torch.ones_like(value)).unsqueeze(-1)
     norms, size = Norms.of(program), max_abs(x).unsqueeze(-1)
-    s = -times_A(program, x)
+    s = -times_A(program.structure, program.A, x)
     outside = max_abs((project(program.structure.cones, s) - s) / one_where_zero(norms.A_row * size))
-    error = outside.maximum(max_abs(times_P(program, x) / one_where_zero(norms.P_row * size)))
+    error = outside.maximum(
+        max_abs(times_P(program.structure, program.P, x) / one_where_zero(norms.P_row * size))
+    )
     return x, _if(value < 0, error)
 
 

@@ -125,6 +125,16 @@ class ConeStructure:
         return np.argsort(self.P_rows * self.n + self.P_cols, kind="stable")
 
     @cached_property
+    def places(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """P_rows, P_cols, A_rows and A_cols as tensors on the CPU, sharing their memory."""
+        return (
+            torch.from_numpy(self.P_rows),
+            torch.from_numpy(self.P_cols),
+            torch.from_numpy(self.A_rows),
+            torch.from_numpy(self.A_cols),
+        )
+
+    @cached_property
     def P_by_rows(self) -> tuple[Indices, Indices, Indices]:
         """Row offsets, columns, and place in our order of the entries of P by rows (CSR)."""
         return _by(self.P_rows, self.P_cols, self.n, self.n)

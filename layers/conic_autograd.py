@@ -19,6 +19,7 @@ from torch import Tensor
 from layers import cone_kkt
 from layers.adjoints import conic as adjoint
 from layers.autograd import describe_failures
+from layers.cone_products import on_A, on_P, times_A, times_AT, times_P
 from layers.cone_program import ConeProgram, ConeSolution, ConeStructure
 from layers.errors import DifferentiationError, LayerError, ProblemError, SolverError, UnavailableError
 from layers.qp_layer import POLICIES
@@ -69,7 +70,7 @@ class ConeSolutionMap(torch.autograd.Function):
         point = solver_.solve(program, call.engines, call.limits, call.tol, guess)
         if call.on_failure == "raise" and not (point.status == Status.OPTIMAL).all():
             raise SolverError(_describe(call, point, batch))
-        s = program.b - cone_kkt.times_A(program, point.x)
+        s = program.b - times_A(call.structure, program.A, point.x)
         r = point.residuals
         stacked = torch.stack([r.primal, r.dual, r.gap], -1)
         value = cone_kkt.objective(program, point.x)
@@ -98,8 +99,8 @@ class ConeSolutionMap(torch.autograd.Function):
         if x_bar is not None or y_bar is not None or s_bar is not None:
             top, low = (torch.zeros_like(u) if c is None else c for u, c in ((x, x_bar), (y, y_bar)))
             if s_bar is not None:
-                top, on_s = top - _transposed(structure, A, s_bar), s_bar
-            d_x, d_y = ConeDerivative.apply(structure, P, A, v, solved, -top, -low)
+                top, on_s = top - times_AT(structure, A, s_bar), s_bar
+            d_x, d_y = ConeDerivative.apply(structure, P, A, v, y, solved, -top, -low)
         # the objective: the derivative of the Lagrangian, half of the weight on each of the two products
         w = torch.zeros_like(x[..., 0]) if value_bar is None else value_bar
         w = w.unsqueeze(-1)
@@ -116,11 +117,11 @@ class ConeSolutionMap(torch.autograd.Function):
             torch.zeros_like(u) if t is None else t for u, t in zip((P, q, A, b), tangents[1:], strict=True)
         )
         solved = (status == Status.OPTIMAL).to(x.dtype)
-        dPx = _symmetric(structure, dP, x)
-        moved = db - _product(structure, dA, x)
-        top = dPx + dq + _transposed(structure, dA, y)
-        dx, dy = ConeDerivative.apply(structure, P, A, v, solved, -top, moved)
-        ds = solved.unsqueeze(-1) * (moved - _product(structure, A, dx))
+        dPx = times_P(structure, dP, x)
+        moved = db - times_A(structure, dA, x)
+        top = dPx + dq + times_AT(structure, dA, y)
+        dx, dy = ConeDerivative.apply(structure, P, A, v, y, solved, -top, moved)
+        ds = solved.unsqueeze(-1) * (moved - times_A(structure, A, dx))
         value = ((0.5 * dPx + dq) * x).sum(-1) - (moved * y).sum(-1)
         return dx, dy, ds, solved * value, None, None, None, None
 
@@ -133,16 +134,16 @@ class ConeSolutionMap(torch.autograd.Function):
 
 
 class ConeDerivative(torch.autograd.Function):
-    """(structure, P, A, v, solved, r₁, r₂) -> (dx, dy) = 𝒮 (r₁, r₂)."""
+    """(structure, P, A, v, y, solved, r₁, r₂) -> (dx, dy) = 𝒮 (r₁, r₂)."""
 
     @staticmethod
     def forward(structure: ConeStructure, *tensors: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        P, A, v, solved, r1, r2 = tensors
-        batch = torch.broadcast_shapes(P.shape[:-1], A.shape[:-1], v.shape[:-1], r1.shape[:-1], r2.shape[:-1])
+        P, A, v, y, solved, r1, r2 = tensors
+        batch = _batch_shape(P, A, v, y, r1, r2)
         program, batch = _flat(structure, P, r1.expand(*batch, -1), A, r2.expand(*batch, -1))
-        v = v.expand(*batch, -1).reshape(program.batch, structure.m)
+        v, y = (t.expand(*batch, -1).reshape(program.batch, structure.m) for t in (v, y))
         solved = solved.expand(batch).reshape(-1) > 0
-        answer = adjoint.solve_linearised(program, v, solved, program.q, program.b)
+        answer = adjoint.solve_linearised(program, v, y, solved, program.q, program.b)
         return tuple(t.reshape(*batch, t.shape[-1]).clone() for t in answer)
 
     @staticmethod
@@ -161,9 +162,9 @@ class ConeDerivative(torch.autograd.Function):
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any, in_dims: tuple[int | None, ...], structure: ConeStructure, *tensors: Tensor
     ) -> tuple[Any, Any]:
-        widened = [t.unsqueeze(-1) if i == 3 else t for i, t in enumerate(tensors)]
+        widened = [t.unsqueeze(-1) if i == 4 else t for i, t in enumerate(tensors)]
         aligned = _aligned(in_dims[1:], widened)
-        aligned[3] = aligned[3].squeeze(-1)
+        aligned[4] = aligned[4].squeeze(-1)
         outputs = ConeDerivative.apply(structure, *aligned)
         return outputs, (0,) * len(outputs)
 
@@ -316,11 +317,17 @@ def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size) -> str:
     return text
 
 
+def _batch_shape(*tensors: Tensor) -> torch.Size:
+    """Leading axes after broadcasting."""
+    shapes = {t.shape[:-1] for t in tensors} - {torch.Size()}
+    return shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
+
+
 def _flat(
     structure: ConeStructure, P: Tensor, q: Tensor, A: Tensor, b: Tensor
 ) -> tuple[ConeProgram, torch.Size]:
     """One batch axis; what has a single element there stays shared."""
-    batch = torch.broadcast_shapes(*(t.shape[:-1] for t in (P, q, A, b)))
+    batch = _batch_shape(P, q, A, b)
     count = batch.numel()
     own = [
         t.reshape(-1)
@@ -343,36 +350,6 @@ def _aligned(in_dims: tuple[int | None, ...], tensors: Any) -> list[Tensor]:
     return aligned
 
 
-def _places(structure: ConeStructure, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    s = structure
-    return tuple(torch.as_tensor(a, device=like.device) for a in (s.P_rows, s.P_cols, s.A_rows, s.A_cols))  # pyright: ignore[reportReturnType]
-
-
-def _collect(values: Tensor, place: Tensor, size: int) -> Tensor:
-    """Sum entries by place over the last axis."""
-    out = values.new_zeros(*values.shape[:-1], size)
-    return out.index_add(values.dim() - 1, place, values)
-
-
-def _product(structure: ConeStructure, A: Tensor, x: Tensor) -> Tensor:
-    """A x."""
-    _, _, rows, cols = _places(structure, x)
-    return _collect(A * x[..., cols], rows, structure.m)
-
-
-def _transposed(structure: ConeStructure, A: Tensor, y: Tensor) -> Tensor:
-    """Aᵀ y."""
-    _, _, rows, cols = _places(structure, y)
-    return _collect(A * y[..., rows], cols, structure.n)
-
-
-def _symmetric(structure: ConeStructure, P: Tensor, x: Tensor) -> Tensor:
-    """½(P + Pᵀ) x."""
-    rows, cols, _, _ = _places(structure, x)
-    both = P * x[..., cols], P * x[..., rows]
-    return 0.5 * (_collect(both[0], rows, structure.n) + _collect(both[1], cols, structure.n))
-
-
 def _gradients(
     needed: tuple[bool, ...],
     structure: ConeStructure,
@@ -388,17 +365,14 @@ def _gradients(
     Ā = y (d_x + w x)ᵀ + (d_y − s̄) xᵀ.
     """
     (x, y), (d_x, d_y) = solution, direction
-    P_rows, P_cols, A_rows, A_cols = _places(structure, x)
     with_half, with_whole = d_x + 0.5 * weight * x, d_x + weight * x
-    gradients: list[Tensor | None] = [None] * 4
-    if needed[0]:
-        outer = with_half[..., P_rows] * x[..., P_cols] + x[..., P_rows] * with_half[..., P_cols]
-        gradients[0] = (0.5 * outer).sum_to_size(data[0].shape)
-    if needed[1]:
-        gradients[1] = with_whole.sum_to_size(data[1].shape)
-    if needed[2]:
-        outer = y[..., A_rows] * with_whole[..., A_cols] + (d_y - s_bar)[..., A_rows] * x[..., A_cols]
-        gradients[2] = outer.sum_to_size(data[2].shape)
-    if needed[3]:
-        gradients[3] = (s_bar - d_y - weight * y).sum_to_size(data[3].shape)
-    return gradients
+    of_data: tuple[Callable[[], Tensor], ...] = (
+        lambda: on_P(structure, with_half, x),
+        lambda: with_whole,
+        lambda: on_A(structure, y, with_whole) + on_A(structure, d_y - s_bar, x),
+        lambda: s_bar - d_y - weight * y,
+    )
+    return [
+        gradient().sum_to_size(value.shape) if need else None
+        for need, gradient, value in zip(needed, of_data, data, strict=True)
+    ]

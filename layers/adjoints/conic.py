@@ -18,14 +18,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from layers.cone_kkt import Norms
+from layers.cone_products import times_A, times_AT, times_P
 from layers.cone_program import ConeProgram
-from layers.cones import decompose
-from layers.conic_system import SOLVE_TOLERANCE, chunks, factorise
+from layers.cones import Decomposition, decompose
+from layers.conic_system import ConicSystem, chunks
 from layers.errors import DifferentiationError
+from layers.linalg import max_abs, one_where_zero
+
+#: steps of iterative refinement, at first and where they did not do
+REFINEMENTS, MORE_REFINEMENTS = 1, 10
+#: bound on the backward error of the linear solve
+SOLVE_TOLERANCE = 1e-9
 
 
 def solve_linearised(
-    program: ConeProgram, v: Tensor, solved: Tensor, r1: Tensor, r2: Tensor
+    program: ConeProgram, v: Tensor, y: Tensor, solved: Tensor, r1: Tensor, r2: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(dx, dy) = 𝒮 (r₁, r₂), zero for elements that were not solved.
 
@@ -33,8 +41,8 @@ def solve_linearised(
     ----------
     program : ConeProgram
         P and A are read.
-    v : Tensor, shape ``(B, m)``
-        s − y at the solutions.
+    v, y : Tensor, shape ``(B, m)``
+        s − y at the solutions, and y.
     solved : Tensor of bool, shape ``(B,)``
     r1, r2 : Tensor, shapes ``(B, n)`` and ``(B, m)``
 
@@ -44,18 +52,55 @@ def solve_linearised(
         Naming the elements whose linear system could not be solved to a backward error of 1e-8.
     """
     on = solved.unsqueeze(-1)
-    v, r1, r2 = (torch.where(on, t, torch.zeros_like(t)) for t in (v, r1, r2))
-    parts = [
-        factorise(program.part(where), decompose(program.structure.cones, v[where])).solve(
-            r1[where], r2[where]
-        )
-        for where in chunks(program)
-    ]
+    v, near, r1, r2 = (torch.where(on, t, torch.zeros_like(t)) for t in (v, v + y, r1, r2))
+    parts = [_solve(program.part(c), v[c], near[c], r1[c], r2[c]) for c in chunks(program)]
     if not parts:
         return r1, r2
-    _require_accurate(torch.cat([part.error for part in parts]), solved)
-    x, y = torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
-    return torch.where(on, x, torch.zeros_like(x)), torch.where(on, y, torch.zeros_like(y))
+    _require_accurate(torch.cat([error for _, _, error in parts]), solved)
+    dx, dy = torch.cat([x for x, _, _ in parts]), torch.cat([y for _, y, _ in parts])
+    return torch.where(on, dx, torch.zeros_like(dx)), torch.where(on, dy, torch.zeros_like(dy))
+
+
+def _solve(
+    program: ConeProgram, v: Tensor, near: Tensor, r1: Tensor, r2: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dx, dy and the relative residual; the shortest answer where the system is singular or did not come out."""
+    at = decompose(program.structure.cones, v, near)
+    system = ConicSystem.factor(program, at)
+    dx, dy = system.solve(r1, r2, REFINEMENTS)
+    error = _backward_error(program, at, dx, dy, r1, r2)
+    if (error > SOLVE_TOLERANCE).any():
+        dx, dy = system.solve(r1, r2, MORE_REFINEMENTS)
+        error = _backward_error(program, at, dx, dy, r1, r2)
+    hard = (system.singular | ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
+    if hard.numel():
+        x, y, normal = system.solve_shortest(hard, r1, r2)
+        dx, dy, error = (
+            dx.index_copy(0, hard, x),
+            dy.index_copy(0, hard, y),
+            error.index_copy(0, hard, normal),
+        )
+    return dx, dy, error
+
+
+def _backward_error(
+    program: ConeProgram, at: Decomposition, dx: Tensor, dy: Tensor, r1: Tensor, r2: Tensor
+) -> Tensor:
+    """Largest residual of the three conditions, each relative to the largest term that its row adds up.
+
+    The third is DΠ_K dy + DΠ_K* ds = 0: dy and ds are images of one dv.
+    """
+    s, norms = program.structure, Norms.of(program)
+    moved = times_A(s, program.A, dx)
+    ds = r2 - moved
+    top = r1 - times_P(s, program.P, dx) - times_AT(s, program.A, dy)
+    x_size, y_size = max_abs(dx).unsqueeze(-1), max_abs(dy).unsqueeze(-1)
+    top_size = r1.abs().maximum(norms.P_row * x_size).maximum(norms.A_column * y_size)
+    both = at.into(torch.stack([dy, ds], -1))
+    link = at.inside * both[..., 0] + at.outside * both[..., 1]
+    link_size = max_abs(dy).maximum(max_abs(r2)).maximum(max_abs(norms.A_row * x_size))
+    error = max_abs(top / one_where_zero(top_size)).maximum(max_abs(link) / one_where_zero(link_size))
+    return error.nan_to_num(nan=torch.inf)
 
 
 def _require_accurate(error: Tensor, solved: Tensor) -> None:

@@ -8,12 +8,12 @@ orthonormal frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 
-from layers.cone_program import Cones
+from layers.cone_program import Cones, Indices
 from layers.cones import symmetric
 from layers.cones.exponential import exponential
 from layers.cones.frames import Frame, Split
@@ -37,10 +37,23 @@ class Group:
     rows: Tensor
     exponents: Tensor
 
-    def split(self, v: Tensor) -> Split:
-        """Decompose blocks ``(B, g, d)``."""
+    @cached_property
+    def index(self) -> slice | Tensor:
+        """The rows, as a slice where they stand together: nothing is copied then."""
+        first, last = int(self.rows[0, 0]), int(self.rows[-1, -1])
+        return slice(first, last + 1) if last + 1 - first == self.rows.numel() else self.rows.flatten()
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Number of blocks and of rows in each."""
+        return self.rows.shape[0], self.rows.shape[1]
+
+    def split(self, v: Tensor, near: Tensor | None) -> Split:
+        """Decompose blocks ``(B, g, d)``, starting iterations from a point near the projection."""
         if self.kind == "power":
             return power(v, self.exponents.to(v.device))
+        if self.kind == "exp":
+            return exponential(v, near)
         return _SPLITS[self.kind](v)
 
 
@@ -49,7 +62,6 @@ _SPLITS = {
     "nonneg": symmetric.nonneg,
     "soc": symmetric.second_order,
     "psd": symmetric.semidefinite,
-    "exp": exponential,
 }
 
 
@@ -108,6 +120,21 @@ class Decomposition:
         s, y, inside, outside = (v[index] for v in (self.s, self.y, self.inside, self.outside))
         return Decomposition(self.cones, s, y, inside, outside, tuple(f.take(index) for f in self.frames))
 
+    def put(self, index: Tensor, other: Decomposition) -> Decomposition:
+        """A copy with the elements ``index`` replaced."""
+        names = ("s", "y", "inside", "outside")
+        s, y, inside, outside = (getattr(self, n).index_copy(0, index, getattr(other, n)) for n in names)
+        frames = tuple(old.put(index, new) for old, new in zip(self.frames, other.frames, strict=True))
+        return Decomposition(self.cones, s, y, inside, outside, frames)
+
+    def without(self, rows: Indices, cones: Cones) -> Decomposition:
+        """The decomposition with respect to the cones that are left when zero rows are taken out and ``rows`` stay."""
+        if rows.size == self.s.shape[1]:
+            return self
+        frames = self.frames if cones.zero else self.frames[1:]
+        s, y, inside, outside = (v[:, rows] for v in (self.s, self.y, self.inside, self.outside))
+        return Decomposition(cones, s, y, inside, outside, frames)
+
     def slack_derivative(self, h: Tensor) -> Tensor:
         """DΠ_K(v) h for h of shape ``(B, m)``."""
         return self.out(self.inside.unsqueeze(-1) * self.into(h.unsqueeze(-1))).squeeze(-1)
@@ -115,15 +142,18 @@ class Decomposition:
     def _turn(self, M: Tensor, *, out: bool) -> Tensor:
         parts: list[Tensor] = []
         for group, frame in zip(groups(self.cones), self.frames, strict=True):
-            blocks = M[:, _index(group), :].unflatten(1, tuple(group.rows.shape))
+            blocks = _blocks(group, M)
             turned = frame.out(blocks) if out else frame.into(blocks)
             parts.append(turned.flatten(1, 2).expand(self.s.shape[0], -1, -1))
         return _string(self.cones, parts, M)
 
 
-def decompose(cones: Cones, v: Tensor) -> Decomposition:
-    """Moreau's decomposition of ``(B, m)`` with respect to K. Cost: the eigenvalues of its semidefinite blocks."""
-    splits = [g.split(v[:, _index(g)].unflatten(1, tuple(g.rows.shape))) for g in groups(cones)]
+def decompose(cones: Cones, v: Tensor, near: Tensor | None = None) -> Decomposition:
+    """Moreau's decomposition of ``(B, m)`` with respect to K. Cost: the eigenvalues of its semidefinite blocks.
+
+    A point ``near`` Π_K(v) saves iterations.
+    """
+    splits = [g.split(_blocks(g, v), None if near is None else _blocks(g, near)) for g in groups(cones)]
     s, y, inside, outside = (
         _string(cones, [getattr(split, name).flatten(1) for split in splits], v)
         for name in ("s", "y", "inside", "outside")
@@ -143,22 +173,13 @@ def project_dual(cones: Cones, v: Tensor) -> Tensor:
 
 def block_max(cones: Cones, size: Tensor) -> Tensor:
     """The largest entry of every block, on each of its rows; ``(B, m)`` of nonnegative numbers."""
-    parts = [
-        size[:, _index(g)]
-        .unflatten(1, tuple(g.rows.shape))
-        .amax(-1, keepdim=True)
-        .expand(-1, *g.rows.shape)
-        .flatten(1)
-        for g in groups(cones)
-    ]
+    parts = [_blocks(g, size).amax(-1, keepdim=True).expand(-1, *g.shape).flatten(1) for g in groups(cones)]
     return _string(cones, parts, size)
 
 
-def _index(group: Group) -> slice | Tensor:
-    """The rows of a group, as a slice where they stand together: nothing is copied then."""
-    rows = group.rows
-    first, last = int(rows[0, 0]), int(rows[-1, -1])
-    return slice(first, last + 1) if last + 1 - first == rows.numel() else rows.flatten()
+def _blocks(group: Group, v: Tensor) -> Tensor:
+    """The rows of a group, ``(B, g, d, …)``."""
+    return v[:, group.index].unflatten(1, group.shape)
 
 
 def _string(cones: Cones, parts: list[Tensor], like: Tensor) -> Tensor:

@@ -33,73 +33,84 @@ ITERATIONS = 100
 
 @dataclass(frozen=True)
 class _Interval:
-    """Where ρ is looked for: ρ = end + δ (from below) or end − δ, with δ = log(1 + e^τ)."""
+    """Where ρ is looked for: ρ = end ± δ, with δ = log(1 + e^τ).
+
+    Nα = a₀ ± xδ and Nβe^ρ = b₀ ∓ yδ, one of a₀, b₀ being zero: that coefficient vanishes at the end.
+    """
 
     x: Tensor
     y: Tensor
-    z: Tensor
     end: Tensor
-    below: Tensor
+    sign: Tensor
+    a0: Tensor
+    b0: Tensor
+    log_negative: Tensor
+    log_positive: Tensor
 
     def coefficients(self, tau: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """ρ, Nα, Nβe^ρ and N."""
-        x, y = self.x, self.y
-        delta = torch.nn.functional.softplus(tau, threshold=50.0)
-        square = x * x - x * y + y * y
-        rho = torch.where(self.below, self.end + delta, self.end - delta)
-        alpha = torch.where(self.below, x * delta, square / y - x * delta)
-        beta = torch.where(self.below, square / x - y * delta, y * delta)
-        return rho, alpha, beta, rho * rho - rho + 1
+        delta = self.sign * torch.nn.functional.softplus(tau, threshold=50.0)
+        rho = self.end + delta
+        return rho, self.a0 + self.x * delta, self.b0 - self.y * delta, rho * (rho - 1) + 1
 
     def function(self, tau: Tensor) -> tuple[Tensor, Tensor]:
         """log(αe^ρ + z⁻) − log(β + z⁺), signed so that it increases in τ, and its derivative."""
         rho, a, b, N = self.coefficients(tau)
         log_a, log_b = (a / N).log() + rho, (b / N).log() - rho
-        left = torch.logaddexp(log_a, (-self.z).clamp(min=0).log())
-        right = torch.logaddexp(log_b, self.z.clamp(min=0).log())
-        bend = (2 * rho - 1) / N
-        slope = (log_a - left).exp() * (self.x / a - bend + 1) + (log_b - right).exp() * (
-            self.y / b + bend + 1
-        )
-        sign = torch.where(self.below, 1.0, -1.0)
-        return sign * (left - right), slope * torch.sigmoid(tau)
+        left = torch.logaddexp(log_a, self.log_negative)
+        right = torch.logaddexp(log_b, self.log_positive)
+        bend = (2 * rho - 1) / N - 1
+        slope = (log_a - left).exp() * (self.x / a - bend) + (log_b - right).exp() * (self.y / b + bend + 2)
+        return self.sign * (left - right), slope * torch.sigmoid(tau)
 
 
 def _interval(x: Tensor, y: Tensor, z: Tensor) -> tuple[_Interval, Tensor]:
     """The end that is nearer to the root, and the largest τ."""
-    both = (x > 0) & (y > 0)
-    one = torch.ones_like(x)
-    low = (1 - y / torch.where(x > 0, x, one)).clamp(-FAR, FAR)
-    high = (x / torch.where(y > 0, y, one)).clamp(-FAR, FAR)
-    half = torch.where(both, 0.5 * (high - low), one)
-    # x/y − 1 + y/x ≥ 1: half is at least one half, and the inverse of log(1 + e^τ) is safe
-    top = torch.where(both, half + torch.log(-torch.expm1(-half)), LARGEST * one)
-    from_below = _Interval(x, y, z, low, torch.ones_like(both))
-    reached = from_below.function(torch.where(both, top, one))[0] >= 0
-    below = torch.where(both, reached, x > 0)
-    return _Interval(x, y, z, torch.where(below, low, high), below), top
+    has_low, has_high = x > 0, y > 0
+    safe_x, safe_y = x.masked_fill(~has_low, 1.0), y.masked_fill(~has_high, 1.0)
+    low, high = (1 - y / safe_x).clamp(-FAR, FAR), (x / safe_y).clamp(-FAR, FAR)
+    square = x * x - x * y + y * y
+    logs = (-z).clamp(min=0).log(), z.clamp(min=0).log()
+    both = has_low & has_high
+    below, top = has_low, torch.full_like(x, LARGEST)
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    if both.any():
+        # x/y − 1 + y/x ≥ 1: half is at least one half, and the inverse of log(1 + e^τ) is safe
+        half = (0.5 * (high - low)).masked_fill(~both, 1.0)
+        top = torch.where(both, half + torch.log(-torch.expm1(-half)), top)
+        from_below = _Interval(x, y, low, one, zero, square / safe_x, *logs)
+        below = below & ((from_below.function(torch.where(both, top, one))[0] >= 0) | ~both)
+    sign = torch.where(below, one, -one)
+    end = torch.where(below, low, high)
+    a0 = (square / safe_y).masked_fill(below, 0.0)
+    b0 = torch.where(below, square / safe_x, zero)
+    return _Interval(x, y, end, sign, a0, b0, *logs), top
 
 
-def _root(where: _Interval, top: Tensor) -> Tensor:
-    """τ by Newton's method, kept inside a bracket that bisection shrinks."""
-    low, high = torch.full_like(top, SMALLEST), top.clone()
-    tau = torch.minimum(torch.zeros_like(top), high)
+def _root(where: _Interval, top: Tensor, near: Tensor) -> Tensor:
+    """τ by Newton's method from ρ = near, kept inside a bracket that bisection shrinks."""
+    low, high = torch.full_like(top, SMALLEST), top
+    delta = where.sign * (near - where.end)
+    start = delta + torch.log(-torch.expm1(-delta))  # the inverse of δ = log(1 + e^τ)
+    tau = torch.minimum(torch.where(delta > 0, start, 0.0), high)
     for _ in range(ITERATIONS):
         value, slope = where.function(tau)
         high, low = torch.where(value >= 0, tau, high), torch.where(value < 0, tau, low)
         step = tau - value / slope
         new = torch.where((step >= low) & (step <= high), step, 0.5 * (low + high))
-        moved = (new - tau).abs()
+        # Newton's error is squared by every step: after a step of 1e-8 it is below rounding
+        settled = ((new - tau).abs() <= 1e-8 * (1 + tau.abs())).all()
         tau = new
-        if not (moved > 1e-15 * (1 + tau.abs())).any():
+        if settled:
             break
     return tau
 
 
-def exponential(v: Tensor) -> Split:
+def exponential(v: Tensor, near: Tensor | None = None) -> Split:
     """Moreau's decomposition with respect to the exponential cone, and its derivative.
 
     At a kink one of the neighbouring derivatives is taken: that of the cone on its boundary, of the face on its own.
+    A point ``near`` the projection saves iterations.
     """
     scale = v.abs().amax(-1, keepdim=True)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -114,10 +125,13 @@ def exponential(v: Tensor) -> Split:
         slope <= (-z / torch.where(x > 0, x, torch.ones_like(x))).log().nan_to_num(nan=-torch.inf)
     )
     curved = ~(face | in_cone | in_polar)
+    if curved.all():
+        s, y_, inside, outside, V = _curved(x, y, z, near)
+        return Split(scale * s, scale * y_, inside, outside, Dense(V))
     # where nothing has to be found, a point whose root is found at once stands in
     off = ~curved
     s, y_, inside, outside, V = _curved(
-        x.masked_fill(off, 1.0), y.masked_fill(off, -1.0), z.masked_fill(off, 0.0)
+        x.masked_fill(off, 1.0), y.masked_fill(off, -1.0), z.masked_fill(off, 0.0), near
     )
     w = torch.stack([x, y, z], -1)
     zero, one = torch.zeros_like(w), torch.ones_like(w)
@@ -139,10 +153,13 @@ def exponential(v: Tensor) -> Split:
     return Split(scale * s, scale * y_, inside, outside, Dense(V))
 
 
-def _curved(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _curved(
+    x: Tensor, y: Tensor, z: Tensor, near: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """s, y, δ, 1 − δ and V at points that project on the curved boundary."""
     where, top = _interval(x, y, z)
-    rho, a, b, N = where.coefficients(_root(where, top))
+    start = where.end if near is None else (near[..., 0] / near[..., 1]).nan_to_num()
+    rho, a, b, N = where.coefficients(_root(where, top, start))
     alpha, B = a / N, b / N  # B = βe^ρ
     beta = B * torch.exp(-rho)
     rise = torch.where(z >= 0, z + beta, alpha * torch.exp(rho.clamp(max=700)))  # αe^ρ

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,10 @@ class Frame(Protocol):
 
     def take(self, index: Tensor) -> Frame:
         """The batch elements ``index``."""
+        ...
+
+    def put(self, index: Tensor, other: Any) -> Frame:
+        """A copy with the elements ``index`` replaced by those of a frame of the same class."""
         ...
 
     def into(self, M: Tensor) -> Tensor:
@@ -60,6 +64,10 @@ class Axes:
         """The batch elements ``index``."""
         return Axes()
 
+    def put(self, index: Tensor, other: Axes) -> Axes:
+        """A copy with the elements ``index`` replaced."""
+        return self
+
     def into(self, M: Tensor) -> Tensor:
         """``M``."""
         return M
@@ -78,6 +86,10 @@ class Dense:
     def take(self, index: Tensor) -> Dense:
         """The batch elements ``index``."""
         return Dense(self.V[index])
+
+    def put(self, index: Tensor, other: Dense) -> Dense:
+        """A copy with the elements ``index`` replaced."""
+        return Dense(self.V.index_copy(0, index, other.V))
 
     def into(self, M: Tensor) -> Tensor:
         """``Vᵀ M``."""
@@ -111,6 +123,10 @@ class Reflection:
         w = self.w.unsqueeze(-1)
         return M - 2 * w * (w.mT @ M)
 
+    def put(self, index: Tensor, other: Reflection) -> Reflection:
+        """A copy with the elements ``index`` replaced."""
+        return Reflection(self.w.index_copy(0, index, other.w), self.sign.index_copy(0, index, other.sign))
+
     def into(self, M: Tensor) -> Tensor:
         """``Vᵀ M``: one reflection and one rotation by 45°."""
         t, tail = M[..., :1, :], self._reflect(M[..., 1:, :])
@@ -133,6 +149,10 @@ class Congruence:
     def take(self, index: Tensor) -> Congruence:
         """The batch elements ``index``."""
         return Congruence(self.U[index])
+
+    def put(self, index: Tensor, other: Congruence) -> Congruence:
+        """A copy with the elements ``index`` replaced."""
+        return Congruence(self.U.index_copy(0, index, other.U))
 
     def into(self, M: Tensor) -> Tensor:
         """``Vᵀ M``: svec(Uᵀ mat(·) U) of every column."""

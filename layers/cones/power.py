@@ -116,9 +116,10 @@ def _root(x: Tensor, y: Tensor, log_z: Tensor, a: Tensor) -> Tensor:
         high, low = torch.where(value >= 0, tau, high), torch.where(value < 0, tau, low)
         step = tau - value / slope
         new = torch.where((step >= low) & (step <= high), step, 0.5 * (low + high))
-        moved = (new - tau).abs()
+        # Newton's error is squared by every step: after a step of 1e-8 it is below rounding
+        settled = ((new - tau).abs() <= 1e-8 * (1 + tau.abs())).all()
         tau = new
-        if not (moved > 1e-15 * (1 + tau.abs())).any():
+        if settled:
             break
     return tau
 

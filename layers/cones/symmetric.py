@@ -21,11 +21,9 @@ def _divided(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """δ and 1 − δ of a pair of eigenvalues."""
     total = first.abs() + second.abs()
     zero = total == 0
-    total = torch.where(zero, torch.ones_like(total), total)
-    inside = torch.where(zero, torch.ones_like(total), (first.clamp(min=0) + second.clamp(min=0)) / total)
-    return inside, torch.where(
-        zero, torch.zeros_like(total), -(first.clamp(max=0) + second.clamp(max=0)) / total
-    )
+    total = total.masked_fill(zero, 1.0)
+    inside = (first.clamp(min=0) + second.clamp(min=0)) / total
+    return inside.masked_fill(zero, 1.0), -(first.clamp(max=0) + second.clamp(max=0)) / total
 
 
 def zero(v: Tensor) -> Split:
@@ -54,12 +52,11 @@ def second_order(v: Tensor) -> Split:
     w = unit + sign.unsqueeze(-1) * first
     w = w / torch.linalg.vector_norm(w, dim=-1, keepdim=True)
     high, low = t + r, t - r
-    between = _divided(high, low)
-    own_high, own_low = _divided(high, high), _divided(low, low)
-    inside, outside = (
-        torch.cat([torch.stack([a, b], -1), c.unsqueeze(-1).expand(*c.shape, v.shape[-1] - 2)], -1)
-        for a, b, c in zip(own_high, own_low, between, strict=True)
-    )
+    between, rest = _divided(high, low)
+    own = (torch.stack([high, low], -1) >= 0).to(v.dtype)
+    tangents = (*between.shape, v.shape[-1] - 2)
+    inside = torch.cat([own, between.unsqueeze(-1).expand(tangents)], -1)
+    outside = torch.cat([1 - own, rest.unsqueeze(-1).expand(tangents)], -1)
     parts: list[Tensor] = []
     for a, b in ((high.clamp(min=0), low.clamp(min=0)), (-high.clamp(max=0), -low.clamp(max=0))):
         parts.append(torch.cat([0.5 * (a + b).unsqueeze(-1), 0.5 * (a - b).unsqueeze(-1) * unit], -1))

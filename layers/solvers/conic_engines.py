@@ -5,6 +5,8 @@ An engine sees arrays only, with 1-row cones already moved to the nonnegative ro
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -31,6 +33,10 @@ CLAIMS = {
     "MaxIterations": Status.ITERATION_LIMIT,
     "MaxTime": Status.ITERATION_LIMIT,
 }
+
+
+#: solver objects kept per thread
+KEPT = 8
 
 
 @dataclass(frozen=True)
@@ -152,11 +158,44 @@ def _claims(names: Any) -> NDArray[np.int64]:
     return np.array([CLAIMS.get(name, Status.NUMERICAL_FAILURE) for name in names], dtype=np.int64)
 
 
+class _Solvers(threading.local):
+    """Solver objects of moreau, which are built for one structure and batch size and are no use to a second thread."""
+
+    def __init__(self) -> None:
+        self.made: OrderedDict[Any, Any] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The solver of a key, and room for it by forgetting the one used longest ago."""
+        if key not in self.made:
+            self.made[key] = make()
+        self.made.move_to_end(key)
+        if len(self.made) > KEPT:
+            self.made.popitem(last=False)
+        return self.made[key]
+
+
+_SOLVERS = _Solvers()
+
+
 def _moreau(data: Data, limits: Limits) -> Claim:
+    s, batch = data.structure, data.q.shape[0]
+    options = tuple(sorted(limits.options.items()))
+    key = (s, batch, limits.tol, limits.max_iterations, options)
+    solver = _SOLVERS.get(key, lambda: _make_moreau(s, batch, limits))
+    P_order, A_order = s.P_by_rows[2], s.A_by_rows[2]
+    solver.setup(np.ascontiguousarray(data.P[:, P_order]), np.ascontiguousarray(data.A[:, A_order]))
+    answer = solver.solve(data.q, data.b)
+    x, z, slack = (np.asarray(v, dtype=np.float64).reshape(batch, -1) for v in (answer.x, answer.z, answer.s))
+    status = [status.name for status in np.atleast_1d(np.array(solver.info.status, dtype=object))]
+    iterations = np.atleast_1d(np.asarray(solver.info.iterations)).astype(np.int64)
+    return Claim(x, z, slack, _claims(status), iterations)
+
+
+def _make_moreau(s: ConeStructure, batch: int, limits: Limits) -> Any:
     import moreau as package
 
     moreau: Any = package
-    s, c, batch = data.structure, data.structure.cones, data.q.shape[0]
+    c = s.cones
     tolerances = moreau.IPMSettings()
     configure(tolerances, limits, "moreau", "tol_gap_abs", "tol_gap_rel", "tol_feas")
     settings = moreau.Settings(
@@ -166,17 +205,11 @@ def _moreau(data: Data, limits: Limits) -> Claim:
         num_zero_cones=c.zero, num_nonneg_cones=c.nonneg, so_cone_dims=list(c.soc), psd_dims=list(c.psd),
         num_exp_cones=c.exp, power_alphas=list(c.power),
     )  # fmt: skip
-    P_offsets, P_columns, P_order = s.P_by_rows
-    A_offsets, A_columns, A_order = s.A_by_rows
-    solver = moreau.CompiledSolver(
+    P_offsets, P_columns, _ = s.P_by_rows
+    A_offsets, A_columns, _ = s.A_by_rows
+    return moreau.CompiledSolver(
         s.n, s.m, P_offsets, P_columns, A_offsets, A_columns, cones=cones, settings=settings
     )
-    solver.setup(np.ascontiguousarray(data.P[:, P_order]), np.ascontiguousarray(data.A[:, A_order]))
-    answer = solver.solve(data.q, data.b)
-    x, z, slack = (np.asarray(v, dtype=np.float64).reshape(batch, -1) for v in (answer.x, answer.z, answer.s))
-    status = [status.name for status in np.atleast_1d(np.array(solver.info.status, dtype=object))]
-    iterations = np.atleast_1d(np.asarray(solver.info.iterations)).astype(np.int64)
-    return Claim(x, z, slack, _claims(status), iterations)
 
 
 def _diffcp(data: Data, limits: Limits) -> Claim:
