@@ -15,7 +15,8 @@ ifndef PYTHON
     PYTHON := $(OWN)
   endif
 endif
-QPTH := qpth==0.0.18
+# Packages that go in without the dependencies they declare; why, says tools/setup.sh.
+ALONE := qpth==0.0.18 skfolio==1.12.2
 
 # pyright: the copies of pyright and node inside the pinned wheels, no look for newer ones.
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -32,12 +33,12 @@ ifeq ($(PYTHON),$(OWN))
 setup: .venv/.ready
 else
 setup:
-	@tools/setup.sh $(PYTHON) $(QPTH)
+	@tools/setup.sh $(PYTHON) $(ALONE)
 endif
 setup:  ## the environment: .venv (or PYTHON=..., or conda's) at the versions of requirements.lock | 3
 
-.venv/.ready: requirements.lock pyproject.toml tools/setup.sh tools/pins.py
-	@tools/setup.sh $(OWN) $(QPTH)
+.venv/.ready: requirements.lock pyproject.toml setup.py tools/setup.sh tools/pins.py $(wildcard layers/csrc/*)
+	@tools/setup.sh $(OWN) $(ALONE)
 	@touch $@
 
 # ---- checks --------------------------------------------------------------------------------------------------------
@@ -62,7 +63,7 @@ lint: setup  ## style, types and import rules | 1
 
 # ---- results -------------------------------------------------------------------------------------------------------
 # Runs write to build/ and leave the tracked tables alone; `make publish` is the one way from there to results/.
-EXPERIMENTS := denoising denoising_ecg
+EXPERIMENTS := denoising denoising_ecg markowitz portfolio
 PROGRAMS := $(filter-out experiments/compare.py experiments/verify.py,$(wildcard experiments/*.py experiments/*/*.py))
 SOURCES := $(wildcard layers/*.py layers/*/*.py configs/*.yaml configs/*/*.yaml configs/*/*/*.yaml) $(PROGRAMS)
 
@@ -100,6 +101,15 @@ proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 	$(PYTHON) -m proofs
 	$(PYTHON) tools/readme.py
 
+# ---- benchmark -----------------------------------------------------------------------------------------------------
+.venv-bench/.ready: tools/bench_setup.sh | setup
+	tools/bench_setup.sh $(PYTHON)
+
+.PHONY: bench
+bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 15
+	.venv-bench/bin/python -m benchmarks --output benchmarks
+	$(PYTHON) -m figures.benchmarks
+
 .PHONY: publish
 publish: $(call runs,results,companion)  ## for maintainers: the runs of build/results become the tracked ones | 1
 	@shopt -s nullglob; for file in build/results/*/{companion,paper}/*/*.{csv,json}; do \
@@ -116,4 +126,4 @@ clean:  ## remove what runs have made: build/ and the caches | 0
 
 .PHONY: distclean
 distclean: clean  ## and the environment | 0
-	rm -rf .venv
+	rm -rf .venv .venv-bench

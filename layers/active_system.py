@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layers.linalg import max_abs, mtv, mv, one_where_zero
+from layers.linalg import column_max, max_abs, mtv, mv, one_where_zero, row_max
 from layers.problem import QP
 from layers.saddle import SHIFT, Block, SaddleFactor, equilibrate, refine
 
@@ -115,6 +115,27 @@ class ActiveSystem:
             torch.where(on, r[1] - mv(G, x_z), torch.zeros_like(r[1])),
             r[2] - mv(A, x_z),
         )
+
+    def backward_error(self, x: Block, r: Block) -> Tensor:
+        """Largest residual relative to r and to the terms of its row, in equilibrated units; shape ``(B,)``.
+
+        The size of all of r counts for every row: at a vertex x_z is zero, and its rounding has no other measure.
+        """
+        left, k = self.residual(x, r), self.rows.shape[-1]
+
+        def on_rows(lam: Tensor, nu: Tensor) -> Tensor:
+            return torch.cat([lam.gather(-1, self.rows) * self.present, nu], dim=-1)
+
+        r_z, r_y = self.c * self.D * r[0], self.E * on_rows(r[1], r[2])
+        given = max_abs(r_z).maximum(max_abs(r_y)).unsqueeze(-1)
+        size_z = max_abs(x[0] / self.D).unsqueeze(-1)
+        size_y = max_abs(self.c * on_rows(x[1], x[2]) / self.E).unsqueeze(-1)
+        top = given.maximum(row_max(self.H) * size_z).maximum(column_max(self.C) * size_y)
+        rows = given.maximum(row_max(self.C) * size_z)
+        worst = max_abs(self.c * self.D * left[0] / one_where_zero(top))
+        if k + r[2].shape[-1] == 0:
+            return worst
+        return worst.maximum(max_abs(self.E * on_rows(left[1], left[2]) / one_where_zero(rows)))
 
     def _matvec(self, x: Block) -> Block:
         return self.H @ x[0] + self.C.mT @ x[1], self.C @ x[0]

@@ -16,6 +16,7 @@ Both functions flatten the batch inside ``forward`` and carry their own vmap rul
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,10 +25,10 @@ import torch
 from torch import Tensor
 
 from layers.adjoints import implicit
+from layers.answer import Answer
 from layers.errors import SolverError
-from layers.kkt import objective
-from layers.problem import QP, check_values
-from layers.solution import Point, Residuals, Status
+from layers.problem import QP
+from layers.solution import Point, Status
 
 #: core axes of (Q, q, G, h, A, b) and of (Q, G, A, kind, solved, r_z, r_λ, r_ν)
 DATA_AXES = (2, 1, 2, 1, 2, 1)
@@ -41,9 +42,6 @@ ADVICE = {
 }
 
 
-Guess = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
 @dataclass(frozen=True)
 class Call:
     """What a call of the layer asks for, besides its data.
@@ -51,18 +49,12 @@ class Call:
     Attributes
     ----------
     engine : callable
-        ``(flat problem, guess or None) -> Point``.
-    guess : tuple of Tensor, optional
-        z, λ, ν and s of an earlier solution, flat.
+        From a problem with any batch axes to its flat answer.
     on_failure : {"raise", "nan", "ignore"}
-    precision : float
-        Machine epsilon of the caller's dtype.
     """
 
-    engine: Callable[[QP, Guess | None], Point]
-    guess: Guess | None
+    engine: Callable[[QP], Answer]
     on_failure: str
-    precision: float
 
 
 class SolutionMap(torch.autograd.Function):
@@ -71,22 +63,16 @@ class SolutionMap(torch.autograd.Function):
     @staticmethod
     def forward(call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         problem = QP(*data)
-        check_values(problem, call.precision)
-        batch, flat = problem.batch_shape, problem.flatten()
-        point = _solve_in_chunks(call, flat)
-        solved = point.status == Status.OPTIMAL
-        if call.on_failure == "raise" and not solved.all():
+        answer = call.engine(problem)
+        point, batch = answer.point, problem.batch_shape
+        if call.on_failure == "raise" and bool(point.status.any()):
             raise SolverError(describe_failures(point, batch))
-        finite = [v.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) for v in (point.z, point.lam, point.nu)]
-        kind = torch.cat(
-            [implicit.activity(flat.part(c), *(v[c] for v in finite)) for c in flat.chunks()]
-            or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)]
-        )
-        kind = torch.where(solved.unsqueeze(-1), kind, torch.zeros_like(kind))
         r = point.residuals
         residuals = torch.stack([r.primal, r.dual, r.gap], dim=-1)
-        outputs = (*finite, objective(flat, finite[0]), kind, point.status, residuals, point.iterations)
-        return tuple(v.reshape((*batch, *v.shape[1:])).clone() for v in outputs)
+        outputs = (
+            point.z, point.lam, point.nu, answer.value, answer.kind, point.status, residuals, point.iterations,
+        )  # fmt: skip
+        return tuple(v.reshape((*batch, *v.shape[1:])) for v in outputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -154,13 +140,8 @@ class LinearisedSystem(torch.autograd.Function):
         rhs = tuple(v * solved.unsqueeze(-1) for v in (flat.q, flat.h, flat.b))
         if flat.q.shape[0] == 0:
             return tuple(v.reshape((*batch, v.shape[-1])) for v in rhs)
-        parts = [
-            implicit.solve_linearised(flat.part(c), kind[c], tuple(v[c] for v in rhs), transpose=transpose)
-            for c in flat.chunks()
-        ]
-        implicit.require_accurate(torch.cat([error for _, error in parts]), solved)
-        x = [torch.cat([answer[i] for answer, _ in parts]) for i in range(3)]
-        return tuple(v.reshape((*batch, v.shape[-1])).clone() for v in x)
+        x = implicit.solve_accurately(flat, kind, solved, rhs, transpose=transpose)
+        return tuple(v.reshape((*batch, v.shape[-1])) for v in x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -201,19 +182,9 @@ class LinearisedSystem(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
-def _solve_in_chunks(call: Call, flat: QP) -> Point:
-    """Run the engine part by part, so that its work arrays stay in the cache; an empty batch has an empty answer."""
-    parts: list[Point] = []
-    for where in flat.chunks():
-        guess = None
-        if call.guess is not None:
-            z, lam, nu, s = (v[where] for v in call.guess)
-            guess = (z, lam, nu, s)
-        parts.append(call.engine(flat.part(where), guess))
-    if parts:
-        return Point.join(parts)
-    empty, count = flat.q.new_zeros(0), torch.zeros(0, dtype=torch.int64, device=flat.q.device)
-    return Point(flat.q, flat.h, flat.b, count, Residuals(empty, empty, empty), count.clone())
+# torch asks for the signature of forward at every call; looking it up takes longer than solving a small problem
+for _function in (SolutionMap, LinearisedSystem):
+    _function.forward.__signature__ = inspect.signature(_function.forward)  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def _gradients(

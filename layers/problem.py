@@ -14,12 +14,14 @@ from layers.linalg import max_abs
 #: core (unbatched) number of axes of every argument
 AXES = {"Q": 2, "q": 1, "G": 2, "h": 1, "A": 2, "b": 1}
 
+NO_AXES = torch.Size()
+
 #: a chunk of the batch holds about this many matrix entries (12 MB), and at least this many elements
 CHUNK_ENTRIES, MINIMUM_CHUNK = 1_500_000, 8
 
 #: Q may differ from Qᵀ, and its smallest eigenvalue may fall below zero, by this much relative to the largest entry,
 #: or by this multiple of n times the rounding of the caller's dtype
-ASYMMETRY, NEGATIVE_CURVATURE, ROUNDINGS = 1e-9, 1e-9, 10
+CURVATURE, ROUNDINGS = 1e-9, 10
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,27 @@ class QP:
     @property
     def batch_shape(self) -> torch.Size:
         """Leading axes after broadcasting."""
-        shapes = [t.shape[: t.dim() - k] for t, k in zip(self.tensors, AXES.values(), strict=True)]
-        return torch.broadcast_shapes(*shapes)
+        shapes = {t.shape[: t.dim() - k] for t, k in zip(self.tensors, AXES.values(), strict=True)}
+        # torch.broadcast_shapes takes longer than a small problem
+        shapes.discard(NO_AXES)
+        return torch.broadcast_shapes(*shapes) if len(shapes) > 1 else next(iter(shapes), NO_AXES)
 
     def flatten(self) -> QP:
         """One batch axis: vectors become ``(B, ·)``; a matrix stays 2-D if shared, else ``(B, ·, ·)``.
 
         Q is symmetrised here, once: what is solved is ½zᵀ½(Q + Qᵀ)z, the same function.
         """
+        Q, q, G, h, A, b = self.flat_view().tensors
+        return QP(0.5 * (Q + Q.mT), q, G, h, A, b)
+
+    def flat_view(self) -> QP:
+        """As :meth:`flatten`, with Q as it is: nothing is copied when there is one batch axis already."""
         batch = self.batch_shape
+        own = (
+            t.dim() > k and t.shape[0] == batch[0] for t, k in zip(self.tensors, AXES.values(), strict=True)
+        )
+        if len(batch) == 1 and all(own):
+            return self
         flat: list[Tensor] = []
         for tensor, axes in zip(self.tensors, AXES.values(), strict=True):
             core = tensor.shape[tensor.dim() - axes :]
@@ -79,8 +93,7 @@ class QP:
                 flat.append(tensor.reshape(core))
             else:
                 flat.append(tensor.expand(*batch, *core).reshape(prod(batch), *core))
-        Q, q, G, h, A, b = flat
-        return QP(0.5 * (Q + Q.mT), q, G, h, A, b)
+        return QP(*flat)
 
     def take(self, index: Tensor) -> QP:
         """The elements ``index`` of a flat problem; shared matrices stay shared."""
@@ -176,8 +189,11 @@ def _check_shapes(t: dict[str, Tensor], n: int) -> None:
             raise ProblemError(
                 f"{name} must end in {origin[name]} = {core} ({sizes}); found shape {tuple(t[name].shape)}"
             )
+    shapes = {v.shape[: v.dim() - AXES[k]] for k, v in t.items()}
+    if len(shapes - {NO_AXES}) < 2:
+        return
     try:
-        torch.broadcast_shapes(*(v.shape[: v.dim() - AXES[k]] for k, v in t.items()))
+        torch.broadcast_shapes(*shapes)
     except RuntimeError as error:
         listed = ", ".join(f"{k}: {tuple(v.shape[: v.dim() - AXES[k]])}" for k, v in t.items())
         raise ProblemError(f"the leading batch axes do not broadcast together; found {listed}") from error
@@ -207,25 +223,29 @@ def check_values(problem: QP, precision: float) -> None:
     _check_curvature(problem.Q, precision)
 
 
+def curvature_rounding(n: int, precision: float) -> float:
+    """Asymmetry and negative curvature of Q that count as rounding, relative to its largest entry."""
+    return max(CURVATURE, ROUNDINGS * n * precision)
+
+
 def _check_curvature(Q: Tensor, precision: float) -> None:
     scale = max_abs(Q.flatten(-2))
-    rounding = ROUNDINGS * Q.shape[-1] * precision
-    negative = max(NEGATIVE_CURVATURE, rounding)
+    rounding = curvature_rounding(Q.shape[-1], precision)
     skew = max_abs((Q - Q.mT).flatten(-2))
-    asymmetric = skew > max(ASYMMETRY, rounding) * scale
+    asymmetric = skew > rounding * scale
     if asymmetric.any():
         raise ProblemError(
             f"Q must be symmetric; found |Q - Qᵀ| up to {skew.max().item():.3g}{_first(asymmetric)}; "
             "pass 0.5 * (Q + Q.mT)"
         )
     symmetric = 0.5 * (Q + Q.mT)
-    shift = negative * scale + torch.finfo(Q.dtype).tiny
+    shift = rounding * scale + torch.finfo(Q.dtype).tiny
     shifted = symmetric + torch.diag_embed(shift.unsqueeze(-1).expand(Q.shape[:-1]))
     indefinite = torch.linalg.cholesky_ex(shifted).info > 0
     if indefinite.any():
         # Cholesky can stumble over rounding: only an eigenvalue decides.
         smallest = torch.linalg.eigvalsh(symmetric)[..., 0]
-        indefinite = smallest < -negative * scale
+        indefinite = smallest < -rounding * scale
     if indefinite.any():
         value = torch.linalg.eigvalsh(symmetric)[..., 0].min().item()
         raise ProblemError(

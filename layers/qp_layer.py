@@ -5,32 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import ParamSpec, Protocol, TypeVar, cast
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from layers import compiled
 from layers.adjoints.implicit import degeneracy
-from layers.autograd import Call, Guess, SolutionMap, describe_failures
+from layers.answer import ENGINES, Guess, Request
+from layers.autograd import Call, SolutionMap, describe_failures
 from layers.backends import BACKENDS
 from layers.errors import LayerError, ProblemError, SolverError, UnavailableError
-from layers.kkt import residuals
+from layers.kkt import residuals, slack
 from layers.problem import QP, check_values, make_qp
 from layers.solution import Degeneracy, Point, Residuals, Solution, Status
-from layers.solvers import interior_point
-from layers.solvers.warm import start_warm
 
-
-class Solver(Protocol):
-    """An engine of ours: flat problem in, point out."""
-
-    def __call__(self, problem: QP, tol: float, max_iterations: int) -> Point:
-        """Solve every element to relative KKT residuals of at most ``tol``, or say why not."""
-        ...
-
-
-#: our engines by name
-SOLVERS: dict[str, Solver] = {"interior_point": interior_point.solve}
 ADJOINTS = ("implicit",)
 POLICIES = ("raise", "nan", "ignore")
 
@@ -46,7 +35,7 @@ def _opaque(function: Callable[P, R]) -> Callable[P, R]:
 
 def engines() -> dict[str, str | None]:
     """Every name that ``solver=`` accepts, with the reason why it cannot be used here, or None if it can."""
-    own: dict[str, str | None] = {"auto": None, **dict.fromkeys(SOLVERS)}
+    own: dict[str, str | None] = dict.fromkeys(ENGINES) | {"native": compiled.unavailable()}
     return own | {name: backend.unavailable() for name, backend in BACKENDS.items()}
 
 
@@ -136,14 +125,10 @@ def solve_qp(
     if solver in BACKENDS:
         solution = _solve_with_backend(problem, solver, tol, max_iterations, on_failure, precision)
     else:
-        method = SOLVERS["interior_point" if solver == "auto" else solver]
-        engine = partial(_run, method=method, tol=tol, max_iterations=max_iterations)
         guess = None if warm_start is None else _guess(warm_start, problem)
-        solution = _assemble(
-            problem,
-            SolutionMap.apply(Call(engine, guess, on_failure, precision), *problem.tensors),
-            on_failure,
-        )
+        engine = partial(ENGINES[solver], request=Request(tol, max_iterations, precision, guess))
+        outputs = SolutionMap.apply(Call(engine, on_failure), *problem.tensors)
+        solution = _assemble(problem, outputs, on_failure)
     return _cast(solution, given.q.dtype)
 
 
@@ -227,12 +212,6 @@ def _check_options(solver: str, adjoint: str, tol: float, max_iterations: int, o
         raise LayerError(f"max_iterations must be at least 1; found {max_iterations!r}")
 
 
-def _run(problem: QP, guess: Guess | None, *, method: Solver, tol: float, max_iterations: int) -> Point:
-    """Run an engine on a flat problem, from an earlier solution if there is one."""
-    cold = partial(method, tol=tol, max_iterations=max_iterations)
-    return cold(problem) if guess is None else start_warm(problem, cold=cold, guess=guess, tol=tol)
-
-
 def _guess(warm: Solution, problem: QP) -> Guess:
     """The earlier (z, λ, ν, s), flat over the batch of the new problem."""
     batch = problem.batch_shape
@@ -253,24 +232,18 @@ def _guess(warm: Solution, problem: QP) -> Guess:
 def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solution:
     """Attach slack and residuals, and apply the policy to the elements that failed."""
     z, lam, nu, value, _, status, error, iterations = outputs
+    inspect = partial(_degeneracy, *problem.tensors, z, lam, nu)
+    rest = (status, Residuals(*error.unbind(-1)), iterations, inspect)
+    if on_failure == "raise":  # then nothing has failed
+        return Solution(z, lam, nu, slack(problem, z), value, *rest)
     solved = status == Status.OPTIMAL
-    s = problem.h - (problem.G @ _without_failures(z, solved).unsqueeze(-1)).squeeze(-1)
 
-    def policy(v: Tensor, axes: int) -> Tensor:
+    def policy(v: Tensor, axes: int = 1) -> Tensor:
         keep = solved.unsqueeze(-1) if axes else solved
         return torch.where(keep, v, torch.full_like(v, torch.nan) if on_failure == "nan" else v.detach())
 
-    return Solution(
-        z=policy(z, 1),
-        lam=policy(lam, 1),
-        nu=policy(nu, 1),
-        s=policy(s, 1),
-        objective=policy(value, 0),
-        status=status,
-        residuals=Residuals(*error.unbind(-1)),
-        iterations=iterations,
-        inspect=partial(_degeneracy, *(t.detach() for t in (*problem.tensors, z, lam, nu))),
-    )
+    s = slack(problem, _without_failures(z, solved))
+    return Solution(policy(z), policy(lam), policy(nu), policy(s), policy(value, 0), *rest)
 
 
 def _without_failures(z: Tensor, solved: Tensor) -> Tensor:
@@ -278,8 +251,9 @@ def _without_failures(z: Tensor, solved: Tensor) -> Tensor:
     return torch.where(solved.unsqueeze(-1), z, z.detach().nan_to_num())
 
 
-def _degeneracy(*tensors: Tensor) -> Degeneracy:
+def _degeneracy(*given: Tensor) -> Degeneracy:
     """Degeneracy of a solution, in its batch shape."""
+    tensors = [t.detach() for t in given]
     problem, point = QP(*tensors[:6]), tensors[6:]
     batch = problem.batch_shape
     found = degeneracy(problem.flatten(), *(v.reshape(batch.numel(), v.shape[-1]) for v in point))

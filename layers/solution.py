@@ -80,7 +80,7 @@ class Solution:
     Attributes
     ----------
     z : Tensor, shape ``batch + (n,)``
-        Minimiser. Differentiable, as are all of the next four.
+        Minimiser. Differentiable, as are λ, ν, s and the objective.
     lam, nu : Tensor, shapes ``batch + (m,)`` and ``batch + (p,)``
         Multipliers λ ≥ 0 of Gz ≤ h and ν of Az = b, in the sign of
         L = ½zᵀQz + qᵀz + λᵀ(Gz − h) + νᵀ(Az − b).
@@ -128,6 +128,12 @@ class Point:
     status: Tensor
     residuals: Residuals
     iterations: Tensor
+
+    def put(self, index: Tensor, values: Point) -> Point:
+        """A copy with the elements ``index`` replaced."""
+        names = ("z", "lam", "nu", "status", "iterations")
+        new = {name: getattr(self, name).index_copy(0, index, getattr(values, name)) for name in names}
+        return Point(**new, residuals=self.residuals.put(index, values.residuals))
 
     @classmethod
     def join(cls, parts: list[Point]) -> Point:

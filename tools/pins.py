@@ -1,6 +1,6 @@
 """Tell whether the packages of this interpreter stand at the pinned versions (standard library only).
 
-``python tools/pins.py QPTH_PIN`` prints one line per disagreement and exits with 1 when there is any.
+``python tools/pins.py PIN...`` prints one line per disagreement and exits with 1 when there is any.
 """
 
 import json

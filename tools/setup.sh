@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Bring an interpreter to the pinned versions: `tools/setup.sh PYTHON QPTH_PIN`, called by `make setup`.
+# Bring an interpreter to the pinned versions: `tools/setup.sh PYTHON PIN...`, called by `make setup`.
+# PIN... are the packages that are installed without the dependencies they declare.
 # PYTHON = .venv/bin/python is made when it is missing; any other interpreter is taken as it is.
 # Running it again costs a check of versions; after an interruption .venv is made afresh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1
-qpth=$2
+shift
+alone=("$@")
 unfinished=.venv/.unfinished
 
 stop() {
@@ -40,8 +42,10 @@ install() {
     echo "setup: installing the versions of requirements.lock (minutes, most of them for torch)"
     "$python" -m pip install --quiet --disable-pip-version-check -r requirements.lock
     # qpth 0.0.18 declares numpy<2, which clashes with the numpy that cvxpy >= 1.8 needs; it works with numpy 2 all
-    # the same. So it goes in without its declared dependencies: numpy and cvxpy are in the lock.
-    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation "$qpth"
+    # the same. skfolio is wanted for a file of prices alone; it declares cvxpy-base, which would overwrite files of
+    # cvxpy, and packages for learning and plotting that the file does not need. So both go in without what they
+    # declare; what of it they need is in the lock.
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation "${alone[@]}"
     "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 }
 
@@ -54,8 +58,18 @@ elif ! command -v "$python" >/dev/null; then
 fi
 new_enough "$python" || stop "Python >= 3.11 is needed, '$python' is $("$python" --version 2>&1)"
 
-if ! "$python" tools/pins.py "$qpth" >/dev/null; then
+if ! "$python" tools/pins.py "${alone[@]}" >/dev/null; then
     install
-    "$python" tools/pins.py "$qpth" || stop "these packages do not stand at their pinned versions"
+    "$python" tools/pins.py "${alone[@]}" || stop "these packages do not stand at their pinned versions"
+fi
+
+# The C++ core of the native engine is built again when a source is newer than it. Without a compiler there is none, and
+# the layer takes its torch engine.
+core="layers/_native$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')"
+if [ ! -e "$core" ] || [ -n "$(find layers/csrc setup.py -newer "$core")" ]; then
+    echo "setup: building the C++ core of the native engine"
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+    [ -e "$core" ] || echo "setup: no C++17 compiler was found (on Debian and Ubuntu the package g++ is one): the torch engine" \
+        "takes the place of the native one, and \`make setup\` builds it once there is a compiler"
 fi
 rm -f "$unfinished"

@@ -18,10 +18,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from layers import compiled
 from layers.active_system import ActiveSystem
 from layers.errors import DifferentiationError
 from layers.kkt import residuals, scales, slack
-from layers.linalg import column_max, max_abs, row_max
+from layers.linalg import max_abs, row_max
 from layers.problem import QP
 from layers.saddle import Block
 from layers.scaling import scale_problem
@@ -107,13 +108,13 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
     r = (r[0], torch.where(read, r[1], torch.zeros_like(r[1])), r[2])
     system = ActiveSystem.factor(problem, on)
     x = system.solve(*r)
-    error = _backward_error(problem, x, system.residual(x, r), r)
+    error = system.backward_error(x, r)
     singular = system.singular.nonzero().squeeze(-1)
     if singular.numel():
         part, rhs = problem.take(singular), (r[0][singular], r[1][singular], r[2][singular])
         shortest = ActiveSystem.factor(part, on[singular], isotropic=True)
         y = shortest.solve(*rhs)
-        error = error.index_copy(0, singular, _backward_error(part, y, shortest.residual(y, rhs), rhs))
+        error = error.index_copy(0, singular, shortest.backward_error(y, rhs))
         x = tuple(a.index_copy(0, singular, b) for a, b in zip(x, y, strict=True))
     hard = weak.any(-1) | ~(error <= SOLVE_TOLERANCE)
     if hard.any():
@@ -127,6 +128,47 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
                 part[i] = value
         x = (parts[0], parts[1], parts[2])
     return x, error
+
+
+def solve_accurately(
+    flat: QP, kind: Tensor, solved: Tensor, r: Block, *, transpose: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x = K⁺ r, or K⁺ᵀ r, for a whole batch: by the compiled core where it can, else by :func:`solve_linearised`.
+
+    Parameters
+    ----------
+    solved : Tensor of bool, shape ``(B,)``
+        Elements that were solved; the others have r = 0, and x = 0.
+
+    Raises
+    ------
+    DifferentiationError
+        If the linear solve of a solved element missed its accuracy.
+    """
+    if compiled.suits(flat.q):
+        x, error = compiled.solve_linearised(flat, kind, (~solved).to(torch.int64), (r[0], r[1], r[2]))
+        # K is symmetric where no constraint is weakly active; where one is, the core answers with an infinite error.
+        left = (~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
+        if left.numel() == 0:
+            return x
+        part, rest = flat.take(left), (r[0][left], r[1][left], r[2][left])
+        answer = solve_accurately_in_torch(part, kind[left], solved[left], rest, transpose=transpose)
+        z, lam, nu = (a.index_copy(0, left, b) for a, b in zip(x, answer, strict=True))
+        return z, lam, nu
+    return solve_accurately_in_torch(flat, kind, solved, r, transpose=transpose)
+
+
+def solve_accurately_in_torch(
+    flat: QP, kind: Tensor, solved: Tensor, r: Block, *, transpose: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`solve_accurately` part by part, so that the work arrays stay in the cache."""
+    parts = [
+        solve_linearised(flat.part(c), kind[c], tuple(v[c] for v in r), transpose=transpose)
+        for c in flat.chunks()
+    ]
+    require_accurate(torch.cat([error for _, error in parts]), solved)
+    z, lam, nu = (torch.cat([x[i] for x, _ in parts]) for i in range(3))
+    return z, lam, nu
 
 
 def require_accurate(error: Tensor, solved: Tensor) -> None:
@@ -145,22 +187,6 @@ def require_accurate(error: Tensor, solved: Tensor) -> None:
             f"in {int(bad.sum())} batch element(s) ({listed}); expected {10 * SOLVE_TOLERANCE:.0e}. The data are "
             "too badly scaled for a derivative: rescale the variables, or add a small multiple of I to Q"
         )
-
-
-def _backward_error(problem: QP, x: Block, residual: Block, r: Block) -> Tensor:
-    """Largest residual per row, relative to the largest term that the row adds up."""
-    size_z, size_y = (v.unsqueeze(-1) for v in (max_abs(x[0]), max_abs(x[1]).maximum(max_abs(x[2]))))
-    top = r[0].abs().maximum(row_max(problem.Q) * size_z)
-    top = top.maximum(column_max(problem.G) * size_y).maximum(column_max(problem.A) * size_y)
-    terms = (
-        top,
-        r[1].abs().maximum(row_max(problem.G) * size_z),
-        r[2].abs().maximum(row_max(problem.A) * size_z),
-    )
-    worst = size_z.new_zeros(size_z.shape[0])
-    for value, term in zip(residual, terms, strict=True):
-        worst = worst.maximum(max_abs(value / torch.where(term > 0, term, torch.ones_like(term))))
-    return worst
 
 
 def _element(problem: QP, i: int) -> QP:

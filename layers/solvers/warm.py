@@ -42,20 +42,4 @@ def start_warm(
     status = torch.where(error.largest <= tol, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
     point = Point(z, lam.clamp(min=0), nu, status, error, torch.zeros_like(status))
     missed = (status != Status.OPTIMAL).nonzero().squeeze(-1)
-    return point if missed.numel() == 0 else _merge(point, missed, cold(problem.take(missed)))
-
-
-def _merge(point: Point, index: Tensor, part: Point) -> Point:
-    """``point`` with the elements ``index`` replaced by ``part``."""
-
-    def put(into: Tensor, values: Tensor) -> Tensor:
-        return into.index_copy(0, index, values)
-
-    return Point(
-        put(point.z, part.z),
-        put(point.lam, part.lam),
-        put(point.nu, part.nu),
-        put(point.status, part.status),
-        point.residuals.put(index, part.residuals),
-        put(point.iterations, part.iterations),
-    )
+    return point if missed.numel() == 0 else point.put(missed, cold(problem.take(missed)))

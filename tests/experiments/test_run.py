@@ -29,11 +29,15 @@ TINY = {
         "data.test=3",
         "train.epochs=1",
     ),
+    "markowitz": ("seeds=[0]", "data.count=2", "market.horizon=2", "market.test=1", "train.steps=1"),
+    "portfolio": ("data.last_test=2022", "train.steps=1", "train.windows=1", "grid.gamma=[30.0]"),
     "denoising_ecg": ("data.window=4", "data.stride=4", "train.batch=300"),
 }
 LAYERED = {
     "denoising": "methods=[optnet_tuned_tv,optnet_pure]",
     "denoising_ecg": "methods=[optnet_tuned_tv]",
+    "markowitz": "methods=[tuned]",
+    "portfolio": "methods=[end_to_end]",
 }
 
 
@@ -72,7 +76,7 @@ def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
     run(composed(*overrides, *TINY[experiment]), tmp_path)
     summary = read_table(tmp_path / "summary.csv")
     assert summary["mean"].notna().all()
-    assert "optnet_tuned_tv" in set(summary["method"])
+    assert set(LAYERED[experiment].partition("[")[2].rstrip("]").split(",")) <= set(summary["method"])
 
 
 @pytest.fixture(scope="module", params=EXPERIMENTS)
@@ -85,7 +89,7 @@ def smoke(request, tmp_path_factory):
 def test_run_leaves_its_tables_and_nothing_else(smoke):
     _, directory = smoke
     tables = {path.stem for path in directory.glob("*.csv")}
-    assert tables == set(COLUMNS) - {"comparison"}
+    assert {"metrics", "timings", "summary"} <= tables <= set(COLUMNS) - {"comparison"}
     assert {path.name for path in directory.iterdir()} == {f"{name}.csv" for name in tables} | {
         "provenance.json"
     }
@@ -150,7 +154,7 @@ def test_cells_of_other_settings_are_not_reused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["layer=foo"], "layer: got 'foo', expected one of: auto, cvxpylayers, interior_point, moreau, qpth"),
+        (["layer=foo"], "layer: got 'foo', expected one of: auto, cvxpylayers, interior_point, moreau, native, qpth"),
         (["size=huge"], "expected one of: companion, paper, smoke"),
         (["experiment=tennis"], "expected one of: denoising, denoising_ecg"),
         (["train.foo=1"], "expected one of: epochs, batch, lr, anneal"),

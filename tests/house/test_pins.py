@@ -16,7 +16,7 @@ from tools.pins import disagreements, read_lock
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LOCK = read_lock((ROOT / "requirements.lock").read_text("utf-8").splitlines())
-QPTH = "0.0.18"
+ALONE = {"qpth": "0.0.18", "skfolio": "1.12.2"}
 EXTRAS = PROJECT["optional-dependencies"]
 LINES = [*PROJECT["dependencies"], *(line for group in EXTRAS.values() for line in group)]
 DIRECT = [Requirement(line) for line in LINES]
@@ -70,7 +70,7 @@ def test_every_direct_requirement_gives_its_reason():
 
 
 def test_installed_packages_stand_at_their_pins():
-    assert disagreements(LOCK | {"qpth": QPTH}) == []
+    assert disagreements(LOCK | ALONE) == []
 
 
 def test_a_wrong_version_and_a_missing_package_are_told():
@@ -90,11 +90,15 @@ def test_conda_users_get_the_lock_and_a_python_that_the_project_accepts():
     assert SpecifierSet(PROJECT["requires-python"]).contains(python)
 
 
-def test_qpth_goes_in_alone_without_its_declared_dependencies():
-    assert f"qpth=={QPTH}" in (ROOT / "Makefile").read_text("utf-8")
-    assert "qpth" not in LOCK
+@pytest.mark.parametrize("name", ALONE)
+def test_packages_that_go_in_alone_are_pinned_and_not_in_the_lock(name: str):
+    assert f" {name}=={ALONE[name]}" in (ROOT / "Makefile").read_text("utf-8")
+    assert name not in LOCK
+
+
+def test_packages_that_go_in_alone_bring_no_declared_dependencies():
     setup = (ROOT / "tools" / "setup.sh").read_text("utf-8")
-    (line,) = [line for line in setup.splitlines() if '"$qpth"' in line and "pip install" in line]
+    (line,) = [line for line in setup.splitlines() if "alone[@]" in line and "pip install" in line]
     assert "--no-deps" in line
 
 

@@ -1,0 +1,115 @@
+"""The compiled core of the native engine, behind tensors: everything that knows of ``_native`` is here.
+
+The core is plain C++ (``layers/csrc``). It takes and gives arrays, releases the interpreter's lock while it works, and
+checks dtype, layout and shape of every array at its door.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from layers.problem import QP
+
+#: what the core says of an element that it did not solve: it is left to the torch engine, or its data are to be checked
+LEFT, SUSPECT = -1, -2
+#: constraints whose activity the core could not tell beyond doubt
+UNCLEAR = -1
+#: multiply-adds below which a second thread costs more than it brings
+ONE_THREAD = 2_000_000
+
+
+def _load() -> tuple[ModuleType | None, str | None]:
+    try:
+        return import_module("layers._native"), None
+    except ImportError as error:
+        return None, (
+            f"its C++ core is not built ({error}); install a C++17 compiler and run `make setup`, "
+            "or `pip install --editable .` again"
+        )
+
+
+_core, _reason = _load()
+
+
+def unavailable() -> str | None:
+    """Why the core cannot be used here; None if it can."""
+    return _reason
+
+
+def suits(*tensors: Tensor) -> bool:
+    """Whether the core can take these tensors: it is built, and they are on the CPU."""
+    return _core is not None and all(t.device.type == "cpu" for t in tensors)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What the core says of a flat problem; rows of unsolved elements hold nothing.
+
+    Attributes
+    ----------
+    z, lam, nu : Tensor, shapes ``(B, n), (B, m), (B, p)``
+    objective, status, iterations : Tensor, shape ``(B,)``
+    residuals : Tensor, shape ``(B, 3)``
+        Primal, dual, gap, as :func:`layers.kkt.residuals` defines them.
+    kind : Tensor of int8, shape ``(B, m)``
+        1 active, 0 inactive, −1 where the element's activity has to be told by the full rule.
+    """
+
+    z: Tensor
+    lam: Tensor
+    nu: Tensor
+    objective: Tensor
+    residuals: Tensor
+    kind: Tensor
+    status: Tensor
+    iterations: Tensor
+
+
+def solve(
+    flat: QP,
+    batch: int,
+    tol: float,
+    rounding: float,
+    max_iterations: int,
+    guess: tuple[Tensor, Tensor, Tensor, Tensor] | None,
+) -> Raw:
+    """Run the core on a flat problem whose tensors may lack the batch axis.
+
+    Parameters
+    ----------
+    rounding : float
+        Asymmetry and negative curvature of Q up to this, relative to its largest entry, are rounding.
+    """
+    assert _core is not None
+    arrays = [_array(t) for t in flat.tensors]
+    start = None if guess is None else tuple(_array(t) for t in guess)
+    threads = _threads(batch * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
+    return Raw(
+        *map(torch.from_numpy, _core.solve(*arrays, batch, tol, rounding, max_iterations, threads, start))
+    )
+
+
+def solve_linearised(
+    flat: QP, kind: Tensor, status: Tensor, r: tuple[Tensor, Tensor, Tensor]
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """x = K⁻¹ r and its backward error, which is infinite for elements that the core does not answer."""
+    assert _core is not None
+    threads = _threads(flat.q.shape[0] * (flat.n * flat.n * (flat.n + flat.m + flat.p)))
+    arrays = [_array(t) for t in (flat.Q, flat.G, flat.A, kind, status, *r)]
+    x_z, x_lam, x_nu, error = map(torch.from_numpy, _core.solve_linearised(*arrays, threads))
+    return (x_z, x_lam, x_nu), error
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return tensor.detach().contiguous().numpy()
+
+
+def _threads(work: int) -> int:
+    return 1 if work < ONE_THREAD else torch.get_num_threads()

@@ -1,0 +1,319 @@
+// Primal-dual interior point (Mehrotra 1992) on a group of equilibrated problems, with a polish on the active set as soon as the active set
+// shows. What it cannot finish to `tol` on the caller's data is left to the torch engine, which also tells infeasible and unbounded
+// problems apart.
+#pragma once
+#include "kkt.hpp"
+#include "newton.hpp"
+
+namespace CORE {
+
+using convex_layers::Answer;
+using convex_layers::Options;
+
+constexpr double STEP_FRACTION = 0.995;
+constexpr int MOST_ITERATIONS = 50;
+constexpr int ROUNDS = 3, CORRECTIONS = 5;  // active sets tried per polish, and refinements of each
+constexpr double SHARP = 1e-13;             // a point with this residual needs no better one
+constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
+constexpr double SHOWN = 0.03;               // the active set shows: largest min(λ, s) over smallest max(λ, s)
+constexpr double CLEAR = 1e-5, STRICTLY = 1e-4;
+
+template <class T>
+struct Engine {
+    using Mask = typename Lane<T>::Mask;
+    Group<T> g;
+    Systems<T> sys;
+    Measure<T> measure;
+    T *x, *lam, *nu, *s, *rx, *rg, *ra, *w, *dx, *dlam, *dnu, *ds, *Gdx, *rs;
+    T *tx, *tlam, *tnu, *slack, *lack, *stationarity, *Qx, *on, *cx, *cy;
+    T *ex, *elam, *enu, *eslack, eprimal, edual, egap, evalue, eiterations, best;  // the best point so far
+    Mask done;
+
+    static long bytes(int n, int m, int p) {
+        const long vectors = 9L * padded<T>(n) + 14L * padded<T>(m) + 8L * padded<T>(p) + padded<T>(n + p) + 34 * 8;
+        return (Group<T>::entries(n, m, p) + Systems<T>::entries(n, m, p) + vectors) * (long)sizeof(T) + 8192;
+    }
+
+    Engine(Arena& a, int n, int m, int p) : g(a, n, m, p), sys(a, g), measure(g) {
+        const int N = g.ldn, M = g.ldm, P = g.ldp;
+        x = zeros<T>(a, N), rx = zeros<T>(a, N), dx = zeros<T>(a, N), tx = zeros<T>(a, N), ex = zeros<T>(a, N);
+        stationarity = zeros<T>(a, N), Qx = zeros<T>(a, N), cx = zeros<T>(a, N);
+        lam = zeros<T>(a, M), s = zeros<T>(a, M), rg = zeros<T>(a, M), w = zeros<T>(a, M), dlam = zeros<T>(a, M), ds = zeros<T>(a, M);
+        Gdx = zeros<T>(a, M), rs = zeros<T>(a, M), tlam = zeros<T>(a, M), slack = zeros<T>(a, M), on = zeros<T>(a, M);
+        elam = zeros<T>(a, M), eslack = zeros<T>(a, M);
+        nu = zeros<T>(a, P), ra = zeros<T>(a, P), dnu = zeros<T>(a, P), tnu = zeros<T>(a, P), lack = zeros<T>(a, P), enu = zeros<T>(a, P);
+        cy = zeros<T>(a, padded<T>(sys.limit) + padded<T>(p));
+    }
+
+    // All lanes are loaded; returns with `done` telling which of them are solved.
+    template <class Check>
+    void run(const Options& options, Check&& check) {
+        g.equilibrate(), sys.prepare(options.rounding), measure.prepare();
+        done = constant<T>(0) > 1.0;
+        eiterations = constant<T>(0), best = constant<T>(1e299);
+        if (g.m == 0) {
+            start_from_zero();
+            try_active_set(negate(done), constant<T>(0), options.tol);
+            done = best <= options.tol;
+            return;
+        }
+        initial();
+        iterate(options, check);
+    }
+
+    // An earlier solution in the caller's units: its active set is tried first.
+    void warm(const double* z, const double* l, const double* v, const double* slack_, int lane) {
+        for (int j = 0; j < g.n; ++j) Lane<T>::set(tx[j], lane, z[j]);
+        for (int i = 0; i < g.m; ++i) Lane<T>::set(tlam[i], lane, l[i]), Lane<T>::set(on[i], lane, l[i] > slack_[i] ? 1.0 : 0.0);
+        for (int i = 0; i < g.p; ++i) Lane<T>::set(tnu[i], lane, v[i]);
+    }
+    void run_warm(const Options& options) {
+        g.equilibrate(), sys.prepare(options.rounding), measure.prepare();
+        done = constant<T>(0) > 1.0;
+        eiterations = constant<T>(0), best = constant<T>(1e299);
+        const T y = g.c / g.r;
+        for (int j = 0; j < g.n; ++j) tx[j] /= g.r * g.D[j];
+        for (int i = 0; i < g.m; ++i) tlam[i] *= y / g.Eg[i];
+        for (int i = 0; i < g.p; ++i) tnu[i] *= y / g.Ea[i];
+        try_active_set(negate(done), constant<T>(0), options.tol);
+        done = best <= options.tol;
+    }
+
+    void store(const Answer& out, long index, int lane) {
+        g.caller(ex, elam, enu, tx, tlam, tnu);  // every lane; cheap
+        for (int j = 0; j < g.n; ++j) out.z[index * g.n + j] = Lane<T>::get(tx[j], lane);
+        for (int i = 0; i < g.m; ++i) out.lam[index * g.m + i] = Lane<T>::get(tlam[i], lane);
+        for (int i = 0; i < g.p; ++i) out.nu[index * g.p + i] = Lane<T>::get(tnu[i], lane);
+        out.objective[index] = Lane<T>::get(evalue, lane);
+        out.residuals[3 * index] = Lane<T>::get(eprimal, lane);
+        out.residuals[3 * index + 1] = Lane<T>::get(edual, lane);
+        out.residuals[3 * index + 2] = Lane<T>::get(egap, lane);
+        out.iterations[index] = (long long)Lane<T>::get(eiterations, lane);
+        classify(out.kind + index * g.m, lane);
+    }
+
+  private:
+    void start_from_zero() {
+        clear(tx, g.ldn), clear(tlam, g.ldm), clear(tnu, g.ldp), clear(on, g.ldm);
+    }
+
+    // Least-squares start, pushed inside: layers/solvers/interior_point.py.
+    void initial() {
+        for (int i = 0; i < g.m; ++i) w[i] = constant<T>(1);
+        sys.newton(w);
+        for (int j = 0; j < g.n; ++j) x[j] = -g.q[j];
+        std::memcpy(nu, g.b, g.ldp * sizeof(T));
+        add_transposed(g.G, g.m, g.ldn, g.h, x);
+        sys.newton_solve(x, nu);
+        multiply(g.G, g.m, g.ldn, x, Gdx);
+        for (int i = 0; i < g.m; ++i) lam[i] = Gdx[i] - g.h[i], s[i] = -lam[i];
+        push(lam), push(s);
+        residual(x, lam, nu);
+        for (int j = 0; j < g.n; ++j) rx[j] = stationarity[j];
+        for (int i = 0; i < g.m; ++i) rg[i] = s[i] - slack[i];
+        for (int i = 0; i < g.p; ++i) ra[i] = -lack[i];
+    }
+
+    void push(T* v) const {
+        T lowest = v[0];
+        for (int i = 1; i < g.m; ++i) lowest = smaller(lowest, v[i]);
+        const T margin = 1e-2 * max_abs(v, g.ldm);
+        const T shift = lowest > margin ? constant<T>(0) : 1.0 - lowest;
+        for (int i = 0; i < g.m; ++i) v[i] += shift;
+    }
+
+    // stationarity, slack, lack and Qx at a point
+    void residual(const T* at_x, const T* at_lam, const T* at_nu) {
+        multiply(g.Q, g.n, g.ldn, at_x, Qx);
+        for (int j = 0; j < g.ldn; ++j) stationarity[j] = Qx[j] + g.q[j];
+        add_transposed(g.G, g.m, g.ldn, at_lam, stationarity);
+        add_transposed(g.A, g.p, g.ldn, at_nu, stationarity);
+        multiply(g.G, g.m, g.ldn, at_x, slack);
+        for (int i = 0; i < g.m; ++i) slack[i] = g.h[i] - slack[i];
+        multiply(g.A, g.p, g.ldn, at_x, lack);
+        for (int i = 0; i < g.p; ++i) lack[i] = g.b[i] - lack[i];
+    }
+
+    template <class Check>
+    void iterate(const Options& options, Check&& check) {
+        const int most = options.max_iterations < MOST_ITERATIONS ? options.max_iterations : MOST_ITERATIONS;
+        T linear = constant<T>(1), waiting = constant<T>(SHOWN);
+        int iteration = 0;
+        for (; iteration <= most; ++iteration) {
+            check();
+            T mixed = constant<T>(0), apart = constant<T>(1e300);
+            for (int i = 0; i < g.m; ++i) {
+                mixed = larger(mixed, smaller(lam[i], s[i]));
+                apart = smaller(apart, larger(lam[i], s[i]));
+            }
+            const Mask ready = negate(done) & (mixed < waiting * apart) & (linear < 1e-1);
+            if (any(ready) && iteration > 0) {
+                guess();
+                try_active_set(ready, constant<T>(iteration), options.tol);
+                // an attempt that failed: wait until the active set shows much better
+                waiting = at_least(ready, waiting);
+            }
+            if (!any(negate(done)) || iteration == most) break;
+            const T mu = dot(lam, s, g.ldm) * (1.0 / g.m);
+            const T alpha = step(mu);
+            linear *= 1 - alpha;
+            const Mask ends = negate(mu > 1e-15) & (linear < 1e-12);
+            if (!any(negate(done) & negate(ends)) || !any(negate(done) & (alpha > 1e-7))) break;
+        }
+        settle(options.tol, constant<T>(iteration));
+    }
+
+    T at_least(Mask failed, T waiting) const { return failed ? waiting * 0.03 : waiting; }
+
+    void guess() {
+        std::memcpy(tx, x, g.ldn * sizeof(T)), std::memcpy(tnu, nu, g.ldp * sizeof(T));
+        const T zero = constant<T>(0), one = constant<T>(1);
+        for (int i = 0; i < g.m; ++i) {
+            on[i] = lam[i] > s[i] ? one : zero;
+            tlam[i] = lam[i] > s[i] ? lam[i] : zero;
+        }
+    }
+
+    // One predictor-corrector step; returns its length.
+    T step(T mu) {
+        for (int i = 0; i < g.m; ++i) w[i] = lam[i] / (s[i] + WEIGHT_SHIFT * lam[i]);
+        sys.newton(w);
+        for (int i = 0; i < g.m; ++i) rs[i] = s[i];
+        direction();
+        const T reach = longest(1.0);
+        const T rest = 1 - reach, sigma = rest * rest * rest * mu;
+        // The predictor is walked only as far as `reach`: that is what its second-order term is worth.
+        for (int i = 0; i < g.m; ++i) rs[i] = s[i] - (sigma - reach * reach * ds[i] * dlam[i]) / lam[i];
+        direction();
+        const T alpha = longest(STEP_FRACTION);
+        for (int j = 0; j < g.n; ++j) x[j] += alpha * dx[j];
+        for (int i = 0; i < g.m; ++i) lam[i] += alpha * dlam[i], s[i] += alpha * ds[i];
+        for (int i = 0; i < g.p; ++i) nu[i] += alpha * dnu[i];
+        const T left = 1 - alpha;
+        for (int j = 0; j < g.n; ++j) rx[j] *= left;
+        for (int i = 0; i < g.m; ++i) rg[i] *= left;
+        for (int i = 0; i < g.p; ++i) ra[i] *= left;
+        return alpha;
+    }
+
+    // Newton direction for residuals rx, rg, ra and complementarity λ ∘ rs.
+    void direction() {
+        for (int i = 0; i < g.m; ++i) dlam[i] = w[i] * (rs[i] - rg[i]);
+        for (int j = 0; j < g.n; ++j) dx[j] = -rx[j];
+        for (int i = 0; i < g.p; ++i) dnu[i] = -ra[i];
+        add_transposed(g.G, g.m, g.ldn, dlam, dx);
+        sys.newton_solve(dx, dnu);
+        multiply(g.G, g.m, g.ldn, dx, Gdx);
+        for (int i = 0; i < g.m; ++i) dlam[i] = w[i] * Gdx[i] - dlam[i], ds[i] = -rg[i] - Gdx[i];
+    }
+
+    T longest(double fraction) const {
+        V least = Lane<T>::splat(constant<T>(1 / fraction));
+        const V far = least;
+        for (int i = 0; i < g.ldm; i += Lane<T>::width) {
+            const V a = pack(dlam + i), b = pack(ds + i);
+            least = smaller(least, a < 0 ? -pack(lam + i) / a : far);
+            least = smaller(least, b < 0 ? -pack(s + i) / b : far);
+        }
+        return smaller(fraction * Lane<T>::min(least), constant<T>(1));
+    }
+
+    // Solve the equations of the active set `on` from (tx, tlam, tnu), correct the set where the answer refutes it, and record
+    // the lanes of `want`.
+    void try_active_set(Mask want, T iteration, double tol) {
+        for (int round = 0; round < ROUNDS; ++round) {
+            sys.active(on);
+            residual(tx, tlam, tnu);
+            T before = constant<T>(1e300);
+            for (int correction = 0; correction < CORRECTIONS; ++correction) {
+                correct();
+                residual(tx, tlam, tnu);
+                measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
+                const Mask going = want & negate(done) & (measure.worst > ENOUGH) & (measure.worst < 0.3 * before);
+                before = measure.worst;
+                if (!any(going)) break;
+            }
+            record(want & negate(done), iteration, tol);
+            if (!any(want & negate(done)) || !refute()) return;
+        }
+    }
+
+    void correct() {
+        for (int j = 0; j < g.ldn; ++j) cx[j] = -stationarity[j];
+        clear(cy, padded<T>(sys.k + g.p));
+        for (int lane = 0; lane < Lane<T>::count; ++lane)
+            for (int i = 0; i < sys.count[lane]; ++i) Lane<T>::set(cy[i], lane, Lane<T>::get(slack[sys.row(lane, i)], lane));
+        for (int i = 0; i < g.p; ++i) cy[sys.k + i] = lack[i];
+        sys.active_solve(cx, cy);
+        for (int j = 0; j < g.n; ++j) tx[j] += cx[j];
+        for (int lane = 0; lane < Lane<T>::count; ++lane)
+            for (int i = 0; i < sys.count[lane]; ++i) {
+                T& value = tlam[sys.row(lane, i)];
+                Lane<T>::set(value, lane, Lane<T>::get(value, lane) + Lane<T>::get(cy[i], lane));
+            }
+        for (int i = 0; i < g.p; ++i) tnu[i] += cy[sys.k + i];
+        // Rounding may leave an active multiplier at -1e-17: the sign is part of the answer.
+        const T rounding = -1e-13 * max_abs(tlam, g.ldm), zero = constant<T>(0);
+        for (int i = 0; i < g.m; ++i) tlam[i] = (tlam[i] < zero) & (tlam[i] > rounding) ? zero : tlam[i];
+    }
+
+    // The next guess: active rows with positive multipliers and violated rows. False if nothing changes.
+    bool refute() {
+        const T zero = constant<T>(0), one = constant<T>(1);
+        Mask changed = constant<T>(0) > 1.0;
+        for (int i = 0; i < g.m; ++i) {
+            const T next = (on[i] > 0.5 ? tlam[i] > zero : slack[i] < zero) ? one : zero;
+            changed = changed | (next != on[i]);
+            on[i] = next;
+            tlam[i] = next > 0.5 ? larger(tlam[i], zero) : zero;
+        }
+        return any(changed & negate(done));
+    }
+
+    // Keep the point if its residual is the smallest so far; done where it is sharp.
+    void record(Mask want, T iteration, double tol) {
+        const Mask good = want & (measure.worst < best);
+        if (!any(good)) return;
+        const T zero = constant<T>(0);
+        for (int j = 0; j < g.n; ++j) ex[j] = good ? tx[j] : ex[j];
+        for (int i = 0; i < g.m; ++i) elam[i] = good ? larger(tlam[i], zero) : elam[i], eslack[i] = good ? slack[i] : eslack[i];
+        for (int i = 0; i < g.p; ++i) enu[i] = good ? tnu[i] : enu[i];
+        eprimal = good ? measure.primal : eprimal, edual = good ? measure.dual : edual, egap = good ? measure.gap : egap;
+        evalue = good ? measure.objective : evalue, eiterations = good ? iteration : eiterations;
+        best = good ? measure.worst : best;
+        done = done | (best <= (tol < SHARP ? tol : SHARP));
+    }
+
+    // Where the active set never showed (a weakly active constraint hides it), the best of what was seen, of the last guess and of
+    // the iterate itself, if it meets the tolerance.
+    void settle(double tol, T iteration) {
+        if (!any(negate(done))) return;
+        guess();
+        try_active_set(negate(done), iteration, tol);
+        std::memcpy(tx, x, g.ldn * sizeof(T)), std::memcpy(tlam, lam, g.ldm * sizeof(T)), std::memcpy(tnu, nu, g.ldp * sizeof(T));
+        residual(tx, tlam, tnu);
+        measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
+        record(negate(done), iteration, tol);
+        done = best <= tol;
+    }
+
+    // ACTIVE = 1, INACTIVE = 0 where beyond doubt; one constraint in doubt leaves the whole problem to the torch rule.
+    void classify(signed char* kind, int lane) const {
+        double x_max = 0, y_max = 1;
+        for (int j = 0; j < g.n; ++j) x_max = larger(x_max, absolute(Lane<T>::get(ex[j], lane)));
+        for (int i = 0; i < g.m; ++i) y_max = larger(y_max, Lane<T>::get(elam[i], lane));
+        for (int i = 0; i < g.p; ++i) y_max = larger(y_max, absolute(Lane<T>::get(enu[i], lane)));
+        bool clear_cut = true;
+        for (int i = 0; i < g.m; ++i) {
+            const double size = larger(larger(absolute(Lane<T>::get(g.h[i], lane)), x_max), 1e-2);
+            const double slack_hat = larger(Lane<T>::get(eslack[i], lane), 0.0) / size, lam_hat = Lane<T>::get(elam[i], lane) / y_max;
+            const double most = larger(slack_hat, lam_hat), least = smaller(slack_hat, lam_hat);
+            clear_cut = clear_cut && most >= CLEAR && least <= STRICTLY * most;
+            kind[i] = lam_hat > slack_hat ? 1 : 0;
+        }
+        if (!clear_cut)
+            for (int i = 0; i < g.m; ++i) kind[i] = -1;
+    }
+};
+
+}  // namespace CORE

@@ -1,0 +1,131 @@
+// The door: every array is checked for type, layout and shape before the engine sees a pointer.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "schedule.hpp"
+
+namespace py = pybind11;
+namespace cl = convex_layers;
+
+namespace {
+
+// CONVEX_LAYERS_LANES=4 or 2 takes a narrower instruction set than the processor has: for tests.
+const cl::Kernels& chosen() {
+    static const cl::Kernels& kernels = [&]() -> const cl::Kernels& {
+        const char* asked = std::getenv("CONVEX_LAYERS_LANES");
+        return cl::kernels(asked ? std::atoi(asked) : 8);
+    }();
+    return kernels;
+}
+
+std::string shape_of(const py::array& a) {
+    std::string text = "(";
+    for (py::ssize_t i = 0; i < a.ndim(); ++i) text += (i ? ", " : "") + std::to_string(a.shape(i));
+    return text + ")";
+}
+
+template <class S>
+const S* checked(const py::array& a, const char* name) {
+    if (!py::dtype::of<S>().is(a.dtype()) && !a.dtype().equal(py::dtype::of<S>()))
+        throw py::type_error(std::string(name) + ": wrong dtype for the native engine");
+    if (!(a.flags() & py::array::c_style)) throw py::value_error(std::string(name) + " must be contiguous");
+    if (reinterpret_cast<std::uintptr_t>(a.data()) % alignof(S)) throw py::value_error(std::string(name) + " must be aligned");
+    return static_cast<const S*>(a.data());
+}
+
+// The last axes must be `core`; one axis more is the batch, none means shared (a stride of zero).
+template <class S = double>
+const S* block(const py::array& a, const char* name, long batch, std::initializer_list<long> core, long* stride) {
+    const long axes = (long)core.size(), extra = a.ndim() - axes;
+    bool good = extra == 0 || (extra == 1 && a.shape(0) == batch);
+    long size = 1, axis = extra;
+    for (const long expected : core) {
+        good = good && axis >= 0 && a.shape(axis) == expected;
+        ++axis;
+        size *= expected;
+    }
+    if (!good || (!stride && extra != 1))
+        throw py::value_error(std::string(name) + " has shape " + shape_of(a) + ", which does not fit the other arguments");
+    if (stride) *stride = extra ? size : 0;
+    return checked<S>(a, name);
+}
+
+bool signalled() {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+}
+
+cl::Data read(const py::array& Q, const py::array& q, const py::array& G, const py::array& h, const py::array& A, const py::array& b,
+              long batch) {
+    if (q.ndim() < 1 || h.ndim() < 1 || b.ndim() < 1) throw py::value_error("q, h and b must have at least one axis");
+    const long n = q.shape(q.ndim() - 1), m = h.shape(h.ndim() - 1), p = b.shape(b.ndim() - 1);
+    if (n < 1 || n > 100000 || m > 1000000 || p > 100000) throw py::value_error("sizes out of range for the native engine");
+    cl::Data d{};
+    d.n = (int)n, d.m = (int)m, d.p = (int)p, d.batch = batch;
+    d.Q = block(Q, "Q", batch, {n, n}, &d.Q_stride), d.q = block(q, "q", batch, {n}, &d.q_stride);
+    d.G = block(G, "G", batch, {m, n}, &d.G_stride), d.h = block(h, "h", batch, {m}, &d.h_stride);
+    d.A = block(A, "A", batch, {p, n}, &d.A_stride), d.b = block(b, "b", batch, {p}, &d.b_stride);
+    return d;
+}
+
+template <class S>
+py::array_t<S> empty(std::initializer_list<long> shape) {
+    return py::array_t<S>(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+}
+
+py::tuple solve(const py::array& Q, const py::array& q, const py::array& G, const py::array& h, const py::array& A, const py::array& b,
+                long batch, double tol, double rounding, int max_iterations, int threads, const py::object& guess) {
+    const cl::Data data = read(Q, q, G, h, A, b, batch);
+    const long n = data.n, m = data.m, p = data.p;
+    auto z = empty<double>({batch, n}), lam = empty<double>({batch, m}), nu = empty<double>({batch, p});
+    auto objective = empty<double>({batch}), residuals = empty<double>({batch, 3});
+    auto kind = empty<signed char>({batch, m});
+    auto status = empty<long long>({batch}), iterations = empty<long long>({batch});
+    cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr};
+    py::array given[4];
+    if (!guess.is_none()) {
+        const auto parts = guess.cast<py::tuple>();
+        if (parts.size() != 4) throw py::value_error("a guess consists of z, lam, nu and s");
+        for (int i = 0; i < 4; ++i) given[i] = parts[i].cast<py::array>();
+        options.z = block(given[0], "warm_start.z", batch, {n}, nullptr), options.lam = block(given[1], "warm_start.lam", batch, {m}, nullptr);
+        options.nu = block(given[2], "warm_start.nu", batch, {p}, nullptr), options.s = block(given[3], "warm_start.s", batch, {m}, nullptr);
+    }
+    const cl::Answer answer{z.mutable_data(), lam.mutable_data(), nu.mutable_data(), objective.mutable_data(), residuals.mutable_data(),
+                            kind.mutable_data(), status.mutable_data(), iterations.mutable_data()};
+    {
+        const py::gil_scoped_release release;
+        cl::solve(chosen(), data, options, answer, signalled);
+    }
+    if (PyErr_Occurred()) throw py::error_already_set();
+    return py::make_tuple(z, lam, nu, objective, residuals, kind, status, iterations);
+}
+
+py::tuple solve_linearised(const py::array& Q, const py::array& G, const py::array& A, const py::array& kind, const py::array& status,
+                           const py::array& r_z, const py::array& r_lam, const py::array& r_nu, int threads) {
+    const long batch = r_z.ndim() ? r_z.shape(0) : 0;
+    const cl::Data data = read(Q, r_z, G, r_lam, A, r_nu, batch);
+    const long n = data.n, m = data.m, p = data.p;
+    auto x_z = empty<double>({batch, n}), x_lam = empty<double>({batch, m}), x_nu = empty<double>({batch, p}), error = empty<double>({batch});
+    const cl::Linearised call{block<signed char>(kind, "kind", batch, {m}, nullptr), block<long long>(status, "status", batch, {}, nullptr),
+                              block(r_z, "r_z", batch, {n}, nullptr), block(r_lam, "r_lam", batch, {m}, nullptr), block(r_nu, "r_nu", batch, {p}, nullptr),
+                              x_z.mutable_data(), x_lam.mutable_data(), x_nu.mutable_data(), error.mutable_data()};
+    {
+        const py::gil_scoped_release release;
+        cl::solve_linearised(chosen(), data, call, threads, signalled);
+    }
+    if (PyErr_Occurred()) throw py::error_already_set();
+    return py::make_tuple(x_z, x_lam, x_nu, error);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, module) {
+    module.doc() = "The compiled core of layers/solvers/native.py.";
+    module.def("solve", &solve);
+    module.def("solve_linearised", &solve_linearised);
+    module.def("lanes", [] { return chosen().lanes; }, "Problems that are solved side by side in one register.");
+}

@@ -1,0 +1,169 @@
+// The two linear systems of the engine, factorised in the same buffers: the Newton matrix of the interior point and the KKT matrix of
+// an active set. Formulas: layers/saddle.py and layers/active_system.py.
+#pragma once
+#include "data.hpp"
+
+namespace CORE {
+
+constexpr double SHIFT = 1e-9;          // regularisation of an equilibrated system
+constexpr double PIVOT = 4 * SHIFT;     // a pivot below this: the true matrix is singular
+constexpr double STRICT = 1e-4;         // smallest pivot of Q with which Q alone is factorised
+constexpr double WEIGHT_SHIFT = 1e-11;  // weights λ/s are at most the inverse of this
+constexpr int DEPTH = 64;               // rows of G that are weighed at a time
+
+template <class T>
+struct Systems {
+    using Mask = typename Lane<T>::Mask;
+    Group<T>& g;
+    int ldk;               // columns of half and S
+    T *base, *curvature;   // Q + AᵀA; the factor of Q + ε I
+    T *U, *inverse, *curvature_inverse, *half, *S, *S_inverse, *buffer, *C;
+    T curvature_pivot;     // smallest pivot of Q + ε I
+    bool curved;           // whether all lanes can do with the factor of Q
+    int* rows;             // active rows of every lane, `limit` each
+    int count[Lane<T>::count], limit, k;
+    Mask singular;
+    const T *factor_, *factor_inverse;  // of the active system: U or curvature
+
+    // At a degenerate vertex more rows are active than there are variables.
+    static int most_rows(int n, int m) { return m < 2 * n ? m : 2 * n; }
+
+    static long entries(int n, int m, int p) {
+        const long ldn = padded<T>(n), ldm = padded<T>(m), ldk = padded<T>(most_rows(n, m) + p);
+        return ldn * n * 3 + ldk * (n + ldk) + ldn * DEPTH + ldk * ldn + 3 * ldn + ldk + ldm + 16 * 8 + (long)ldk * Lane<T>::count;
+    }
+
+    Systems(Arena& arena, Group<T>& group) : g(group) {
+        const int n = g.n, p = g.p;
+        limit = most_rows(n, g.m) + p;
+        ldk = padded<T>(limit);
+        base = zeros<T>(arena, (long)n * g.ldn), curvature = zeros<T>(arena, (long)n * g.ldn), U = zeros<T>(arena, (long)n * g.ldn);
+        inverse = zeros<T>(arena, g.ldn), curvature_inverse = zeros<T>(arena, g.ldn);
+        half = zeros<T>(arena, (long)n * ldk), S = zeros<T>(arena, (long)ldk * ldk), S_inverse = zeros<T>(arena, ldk);
+        buffer = zeros<T>(arena, (long)DEPTH * g.ldn), C = zeros<T>(arena, (long)ldk * g.ldn);
+        rows = zeros<int>(arena, (long)ldk * Lane<T>::count);
+    }
+
+    // What does not change during the iteration. Negative curvature of Q up to `rounding`, relative to its largest entry, is none.
+    void prepare(double rounding) {
+        const long size = (long)g.n * g.ldn * sizeof(T);
+        std::memcpy(base, g.Q, size);
+        if (g.p) add_gram(g.A, g.A, g.p, g.n, g.ldn, base);
+        std::memcpy(curvature, g.Q, size);
+        // In the caller's units the shift is rounding · max|Q|; D and c carry it here.
+        const T shift = rounding * g.scale * g.c;
+        for (int i = 0; i < g.n; ++i) curvature[(long)i * g.ldn + i] += shift * g.D[i] * g.D[i];
+        factor(curvature, g.n, g.ldn, curvature_inverse, constant<T>(0), curvature_pivot);
+        T most = constant<T>(0);
+        for (int i = 0; i < g.n; ++i) most = larger(most, shift * g.D[i] * g.D[i]);
+        curved = !any(negate((curvature_pivot > STRICT) & (curvature_pivot > 1e4 * most)));
+    }
+
+    // [Q + GᵀWG, Aᵀ; A, 0] for weights w.
+    void newton(const T* w) {
+        std::memcpy(U, base, (long)g.n * g.ldn * sizeof(T));
+        for (int i0 = 0; i0 < g.m; i0 += DEPTH) {
+            const int depth = g.m - i0 < DEPTH ? g.m - i0 : DEPTH;
+            for (int i = 0; i < depth; ++i) {
+                const V weight = Lane<T>::splat(w[i0 + i]);
+                for (int j = 0; j < g.ldn; j += Lane<T>::width)
+                    pack(buffer + (long)i * g.ldn + j) = weight * pack(g.G + (long)(i0 + i) * g.ldn + j);
+            }
+            add_gram(g.G + (long)i0 * g.ldn, buffer, depth, g.n, g.ldn, U);
+        }
+        T lowest;
+        shift_and_factor(U, inverse, lowest);
+        if (g.p) schur(U, inverse, g.A, g.p, lowest);
+    }
+
+    void newton_solve(T* x, T* y) const { solve(U, inverse, g.A, g.p, true, x, y); }
+
+    // [Q, Cᵀ; C, 0] where C holds the active rows of G and all of A.
+    void active(const T* on) {
+        gather(on);
+        T lowest = constant<T>(1), dependent = constant<T>(1);
+        if (curved) {
+            factor_ = curvature, factor_inverse = curvature_inverse;
+        } else {
+            std::memcpy(U, g.Q, (long)g.n * g.ldn * sizeof(T));
+            add_gram(C, C, k + g.p, g.n, g.ldn, U);
+            shift_and_factor(U, inverse, lowest);
+            factor_ = U, factor_inverse = inverse;
+        }
+        if (k + g.p) schur(factor_, factor_inverse, C, k + g.p, dependent);
+        singular = singular | negate(lowest > PIVOT) | negate(dependent > PIVOT);
+    }
+
+    void active_solve(T* x, T* y) const { solve(factor_, factor_inverse, C, k + g.p, !curved, x, y); }
+
+    int row(int lane, int i) const { return rows[(long)lane * ldk + i]; }
+
+  private:
+    void shift_and_factor(T* H, T* inv, T& lowest) {
+        for (int i = 0; i < g.n; ++i) H[(long)i * g.ldn + i] += constant<T>(SHIFT);
+        factor(H, g.n, g.ldn, inv, constant<T>(0), lowest);
+    }
+
+    // half = U⁻ᵀCᵀ and the factor of S = halfᵀhalf + shift; a row of zeros gets a one.
+    void schur(const T* factor_of, const T* inv, const T* rows_of, int count_rows, T& lowest) {
+        const int ld = padded<T>(count_rows);
+        for (int i = 0; i < g.n; ++i)
+            for (int j = 0; j < ld; ++j) half[(long)i * ld + j] = j < count_rows ? rows_of[(long)j * g.ldn + i] : constant<T>(0);
+        solve_transposed_block(factor_of, g.n, g.ldn, inv, half, ld);
+        clear(S, ld * count_rows);
+        add_gram(half, half, g.n, count_rows, ld, S);
+        for (int i = 0; i < count_rows; ++i) {
+            T& pivot = S[(long)i * ld + i];
+            const T none = constant<T>(1);
+            pivot = pivot == 0 ? none : pivot + SHIFT;
+        }
+        factor(S, count_rows, ld, S_inverse, constant<T>(0), lowest);
+    }
+
+    // x, y: right-hand side in, solution out. With `added`, CᵀC is part of the factorised matrix.
+    void solve(const T* factor_of, const T* inv, const T* rows_of, int count_rows, bool added, T* x, T* y) const {
+        const int ld = padded<T>(count_rows);
+        if (count_rows && added) add_transposed(rows_of, count_rows, g.ldn, y, x);
+        solve_transposed(factor_of, g.n, g.ldn, inv, x);
+        if (count_rows) {
+            for (int i = 0; i < count_rows; ++i) y[i] = -y[i];
+            add_transposed(half, g.n, ld, x, y);
+            solve_transposed(S, count_rows, ld, S_inverse, y);
+            solve_upper(S, count_rows, ld, S_inverse, y);
+            for (int i = 0; i < g.n; ++i) x[i] -= dot(half + (long)i * ld, y, ld);
+        }
+        solve_upper(factor_of, g.n, g.ldn, inv, x);
+    }
+
+    // Far more active rows than variables: such a lane is marked, and its surplus rows left out.
+    void gather(const T* on) {
+        const int most = limit - g.p;
+        singular = constant<T>(0) > 1.0;
+        k = 0;
+        for (int lane = 0; lane < Lane<T>::count; ++lane) {
+            int found = 0;
+            for (int i = 0; i < g.m; ++i)
+                if (Lane<T>::get(on[i], lane) != 0) {
+                    if (found < most) rows[(long)lane * ldk + found] = i;
+                    ++found;
+                }
+            if (found > most || found + g.p > g.n) put(singular, lane, true);
+            count[lane] = found < most ? found : most;
+            k = count[lane] > k ? count[lane] : k;
+        }
+        for (int i = 0; i < k; ++i) gather_row(i);
+        std::memcpy(C + (long)k * g.ldn, g.A, (long)g.p * g.ldn * sizeof(T));
+    }
+
+    void gather_row(int i) {
+        T* to = C + (long)i * g.ldn;
+        clear(to, g.ldn);
+        for (int lane = 0; lane < Lane<T>::count; ++lane) {
+            if (i >= count[lane]) continue;
+            const T* from = g.G + (long)row(lane, i) * g.ldn;
+            for (int j = 0; j < g.n; ++j) Lane<T>::set(to[j], lane, Lane<T>::get(from[j], lane));
+        }
+    }
+};
+
+}  // namespace CORE

@@ -1,0 +1,112 @@
+// Groups of problems over threads, work memory, and the choice of the instruction set.
+#include "schedule.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+namespace convex_layers {
+
+Arena::Arena(long bytes) : bytes_((bytes + 63) / 64 * 64), used_(0), block_(static_cast<char*>(std::aligned_alloc(64, bytes_))) {
+    if (!block_) throw std::bad_alloc();
+}
+Arena::~Arena() { std::free(block_); }
+void Arena::reset() { used_ = 0; }
+void* Arena::zeros(long bytes) {
+    const long size = (bytes + 63) / 64 * 64;
+    if (used_ + size > bytes_) throw std::logic_error("the native engine ran out of its own work memory: please report this");
+    void* out = block_ + used_;
+    used_ += size;
+    return std::memset(out, 0, size);
+}
+
+Watch::~Watch() = default;
+
+namespace {
+
+struct Interrupted {};
+
+class Bell final : public Watch {
+  public:
+    Bell(Poll poll, std::atomic<bool>& stop, bool caller) : poll_(poll), stop_(stop), caller_(caller) {}
+    void operator()() override {
+        if (caller_ && poll_) {
+            const auto now = std::chrono::steady_clock::now();
+            if (now - last_ > std::chrono::milliseconds(50)) {
+                last_ = now;
+                if (poll_()) stop_ = true;
+            }
+        }
+        if (stop_.load(std::memory_order_relaxed)) throw Interrupted();
+    }
+
+  private:
+    Poll poll_;
+    std::atomic<bool>& stop_;
+    bool caller_;
+    std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// Call work(arena, first, last, watch) for every group of a batch.
+template <class Work>
+void parallel(long batch, Plan plan, int threads, Poll poll, const Work& work) {
+    const long groups = (batch + plan.group - 1) / plan.group;
+    std::atomic<long> next{0};
+    std::atomic<bool> stop{false};
+    std::exception_ptr failure;
+    std::mutex lock;
+    const auto loop = [&](bool caller) {
+        try {
+            Arena arena(plan.bytes);
+            Bell bell(poll, stop, caller);
+            for (long group; (group = next++) < groups;) {
+                bell();
+                arena.reset();
+                const long first = group * plan.group, last = first + plan.group;
+                work(arena, first, last < batch ? last : batch, bell);
+            }
+        } catch (const Interrupted&) {
+            stop = true;
+        } catch (...) {
+            stop = true;
+            const std::lock_guard<std::mutex> guard(lock);
+            failure = std::current_exception();
+        }
+    };
+    std::vector<std::thread> helpers;
+    for (long i = 1; i < (threads < groups ? threads : groups); ++i) helpers.emplace_back(loop, false);
+    loop(true);
+    for (auto& helper : helpers) helper.join();
+    if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace
+
+const Kernels& kernels(int most_lanes) {
+#if defined(__x86_64__)
+    if (most_lanes >= 8 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
+        return avx512_kernels;
+    if (most_lanes >= 4 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2_kernels;
+#endif
+    return baseline_kernels;
+}
+
+void solve(const Kernels& k, const Data& data, const Options& options, const Answer& answer, Poll poll) {
+    parallel(data.batch, k.plan(data), options.threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
+        k.solve(data, options, answer, arena, first, last, watch);
+    });
+}
+
+void solve_linearised(const Kernels& k, const Data& data, const Linearised& call, int threads, Poll poll) {
+    parallel(data.batch, k.plan(data), threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
+        k.solve_linearised(data, call, arena, first, last, watch);
+    });
+}
+
+}  // namespace convex_layers

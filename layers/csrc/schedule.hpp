@@ -1,0 +1,15 @@
+// The engine as module.cpp sees it.
+#pragma once
+#include "system.hpp"
+
+namespace convex_layers {
+
+extern const Kernels avx512_kernels, avx2_kernels, baseline_kernels;
+
+// The widest instruction set that this processor has, with at most so many lanes.
+const Kernels& kernels(int most_lanes);
+
+void solve(const Kernels&, const Data&, const Options&, const Answer&, Poll);
+void solve_linearised(const Kernels&, const Data&, const Linearised&, int threads, Poll);
+
+}  // namespace convex_layers
