@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from layers.canonical import (
     Assembly,
-    Inspected,
     ParameterSpec,
     Retriever,
     check_call,
     check_problem,
     compile_problem,
+    inspect_values,
     quadratic_form,
     retrieve,
 )
@@ -180,10 +180,10 @@ class ConvexLayer(nn.Module):
 
     def _theta(self, tensors: Sequence[Tensor], batch: torch.Size) -> list[Tensor]:
         """The pieces of θ: each parameter, or its logarithm, row-major; without batch axis where it is shared."""
-        values = Inspected.apply(self._specs, *tensors)
+        inspect_values(self._specs, tensors)
         theta: list[Tensor] = []
         for source in self._sources:
-            spec, value = self._specs[source.parameter], values[source.parameter].double()
+            spec, value = self._specs[source.parameter], tensors[source.parameter].double()
             if spec.symmetric:
                 value = 0.5 * (value + value.mT)
             if source.logarithm:

@@ -4,7 +4,7 @@ from layers.canonical.affine import AffineMap
 from layers.canonical.assembly import Assembly, Retriever
 from layers.canonical.call import check_call
 from layers.canonical.disciplined import check_problem
-from layers.canonical.inspected import Inspected
+from layers.canonical.inspected import inspect_values
 from layers.canonical.parameter_values import ParameterSpec
 from layers.canonical.program import CanonicalProgram, Source, compile_problem
 from layers.canonical.quadratic import QuadraticForm, quadratic_form
@@ -14,7 +14,6 @@ __all__ = [
     "AffineMap",
     "Assembly",
     "CanonicalProgram",
-    "Inspected",
     "ParameterSpec",
     "QuadraticForm",
     "Retrieval",
@@ -23,6 +22,7 @@ __all__ = [
     "check_call",
     "check_problem",
     "compile_problem",
+    "inspect_values",
     "quadratic_form",
     "retrieve",
 ]

@@ -14,16 +14,19 @@ from typing import Any
 import cvxpy as cp
 import numpy as np
 from cvxpy.constraints.exponential import ExpCone
-from cvxpy.constraints.nonpos import NonNeg
+from cvxpy.constraints.nonpos import Inequality, NonNeg
 from cvxpy.constraints.power import PowCone3D
-from cvxpy.constraints.psd import SvecPSD
+from cvxpy.constraints.psd import PSD
 from cvxpy.constraints.second_order import SOC
-from cvxpy.constraints.zero import Zero
+from cvxpy.constraints.zero import Equality, Zero
 from numpy.typing import NDArray
 
 from layers.canonical.program import Compiled, lowered_index
 from layers.cone_program import Indices
 from layers.errors import ProblemError
+
+#: constraints whose dual variables are entries of y: CVXPY rewrites the others
+WITH_ROWS = (Equality, Inequality, Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D)
 
 
 @dataclass(frozen=True)
@@ -78,18 +81,16 @@ def _primal(variable: cp.Variable, compiled: Compiled) -> Retrieval:
 
 def _dual(variable: cp.Variable, constraint: Any, compiled: Compiled) -> Retrieval:
     final = compiled.constraint_ids.get(constraint.id, constraint.id)
-    start = 0
-    for candidate in compiled.program.constraints:
-        if candidate.id == final:
-            break
-        start += _height(candidate)
-    else:
+    place = [c.id for c in compiled.program.constraints].index(final) if type(constraint) in WITH_ROWS else -1
+    if place < 0 or len(variable.shape) > 2:
         raise ProblemError(
             f"the constraint {constraint} has no rows of its own in the cone program, so its dual variable cannot be "
             "returned; write it with ==, <=, >=, >>, cvxpy.SOC, cvxpy.ExpCone or cvxpy.PowCone3D"
         )
+    candidate = compiled.program.constraints[place]
+    start = sum(_height(before) for before in compiled.program.constraints[:place])
     which = [d.id for d in constraint.dual_variables].index(variable.id)
-    index, weights = _rows(candidate, which, variable.shape)
+    index, weights = _rows(constraint, candidate, which, variable.shape)
     return Retrieval(variable.name(), variable.shape, dual=True, index=start + index, weights=weights)
 
 
@@ -97,8 +98,10 @@ def _height(constraint: Any) -> int:
     return sum(argument.size for argument in constraint.args)
 
 
-def _rows(constraint: Any, which: int, shape: tuple[int, ...]) -> tuple[Indices, NDArray[np.float64]]:
-    """Rows of a dual variable within its constraint, and their factors, in the row-major order of ``shape``."""
+def _rows(
+    given: Any, constraint: Any, which: int, shape: tuple[int, ...]
+) -> tuple[Indices, NDArray[np.float64]]:
+    """Rows of a dual variable of ``given`` within its compiled constraint, and their factors; row-major."""
     kind = type(constraint)
     size = int(np.prod(shape))
     if kind in (Zero, NonNeg):
@@ -108,10 +111,11 @@ def _rows(constraint: Any, which: int, shape: tuple[int, ...]) -> tuple[Indices,
         cones = constraint.args[0].size
         block = np.arange(_height(constraint)).reshape(cones, -1)
         rows = block[:, 0] if which == 0 else block[:, 1:]
-        rows = rows.T if which == 1 and shape != rows.shape else rows
+        rows = rows.T if which == 1 and given.axis == 0 else rows
     elif kind in (ExpCone, PowCone3D):
         rows = (3 * np.arange(size) + which).reshape(shape, order="F")
-    elif kind is SvecPSD:
+    else:
+        # What is left is SvecPSD, the upper triangle by columns.
         k = shape[-1]
         row, column = np.triu_indices(k)
         by_column = np.lexsort((row, column))
@@ -120,6 +124,4 @@ def _rows(constraint: Any, which: int, shape: tuple[int, ...]) -> tuple[Indices,
         rows[row, column] = rows[column, row] = np.arange(row.size)
         np.fill_diagonal(weights, 1.0)
         return rows.ravel(), weights.ravel()
-    else:
-        raise ProblemError(f"dual variables of constraints of kind {kind.__name__} are not supported")
     return rows.astype(np.int64).ravel(), np.ones(size)

@@ -27,7 +27,7 @@ class Program:
         rng = np.random.default_rng(seed)
         draws = [self.sample(rng) for _ in range(int(np.prod(batch)))]
         stacked = [np.stack(values).astype(np.float64) for values in zip(*draws, strict=True)]
-        return [torch.as_tensor(v.reshape(*batch, *v.shape[1:])) for v in stacked]
+        return [torch.as_tensor(v.reshape((*batch, *v.shape[1:]))) for v in stacked]
 
     def set_values(self, tensors: list[Tensor]) -> None:
         """Give CVXPY's parameters these values."""
@@ -119,8 +119,8 @@ def shapes() -> Program:
 def second_order() -> Program:
     """Norms in objective and constraints, and a cone constraint by columns."""
     x, F, g = cp.Variable(3, name="x"), cp.Parameter((3, 3), name="F"), cp.Parameter(3, name="g")
-    t, U = cp.Variable(2, name="t"), cp.Variable((3, 2), name="U")
-    columns = cp.SOC(t, U - cp.reshape(cp.hstack([g, x]), (3, 2), order="F"))
+    t, U = cp.Variable(2, name="t"), cp.Variable((2, 2), name="U")
+    columns = cp.SOC(t, U - cp.reshape(cp.hstack([g[:2], x[1:]]), (2, 2), order="F"))
     problem = cp.Problem(
         cp.Minimize(cp.norm(F @ x - g) + 0.1 * cp.sum_squares(x) + cp.sum(t) + cp.sum_squares(U)),
         [cp.norm(x) <= 0.7, columns],
@@ -134,11 +134,11 @@ def second_order() -> Program:
 
 def second_order_rows() -> Program:
     """A cone constraint by rows of a matrix, and one of a scalar and a vector."""
-    t, U, M = cp.Variable(2, name="t"), cp.Variable((2, 3), name="U"), cp.Parameter((2, 3), name="M")
+    t, U, M = cp.Variable(2, name="t"), cp.Variable((2, 2), name="U"), cp.Parameter((2, 2), name="M")
     problem = cp.Problem(
         cp.Minimize(cp.sum(t) + cp.sum_squares(U)), [cp.SOC(t, U - M, axis=1), cp.SOC(t[0] - 0.2, U[1])]
     )
-    return Program(problem, [M], [t, U, *duals(problem)], lambda r: [2 * r.normal(size=(2, 3))])
+    return Program(problem, [M], [t, U, *duals(problem)], lambda r: [2 * r.normal(size=(2, 2))])
 
 
 def semidefinite() -> Program:

@@ -38,4 +38,4 @@ def test_variables_duals_and_objective_are_those_of_cvxpy(name: str):
         values, objective = cvxpy_values(program, [t[i] for t in tensors])
         assert solution.objective[i].item() == pytest.approx(objective, rel=1e-7, abs=1e-7)
         for found, expected in zip(solution.variables, values, strict=True):
-            np.testing.assert_allclose(found[i], np.reshape(expected, found[i].shape), rtol=2e-5, atol=2e-5)
+            np.testing.assert_allclose(found[i], np.reshape(expected, found[i].shape), rtol=1e-5, atol=1e-5)
