@@ -161,10 +161,13 @@ def _curved(
     start = where.end if near is None else (near[..., 0] / near[..., 1]).nan_to_num()
     rho, a, b, N = where.coefficients(_root(where, top, start))
     alpha, B = a / N, b / N  # B = βe^ρ
-    beta = B * torch.exp(-rho)
-    rise = torch.where(z >= 0, z + beta, alpha * torch.exp(rho.clamp(max=700)))  # αe^ρ
+    # αe^ρ and β differ by z: each is taken from its own exponential where that cannot overflow, else from the other
+    rise, beta = (alpha.log() + rho).exp(), (B.log() - rho).exp()
+    steep = rho >= 0
+    beta = torch.where(steep, beta, torch.where(z <= 0, rise - z, torch.minimum(beta, rise)))
+    rise = torch.where(steep, torch.where(z >= 0, z + beta, torch.minimum(rise, beta)), rise)
     s = torch.stack([alpha * rho, alpha, rise], -1)
-    dual = torch.stack([-B, (rho - 1) * B, torch.where(z >= 0, beta, rise - z)], -1)
+    dual = torch.stack([-B, (rho - 1) * B, beta], -1)
     # p and n up to positive factors, the larger exponential scaled away
     up, down = torch.exp(rho.clamp(max=0)), torch.exp(-rho.clamp(min=0))
     p = torch.stack([rho * down, down, up], -1)
