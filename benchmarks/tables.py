@@ -1,0 +1,83 @@
+"""The columns of benchmarks/results.csv, one line for each row, engine and phase."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Line:
+    """What was measured of one phase of one engine on one row.
+
+    Attributes
+    ----------
+    group, row, engine, ours, setting
+        What was run; `setting` is what the ladder of the engine ended at, as JSON.
+    batch, n, m, p : int
+    phase : str
+        ``forward``, ``backward``, ``both``; ``construction`` or ``canonicalisation`` for convex layers.
+    median_ms, q1_ms, q3_ms : float
+        Over `repeats` interleaved runs; NaN for an engine that did not run.
+    accurate : bool
+        Residual at most 1e-8 and gradient error at most 1e-6, on both mini-batches.
+    residual, gradient_error : float
+        KKT residual (for convex layers the relative error of the solution), relative error of the gradients.
+    memory_mib : float
+        Peak beyond the baseline of a fresh process; NaN where it was not measured.
+    floor_ms : float
+        Of our forward: the time that the machine's peaks allow a dense solve of as many iterations.
+    note : str
+        Why there is no time, or no accuracy.
+    """
+
+    group: str
+    row: str
+    engine: str
+    ours: bool
+    setting: str
+    batch: int
+    n: int
+    m: int
+    p: int
+    phase: str
+    median_ms: float = float("nan")
+    q1_ms: float = float("nan")
+    q3_ms: float = float("nan")
+    repeats: int = 0
+    accurate: bool = False
+    residual: float = float("nan")
+    gradient_error: float = float("nan")
+    memory_mib: float = float("nan")
+    floor_ms: float = float("nan")
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all lines of a run have in common."""
+
+    commit: str
+    threads: int
+    machine: str
+    accelerator: str
+    product_gflops: float
+    copy_gbytes: float
+    versions: str
+
+
+def quartiles(seconds: Sequence[float]) -> dict[str, float | int]:
+    """Median and quartiles in milliseconds, and their number."""
+    q1, median, q3 = np.quantile(np.asarray(seconds) * 1e3, (0.25, 0.5, 0.75))
+    return {"median_ms": float(median), "q1_ms": float(q1), "q3_ms": float(q3), "repeats": len(seconds)}
+
+
+def write(path: Path, lines: Sequence[Line], run: Run) -> None:
+    """Write the table, five significant digits; what was written before is replaced."""
+    table = pd.DataFrame([asdict(line) | asdict(run) for line in lines])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.to_csv(path, index=False, float_format="%.5g")
