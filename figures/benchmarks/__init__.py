@@ -1,0 +1,1 @@
+"""Figures of the benchmark: functions of benchmarks/results.csv."""
