@@ -8,6 +8,7 @@ from math import prod
 from typing import Any, ParamSpec, TypeVar, cast
 
 import cvxpy as cp
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,7 @@ from layers.canonical import (
     retrieve,
 )
 from layers.convex import (
+    Answer,
     ConvexSolution,
     Options,
     solve_conic,
@@ -30,7 +32,9 @@ from layers.convex import (
     solver_name,
     uses_qp,
     with_solver_args,
+    without_graph,
 )
+from layers.errors import ProblemError
 from layers.solution import Residuals
 
 P = ParamSpec("P")
@@ -125,11 +129,15 @@ class ConvexLayer(nn.Module):
         linear = uses_qp(self.options, canonical.structure.cones)
         self._form = quadratic_form(canonical) if linear else None
         self._specs = tuple(ParameterSpec.of(p) for p in parameters)
+        self._declared = [i for i, spec in enumerate(self._specs) if spec.declared]
         widths = [self._specs[source.parameter].size for source in canonical.sources]
-        self._assembly = Assembly(self._form.maps if self._form else canonical.maps, widths)
-        self._retriever = Retriever(retrieve(problem, variables, compiled), canonical.structure.n)
+        self._assembly = Assembly(self._form.blocks if self._form else canonical.blocks, widths)
+        n, m = canonical.structure.n, canonical.structure.m
+        self._pieces = self._form.pieces if self._form else (np.arange(n), n + np.arange(m))
+        self._retriever = Retriever(retrieve(problem, variables, compiled), self._pieces, n)
         self._last: Any = None
 
+    @_opaque
     def forward(
         self,
         *tensors: Tensor,
@@ -137,7 +145,8 @@ class ConvexLayer(nn.Module):
         warm_start: bool | ConvexSolution = False,
     ) -> tuple[Tensor, ...]:
         """The variables; see :meth:`solve`."""
-        return self.solve(*tensors, solver_args=solver_args, warm_start=warm_start).variables
+        answer, batch = self._answer(tensors, solver_args, warm_start)
+        return self._variables(answer, batch, _common_dtype(tensors))
 
     @_opaque
     def solve(
@@ -166,21 +175,40 @@ class ConvexLayer(nn.Module):
         SolverError
             With ``on_failure="raise"``, naming the batch elements that are infeasible, unbounded or not solved.
         """
+        answer, batch = self._answer(tensors, solver_args, warm_start)
+        return self._solution(answer, batch, _common_dtype(tensors))
+
+    def _answer(
+        self,
+        tensors: Sequence[Tensor],
+        solver_args: Mapping[str, Any] | None,
+        warm_start: bool | ConvexSolution,
+    ) -> tuple[Answer, torch.Size]:
+        """Parameters to data, data to solution."""
         options = with_solver_args(self.options, solver_args) if solver_args else self.options
         batch = check_call(self._specs, tensors)
-        blocks = self._assembly(self._theta(tensors, batch))
-        warm = self._last if warm_start is True else warm_start.warm if warm_start else None
-        if self._form is not None:
-            raw = solve_quadratic(self._form, blocks, batch, options, warm)
-        else:
-            raw = solve_conic(self._structure, blocks, batch, options, warm)
+        blocks = self._assembly(self._theta(tensors, batch), batch)
+        warm = None
         if warm_start:
-            self._last = raw.warm
-        return self._finish(raw, batch, _common_dtype(tensors))
+            warm = warm_start.warm if isinstance(warm_start, ConvexSolution) else self._last
+        try:
+            if self._form is not None:
+                answer = solve_quadratic(self._form, blocks, options, warm)
+            else:
+                answer = solve_conic(self._structure, blocks, batch, options, warm)
+        except ProblemError:
+            # The engine names its own data: say which parameter they come from.
+            inspect_values(self._specs, tensors)
+            raise
+        if warm_start:
+            self._last = without_graph(answer.found)
+        return answer, batch
 
     def _theta(self, tensors: Sequence[Tensor], batch: torch.Size) -> list[Tensor]:
         """The pieces of θ: each parameter, or its logarithm, row-major; without batch axis where it is shared."""
-        inspect_values(self._specs, tensors)
+        declared = self._declared
+        if declared:
+            inspect_values([self._specs[i] for i in declared], [tensors[i] for i in declared])
         theta: list[Tensor] = []
         for source in self._sources:
             spec, value = self._specs[source.parameter], tensors[source.parameter].double()
@@ -194,35 +222,33 @@ class ConvexLayer(nn.Module):
                 theta.append(value.expand(*batch, *spec.shape).reshape(batch.numel(), spec.size))
         return theta
 
-    def _finish(self, raw: ConvexSolution, batch: torch.Size, dtype: torch.dtype) -> ConvexSolution:
-        """Variables and objective as the caller wrote them, in the caller's batch axes and dtype."""
-        objective = -raw.objective if self._maximise else raw.objective
-        variables = self._retriever(raw.x, raw.y)
+    def _variables(self, answer: Answer, batch: torch.Size, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """What the layer was asked for, as the caller wrote it."""
+        retriever = self._retriever
+        entries = retriever(answer.pieces)
         if self._gp:
-            objective = objective.exp()
-            variables = [
-                v if dual else v.exp() for v, dual in zip(variables, self._retriever.dual, strict=True)
-            ]
+            entries = [v if dual else v.exp() for v, dual in zip(entries, retriever.dual, strict=True)]
+        return tuple(_shaped(v, batch, s).to(dtype) for v, s in zip(entries, retriever.shapes, strict=True))
 
-        def shaped(value: Tensor, *core: int) -> Tensor:
-            if value.numel() != batch.numel() * prod(core):
-                value = value.expand(batch.numel(), *value.shape)
-            return value.reshape((*batch, *core))
-
-        def outward(value: Tensor, *core: int) -> Tensor:
-            return shaped(value, *core).to(dtype)
-
-        n, m, r = self._structure.n, self._structure.m, raw.residuals
+    def _solution(self, answer: Answer, batch: torch.Size, dtype: torch.dtype) -> ConvexSolution:
+        """All that is known of the solution, in the caller's batch axes and dtype."""
+        n, m, found = self._structure.n, self._structure.m, answer.found
+        order = torch.as_tensor(np.argsort(np.concatenate(self._pieces)))
+        whole = torch.cat([piece() for piece in answer.pieces], -1)
+        x, y = whole.index_select(-1, order.to(whole.device)).split_with_sizes([n, m], -1)
+        objective = answer.objective()
+        objective = -objective if self._maximise else objective
+        error = found.residuals
         return ConvexSolution(
-            variables=tuple(outward(v, *s) for v, s in zip(variables, self._retriever.shapes, strict=True)),
-            objective=outward(objective),
-            x=outward(raw.x, n),
-            y=outward(raw.y, m),
-            s=outward(raw.s, m),
-            status=shaped(raw.status),
-            residuals=Residuals(shaped(r.primal), shaped(r.dual), shaped(r.gap)),
-            iterations=shaped(raw.iterations),
-            warm=raw.warm,
+            variables=self._variables(answer, batch, dtype),
+            objective=_shaped(objective.exp() if self._gp else objective, batch, ()).to(dtype),
+            x=_shaped(x, batch, (n,)).to(dtype),
+            y=_shaped(y, batch, (m,)).to(dtype),
+            s=_shaped(answer.s(), batch, (m,)).to(dtype),
+            status=_shaped(found.status, batch, ()),
+            residuals=Residuals(*(_shaped(r, batch, ()) for r in (error.primal, error.dual, error.gap))),
+            iterations=_shaped(found.iterations, batch, ()),
+            warm=without_graph(found),
         )
 
     def extra_repr(self) -> str:
@@ -234,3 +260,10 @@ class ConvexLayer(nn.Module):
 
 def _common_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
     return reduce(torch.promote_types, (t.dtype for t in tensors))
+
+
+def _shaped(value: Tensor, batch: torch.Size, core: tuple[int, ...]) -> Tensor:
+    """The value in the batch axes of the call, over which it is repeated if nothing in it depends on them."""
+    if value.numel() != batch.numel() * prod(core):
+        value = value.expand((batch.numel(), *value.shape))
+    return value.reshape(batch + core)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -53,12 +54,17 @@ class ParameterSpec:
         declared = frozenset(kind for kind in kinds if parameter.attributes[kind])
         return cls(parameter.name(), tuple(parameter.shape), declared, outside, lower, upper)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of entries."""
         return prod(self.shape)
 
-    @property
+    @cached_property
+    def declared(self) -> bool:
+        """Whether anything is said of its values."""
+        return bool(self.attributes) or any(v is not None for v in (self.outside, self.lower, self.upper))
+
+    @cached_property
     def symmetric(self) -> bool:
         """Whether its values are symmetric matrices."""
         return bool(self.attributes & {"symmetric", "PSD", "NSD"})
@@ -74,8 +80,7 @@ def check_values(spec: ParameterSpec, value: Tensor) -> None:
     """
     lead = value.dim() - len(spec.shape)
     _require(torch.isfinite(value), lead, spec, "finite")
-    declared = spec.attributes or spec.outside is not None or spec.lower is not None or spec.upper is not None
-    if not declared or value.numel() == 0:
+    if not spec.declared or value.numel() == 0:
         return
     scale = value.abs().unsqueeze(-1).flatten(lead).amax(-1)
     tolerance = max(SLACK, ROUNDINGS * torch.finfo(value.dtype).eps) * scale

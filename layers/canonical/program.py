@@ -20,6 +20,7 @@ import numpy as np
 from cvxpy.reductions.dgp2dcp.dgp2dcp import Dgp2Dcp
 
 from layers.canonical.affine import AffineMap, Entries, affine, entries_of, on_pattern
+from layers.canonical.assembly import Block
 from layers.canonical.cone_form import CONE_FORM, ORDER
 from layers.cone_program import Cones, ConeStructure, Indices
 from layers.errors import ProblemError
@@ -64,9 +65,11 @@ class CanonicalProgram:
     gp: bool
 
     @property
-    def maps(self) -> dict[str, AffineMap]:
-        """The affine maps by name."""
-        return {"P": self.P, "q": self.q, "A": self.A, "b": self.b, "offset": self.offset}
+    def blocks(self) -> dict[str, Block]:
+        """The affine maps by name, values on the patterns as vectors."""
+        vectors = {"P": self.P, "q": self.q, "A": self.A, "b": self.b}
+        blocks = {name: Block(values, (values.size,)) for name, values in vectors.items()}
+        return blocks | {"offset": Block(self.offset, ())}
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """A canonical program with no cones but {0} and R₊ is a quadratic program: a smaller one without its defined variables.
 
 CVXPY gives every quadratic term its own variables: ‖Fx − g‖² becomes ‖w‖² with rows w = Fx − g. Where such a w stands
-in one equality only, with a constant coefficient, in no inequality, and without products with other variables in the
-objective, its row is its definition. With x = (u, w) and rows E w + C u = d, E diagonal,
+in one equality only, with a constant coefficient, in no inequality, and in the objective as a sum of squares alone, its
+row is its definition. With x = (u, w) and rows E w + C u = d, E diagonal,
 
-    w = f − M u,  M = E⁻¹C,  f = E⁻¹d,
-    ½wᵀDw + cᵀw = ½uᵀ(MᵀDM)u − (Mᵀ(Df + c))ᵀu + ½fᵀDf + cᵀf,
+    w = f − M u,  M = E⁻¹C,  f = E⁻¹d,  ½wᵀDw = ½uᵀ(MᵀDM)u − (MᵀDf)ᵀu + ½fᵀDf,
 
-so u solves a quadratic program of its own, and the multipliers of the rows follow from stationarity in w:
-E ν + Dw + c = 0. Both ways are exact, and written in torch: they are differentiated with the rest.
+so u solves a quadratic program of its own, and the multipliers of the rows follow from stationarity in w: Eν + Dw = 0.
+Both ways are exact, and written in torch: they are differentiated with the rest. Where D is constant, the rows are
+scaled so that it is the identity.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from layers.canonical.affine import AffineMap
+from layers.canonical.assembly import Block
 from layers.canonical.program import CanonicalProgram
 from layers.cone_program import Indices
 
@@ -36,10 +37,10 @@ class QuadraticForm:
         Variables that stay, and those that are eliminated.
     definitions, equalities, inequalities : array of int64
         Rows of the cone program: the definition of each w, the others of the zero cone, those of the nonnegative cone.
-    pivots : array, shape ``(w,)``
-        E.
-    maps : dict of str to AffineMap
-        θ ↦ Q, q, G, h, A, b of u alone, the matrices row-major; M, f, D, c as above, and the offset of the objective.
+    pivots, scale : array, shape ``(w,)``
+        E, and the factor √D that is in M and f, or ones.
+    blocks : dict of str to Block
+        θ ↦ Q, q, G, h, A, b of u alone; M, f, D as above, without D where it is the identity; the offset.
     """
 
     u: Indices
@@ -48,7 +49,14 @@ class QuadraticForm:
     equalities: Indices
     inequalities: Indices
     pivots: NDArray[np.float64]
-    maps: dict[str, AffineMap]
+    scale: NDArray[np.float64]
+    blocks: dict[str, Block]
+
+    @property
+    def pieces(self) -> tuple[Indices, ...]:
+        """Places in (x, y) of u, of ν and λ of the rows that stay, of w, and of ν of its definitions."""
+        n = self.u.size + self.w.size
+        return self.u, n + self.equalities, n + self.inequalities, self.w, n + self.definitions
 
 
 def quadratic_form(program: CanonicalProgram) -> QuadraticForm:
@@ -58,33 +66,33 @@ def quadratic_form(program: CanonicalProgram) -> QuadraticForm:
     u = np.setdiff1d(np.arange(s.n), w)
     equalities = np.setdiff1d(np.arange(s.cones.zero), definitions)
     inequalities = np.arange(s.cones.zero, s.m)
-    width, all_rows = u.size, np.arange(s.n)
-
-    def part_of_A(rows: Indices, factor: NDArray[np.float64] | None = None) -> AffineMap:
-        row, column = _places(rows, s.m)[s.A_rows], _places(u, s.n)[s.A_cols]
-        return _spread(program.A, row, column, (rows.size, width), factor)
-
-    def part_of_b(rows: Indices, factor: NDArray[np.float64] | None = None) -> AffineMap:
-        return _spread(program.b, _places(rows, s.m), np.zeros(s.m, dtype=np.int64), (rows.size, 1), factor)
-
-    def part_of_q(columns: Indices) -> AffineMap:
-        return _spread(program.q, _places(columns, s.n), 0 * all_rows, (columns.size, 1))
-
     in_u, in_w = _places(u, s.n), _places(w, s.n)
-    maps = {
-        "Q": _spread(program.P, in_u[s.P_rows], in_u[s.P_cols], (width, width)),
-        "q": part_of_q(u),
+
+    def part_of_A(rows: Indices, factor: NDArray[np.float64] | None = None) -> Block:
+        return _spread(program.A, _places(rows, s.m)[s.A_rows], in_u[s.A_cols], (rows.size, u.size), factor)
+
+    def vector(
+        values: AffineMap, place: Indices, size: int, factor: NDArray[np.float64] | None = None
+    ) -> Block:
+        return _spread(values, place, np.zeros_like(place), (size,), factor)
+
+    D = vector(program.P, np.where(s.P_rows == s.P_cols, in_w[s.P_rows], -1), w.size)
+    unit = D.map.rows.size == 0 and bool((D.map.constant > 0).all())
+    scale = np.sqrt(D.map.constant) if unit else np.ones(w.size)
+    blocks = {
+        "Q": _spread(program.P, in_u[s.P_rows], in_u[s.P_cols], (u.size, u.size)),
+        "q": vector(program.q, in_u, u.size),
         "G": part_of_A(inequalities),
-        "h": part_of_b(inequalities),
+        "h": vector(program.b, _places(inequalities, s.m), inequalities.size),
         "A": part_of_A(equalities),
-        "b": part_of_b(equalities),
-        "M": part_of_A(definitions, 1 / pivots),
-        "f": part_of_b(definitions, 1 / pivots),
-        "D": _spread(program.P, in_w[s.P_rows], 0 * s.P_cols, (w.size, 1)),
-        "c": part_of_q(w),
-        "offset": program.offset,
+        "b": vector(program.b, _places(equalities, s.m), equalities.size),
+        "M": part_of_A(definitions, scale / pivots),
+        "f": vector(program.b, _places(definitions, s.m), w.size, scale / pivots),
+        "offset": Block(program.offset, ()),
     }
-    return QuadraticForm(u, w, definitions, equalities, inequalities, pivots, maps)
+    if not unit:
+        blocks["D"] = D
+    return QuadraticForm(u, w, definitions, equalities, inequalities, pivots, scale, blocks)
 
 
 def _defined_variables(program: CanonicalProgram) -> tuple[Indices, Indices, NDArray[np.float64]]:
@@ -94,7 +102,9 @@ def _defined_variables(program: CanonicalProgram) -> tuple[Indices, Indices, NDA
     in_equalities = np.bincount(s.A_cols[equality], minlength=s.n)
     in_inequalities = np.bincount(s.A_cols[~equality], minlength=s.n)
     mixed = np.bincount(s.P_cols[s.P_rows != s.P_cols], minlength=s.n)
-    free = (in_equalities == 1) & (in_inequalities == 0) & (mixed == 0)
+    linear = program.q.constant != 0
+    linear[program.q.rows] = True
+    free = (in_equalities == 1) & (in_inequalities == 0) & (mixed == 0) & ~linear
     size = np.abs(program.A.constant)
     largest = np.zeros(s.m)
     np.maximum.at(largest, s.A_rows, size)
@@ -120,17 +130,17 @@ def _spread(
     values: AffineMap,
     row: Indices,
     column: Indices,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
     factor: NDArray[np.float64] | None = None,
-) -> AffineMap:
-    """Put values at (row, column) of a row-major matrix, those at −1 nowhere; multiply rows by ``factor``."""
+) -> Block:
+    """Put values at (row, column) of an array of one or two axes, those at −1 nowhere; multiply rows by ``factor``."""
     inside = (row >= 0) & (column >= 0)
-    place = row * shape[1] + column
+    place = row * shape[1] + column if len(shape) == 2 else row
     scale = np.ones(row.size) if factor is None else np.append(factor, 0.0)[row]
-    constant = np.zeros(shape[0] * shape[1])
+    constant = np.zeros(int(np.prod(shape)))
     constant[place[inside]] = (values.constant * scale)[inside]
     kept = inside[values.rows]
     rows = place[values.rows[kept]]
     order = np.argsort(rows, kind="stable")
     weights = (values.weights * scale[values.rows])[kept]
-    return AffineMap(constant, rows[order], values.columns[kept][order], weights[order])
+    return Block(AffineMap(constant, rows[order], values.columns[kept][order], weights[order]), shape)

@@ -3,9 +3,10 @@
 from layers.convex.conic import solve_conic
 from layers.convex.options import Options, solver_name, uses_qp, with_solver_args
 from layers.convex.quadratic import solve_quadratic
-from layers.convex.solution import ConvexSolution
+from layers.convex.solution import Answer, ConvexSolution, without_graph
 
 __all__ = [
+    "Answer",
     "ConvexSolution",
     "Options",
     "solve_conic",
@@ -13,4 +14,5 @@ __all__ = [
     "solver_name",
     "uses_qp",
     "with_solver_args",
+    "without_graph",
 ]

@@ -11,16 +11,17 @@ from torch import Tensor
 from layers.cone_program import ConeProgram, ConeStructure
 from layers.conic_autograd import solve_cone_program
 from layers.convex.options import Options
-from layers.convex.solution import ConvexSolution, without_graph
+from layers.convex.solution import Answer
 
 
 def solve_conic(
     structure: ConeStructure, blocks: Mapping[str, Tensor], batch: torch.Size, options: Options, warm: Any
-) -> ConvexSolution:
-    """Solve with :func:`layers.conic_autograd.solve_cone_program`."""
-    q, b = (blocks[name].expand(batch.numel(), -1) for name in ("q", "b"))
+) -> Answer:
+    """Solve with :func:`layers.conic_autograd.solve_cone_program`; the pieces are x and y."""
+    flat = {name: block.reshape(-1, block.shape[-1]) if block.dim() > 1 else block for name, block in blocks.items()}
+    q, b = (flat[name].expand(batch.numel(), -1) for name in ("q", "b"))
     found = solve_cone_program(
-        ConeProgram(structure, blocks["P"], q, blocks["A"], b),
+        ConeProgram(structure, flat["P"], q, flat["A"], b),
         solver=options.solver,
         adjoint=options.adjoint,
         tol=options.tol,
@@ -28,14 +29,13 @@ def solve_conic(
         on_failure=options.on_failure,
         warm_start=warm,
     )
-    return ConvexSolution(
-        variables=(),
-        objective=found.objective + blocks["offset"].squeeze(-1),
-        x=found.x,
-        y=found.y,
-        s=found.s,
-        status=found.status,
-        residuals=found.residuals,
-        iterations=found.iterations,
-        warm=without_graph(found),
+
+    def shaped(value: Tensor) -> Tensor:
+        return value.reshape((*batch, *value.shape[1:]))
+
+    return Answer(
+        pieces=(lambda: shaped(found.x), lambda: shaped(found.y)),
+        s=lambda: shaped(found.s),
+        objective=lambda: shaped(found.objective) + blocks["offset"],
+        found=found,
     )

@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor
 
+from layers.canonical import Piece
 from layers.cone_program import ConeSolution
 from layers.solution import Residuals, Solution
 
-Warm = TypeVar("Warm", Solution, ConeSolution)
+
+@dataclass(frozen=True)
+class Answer:
+    """An engine's answer, of which only what is asked for is computed.
+
+    Attributes
+    ----------
+    pieces : tuple of callable
+        Parts of (x, y), shapes ``batch + (·,)``, in the order of the form that the engine was given.
+    s, objective : callable
+        Slack, shape ``batch + (m,)``, and ½xᵀPx + qᵀx + offset, shape ``batch``.
+    found : Solution or ConeSolution
+        Status, residuals, iterations.
+    """
+
+    pieces: tuple[Piece, ...]
+    s: Piece
+    objective: Callable[[], Tensor]
+    found: Solution | ConeSolution
 
 
 @dataclass(frozen=True)
@@ -44,10 +64,10 @@ class ConvexSolution:
     status: Tensor
     residuals: Residuals
     iterations: Tensor
-    warm: Any
+    warm: Solution | ConeSolution
 
 
-def without_graph(found: Warm) -> Warm:
+def without_graph(found: Any) -> Any:
     """The same solution as numbers only, for a later warm start."""
     values = {field.name: getattr(found, field.name) for field in fields(found)}
     return replace(found, **{name: v.detach() for name, v in values.items() if isinstance(v, Tensor)})

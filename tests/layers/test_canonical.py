@@ -19,7 +19,7 @@ def assembled(program: Program, tensors: list[torch.Tensor]):
     canonical, compiled = compile_problem(program.problem, program.parameters, gp=program.gp)
     values = [tensors[s.parameter].log() if s.logarithm else tensors[s.parameter] for s in canonical.sources]
     theta = [v.reshape(-1) for v in values]
-    blocks = Assembly(canonical.maps, [v.numel() for v in theta])(theta)
+    blocks = Assembly(canonical.blocks, [v.numel() for v in theta])(theta, ())
     return canonical, compiled, {name: block.numpy() for name, block in blocks.items()}
 
 

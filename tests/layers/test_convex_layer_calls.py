@@ -65,8 +65,8 @@ def test_a_parameter_that_touches_no_matrix_leaves_the_matrices_shared():
     program = PROGRAMS["least_squares"]()
     layer = layer_of(program)
     F, g = program.tensors(seed=0, batch=(5,))
-    blocks = layer._assembly([F[0].reshape(-1), g])
-    assert {name for name, block in blocks.items() if block.dim() == 2} == {"f"}
+    blocks = layer._assembly([F[0].reshape(-1), g], (5,))
+    assert {name for name, block in blocks.items() if block.shape[:1] == (5,)} == {"f"}
 
 
 def test_an_empty_batch_has_an_empty_answer():

@@ -231,7 +231,7 @@ def test_certificates_of_the_compiled_program_are_certificates():
     solution = ConvexLayer(*bounded_arguments(), on_failure="ignore").solve(*crossing())
     # The same program for a conic engine has its matrices, which the certificates are about.
     program = ConvexLayer(*bounded_arguments(), solver="clarabel")
-    blocks, s = program._assembly([t.reshape(3, 1) for t in crossing()]), program._structure
+    blocks, s = program._assembly([t.reshape(3, 1) for t in crossing()], (3,)), program._structure
     A = torch.zeros(3, s.m, s.n, dtype=torch.float64)
     A[:, torch.as_tensor(s.A_rows), torch.as_tensor(s.A_cols)] = blocks["A"]
     y, ray = solution.y[1], solution.x[2]

@@ -1,0 +1,55 @@
+"""Solution to variables: one gather from the pieces of a solution, and a scale where one is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layers.canonical.retrieval import Retrieval
+from layers.cone_program import Indices
+
+Piece = Callable[[], Tensor]
+
+
+class Retriever:
+    """Variables and dual variables out of the pieces that an engine computes; a piece that none needs is not computed.
+
+    Parameters
+    ----------
+    retrievals : sequence of Retrieval
+    pieces : sequence of array of int64
+        For each piece of the solution, the places of its entries in (x, y).
+    n : int
+        Number of entries of x.
+    """
+
+    def __init__(self, retrievals: Sequence[Retrieval], pieces: Sequence[Indices], n: int) -> None:
+        nothing = np.zeros(0, dtype=np.int64)
+        index = np.concatenate([nothing, *(r.index + (n if r.dual else 0) for r in retrievals)])
+        weights = np.concatenate([nothing, *(r.weights for r in retrievals)])
+        self.used = [i for i, piece in enumerate(pieces) if np.isin(piece, index).any()]
+        there = np.concatenate([nothing, *(pieces[i] for i in self.used)])
+        place = np.zeros(int(there.max(initial=-1)) + 1, dtype=np.int64)
+        place[there] = np.arange(there.size)
+        self.shapes = [r.shape for r in retrievals]
+        self.sizes = [prod(shape) for shape in self.shapes]
+        self.dual = [r.dual for r in retrievals]
+        where = place[index]
+        self._index = None if np.array_equal(where, np.arange(there.size)) else torch.as_tensor(where)
+        self._weights = None if (weights == 1).all() else torch.as_tensor(weights)
+
+    def __call__(self, pieces: Sequence[Piece]) -> list[Tensor]:
+        """The entries of each variable, row-major, shapes ``batch + (size,)``."""
+        if not self.used:
+            return []
+        parts = [pieces[i]() for i in self.used]
+        entries = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        if self._index is not None:
+            entries = entries.index_select(-1, self._index.to(entries.device))
+        if self._weights is not None:
+            entries = entries * self._weights.to(entries.device)
+        return [entries] if len(self.sizes) == 1 else list(entries.split_with_sizes(self.sizes, -1))
