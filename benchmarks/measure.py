@@ -30,18 +30,21 @@ class Limits:
         An engine whose single call takes longer is reported by that call, and left out of larger rows of the family.
     hopeless : float
         An engine that would take longer, going by a few problems of the batch, is not run.
+    climbing : float
+        After so many, spent on calls, no further setting of an engine is tried.
     memory : bool
         Measure peak memory too.
     """
 
-    rounds: int = 15
-    seconds: float = 1.0
+    rounds: int = 25
+    seconds: float = 0.8
     patience: float = 2.5
     hopeless: float = 8.0
+    climbing: float = 12.0
     memory: bool = True
 
 
-QUICK = Limits(rounds=3, seconds=0.5, patience=1.0, memory=False)
+QUICK = Limits(rounds=3, seconds=0.5, patience=1.0, climbing=6.0, memory=False)
 
 
 @dataclass(frozen=True)
@@ -121,16 +124,18 @@ def measure(
 
 
 def climb(contender: Contender, check: Check, limits: Limits, every_setting: bool = False) -> list[Rung]:
-    """Try the settings in order, each ladder up to its first accurate rung, as long as patience lasts."""
+    """Try the settings in order, each ladder up to its first accurate rung, as long as the limit allows."""
     tried: list[Rung] = []
+    spent = 0.0
     for ladder in contender.ladders:
         for setting in ladder:
             rung = _try(contender, setting, check, limits)
             tried.append(rung)
-            if rung.seconds > limits.patience or (rung.accurate and not every_setting):
+            spent += rung.seconds if rung.prepare is not None else 0.0
+            if spent > limits.climbing:
+                return tried
+            if rung.accurate and not every_setting:
                 break
-        if sum(rung.seconds for rung in tried if rung.prepare) > limits.patience:
-            break
     return tried
 
 
@@ -172,7 +177,8 @@ def _expected(contender: Contender, setting: Setting) -> float:
     if contender.preview is None:
         return 0.0
     prepare, factor = contender.preview(setting)
-    return factor * run_once(prepare(0)).both
+    run_once(prepare(0))
+    return factor * run_once(prepare(1)).both
 
 
 def _facts(rung: Rung) -> dict[str, object]:

@@ -23,7 +23,7 @@ class Row:
     make : callable
         ``draw -> Data``.
     memory : bool
-        Peak memory is measured too.
+        Peak memory is measured too: where the data are more than what a process needs anyway.
     family : str
         In a family, rows grow: an engine that was too slow for one row is left out of the following.
     device : str
@@ -60,14 +60,14 @@ def _random(batch: int, n: int, m: int, p: int) -> Callable[[int], Data]:
 def all_rows() -> dict[str, Row]:
     """Every row by name, the small ones first within each group."""
     rows = [
-        Row(f"random_{batch}x{n}_{m}_{p}", "peers", _random(batch, n, m, p), memory=True)
+        Row(f"random_{batch}x{n}_{m}_{p}", "peers", _random(batch, n, m, p), memory=batch >= 128)
         for batch, n, m, p in RANDOM
     ]
     rows += [
         Row("sudoku_4x4", "applications", problems.sudoku_4x4, memory=True),
         Row("sudoku_4x4_second_epoch", "applications", problems.sudoku_4x4_second_epoch),
         Row("denoising", "applications", problems.denoising, memory=True),
-        Row("portfolio", "applications", problems.portfolio, memory=True),
+        Row("portfolio", "applications", problems.portfolio),
         Row("control_1", "applications", partial(problems.control, batch=1)),
         Row("control_32", "applications", partial(problems.control, batch=32)),
         Row("sudoku_9x9", "applications", problems.sudoku_9x9, memory=True),

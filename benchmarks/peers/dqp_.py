@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.peers.base import Answer, Setting, Solve, missing, with_row
-from benchmarks.problems import Data
+from benchmarks.problems import NAMES, Data
 
 NAME, CUDA = "dqp", False
 TIGHT: Setting = {"eps_abs": 1e-11, "eps_active": 1e-8}
@@ -42,11 +43,18 @@ def build(data: Data, setting: Setting) -> Solve:
 
     def solve(data: Data) -> Answer:
         wide = data.expanded()
+        if data.batch == 1:
+            # One program has to come without a batch axis.
+            wide = replace(wide, **{name: getattr(wide, name)[0] for name in NAMES})
         G, h = with_row(wide)
         equalities = (wide.A, wide.b) if p else (None, None)
         found: list[Tensor] = layer(wide.Q, wide.q, G, h, *equalities)
         z, nu, lam = found[:3]
         batch = data.batch
-        return z.reshape(batch, -1), lam.reshape(batch, -1)[:, :m], nu.reshape(batch, p) if p else wide.b
+        return (
+            z.reshape(batch, -1),
+            lam.reshape(batch, -1)[:, :m],
+            nu.reshape(batch, p) if p else data.b.expand(batch, 0),
+        )
 
     return solve

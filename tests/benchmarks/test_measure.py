@@ -106,3 +106,9 @@ def test_an_engine_without_hope_is_not_run():
     (line,) = measure([hopeless], _check, QUICK, LINE)
     assert "would take" in line.note
     assert all(call.startswith("few") for call in fake.calls)
+
+
+def test_a_setting_that_misses_slowly_does_not_keep_the_next_one_from_its_turn():
+    impatient = Limits(rounds=3, seconds=0.1, patience=0.0, climbing=60.0, memory=False)
+    tried = climb(Fake().contender([[{"work": 5, "error": 1e-3}, {"error": 0.0}]]), _check, impatient)
+    assert [rung.accurate for rung in tried] == [False, True]
