@@ -56,17 +56,16 @@ def _opaque(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
 
 
 class ConeSolutionMap(torch.autograd.Function):
-    """(call, P, q, A, b) -> x, y, s, objective and, not differentiable, v, status, residuals, iterations."""
+    """(call, P, q, A, b) -> x, y, s, objective and, not differentiable, Π_K(s), status, residuals, iterations."""
 
     @staticmethod
     def forward(call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         program, batch = _flat(call.structure, *data)
         _check_finite(program)
-        guess = (
-            None
-            if call.guess is None
-            else tuple(t.expand(*batch, -1).reshape(program.batch, -1) for t in call.guess)
-        )
+        guess = None
+        if call.guess is not None:
+            x, y, s = (t.expand(*batch, -1).reshape(program.batch, -1) for t in call.guess)
+            guess = x, y, s
         point = solver_.solve(program, call.engines, call.limits, call.tol, guess)
         if call.on_failure == "raise" and not (point.status == Status.OPTIMAL).all():
             raise SolverError(_describe(call, point, batch))
@@ -74,7 +73,7 @@ class ConeSolutionMap(torch.autograd.Function):
         r = point.residuals
         stacked = torch.stack([r.primal, r.dual, r.gap], -1)
         value = cone_kkt.objective(program, point.x)
-        outputs = (point.x, point.y, s, value, point.v, point.status, stacked, point.iterations)
+        outputs = (point.x, point.y, s, value, point.s, point.status, stacked, point.iterations)
         return tuple(v.reshape(*batch, *v.shape[1:]).clone() for v in outputs)
 
     @staticmethod
@@ -88,7 +87,7 @@ class ConeSolutionMap(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        P, q, A, b, x, y, v, status = ctx.saved_tensors
+        P, q, A, b, x, y, cone_s, status = ctx.saved_tensors
         solved = (status == Status.OPTIMAL).to(x.dtype)
         x_bar, y_bar, s_bar, value_bar = (
             None if c is None else c * (solved if c.dim() == solved.dim() else solved.unsqueeze(-1))
@@ -100,7 +99,7 @@ class ConeSolutionMap(torch.autograd.Function):
             top, low = (torch.zeros_like(u) if c is None else c for u, c in ((x, x_bar), (y, y_bar)))
             if s_bar is not None:
                 top, on_s = top - times_AT(structure, A, s_bar), s_bar
-            d_x, d_y = ConeDerivative.apply(structure, P, A, v, y, solved, -top, -low)
+            d_x, d_y = ConeDerivative.apply(structure, P, A, y, cone_s, solved, -top, -low)
         # the objective: the derivative of the Lagrangian, half of the weight on each of the two products
         w = torch.zeros_like(x[..., 0]) if value_bar is None else value_bar
         w = w.unsqueeze(-1)
@@ -111,7 +110,7 @@ class ConeSolutionMap(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        P, q, A, b, x, y, v, status = ctx.saved_tensors
+        P, q, A, b, x, y, cone_s, status = ctx.saved_tensors
         structure: ConeStructure = ctx.structure
         dP, dq, dA, db = (
             torch.zeros_like(u) if t is None else t for u, t in zip((P, q, A, b), tangents[1:], strict=True)
@@ -120,7 +119,7 @@ class ConeSolutionMap(torch.autograd.Function):
         dPx = times_P(structure, dP, x)
         moved = db - times_A(structure, dA, x)
         top = dPx + dq + times_AT(structure, dA, y)
-        dx, dy = ConeDerivative.apply(structure, P, A, v, y, solved, -top, moved)
+        dx, dy = ConeDerivative.apply(structure, P, A, y, cone_s, solved, -top, moved)
         ds = solved.unsqueeze(-1) * (moved - times_A(structure, A, dx))
         value = ((0.5 * dPx + dq) * x).sum(-1) - (moved * y).sum(-1)
         return dx, dy, ds, solved * value, None, None, None, None
@@ -134,16 +133,16 @@ class ConeSolutionMap(torch.autograd.Function):
 
 
 class ConeDerivative(torch.autograd.Function):
-    """(structure, P, A, v, y, solved, r₁, r₂) -> (dx, dy) = 𝒮 (r₁, r₂)."""
+    """(structure, P, A, y, Π_K(s), solved, r₁, r₂) -> (dx, dy) = 𝒮 (r₁, r₂)."""
 
     @staticmethod
     def forward(structure: ConeStructure, *tensors: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        P, A, v, y, solved, r1, r2 = tensors
-        batch = _batch_shape(P, A, v, y, r1, r2)
+        P, A, y, cone_s, solved, r1, r2 = tensors
+        batch = _batch_shape(P, A, y, cone_s, r1, r2)
         program, batch = _flat(structure, P, r1.expand(*batch, -1), A, r2.expand(*batch, -1))
-        v, y = (t.expand(*batch, -1).reshape(program.batch, structure.m) for t in (v, y))
+        y, cone_s = (t.expand(*batch, -1).reshape(program.batch, structure.m) for t in (y, cone_s))
         solved = solved.expand(batch).reshape(-1) > 0
-        answer = adjoint.solve_linearised(program, v, y, solved, program.q, program.b)
+        answer = adjoint.solve_linearised(program, y, cone_s, solved, program.q, program.b)
         return tuple(t.reshape(*batch, t.shape[-1]).clone() for t in answer)
 
     @staticmethod
@@ -304,7 +303,7 @@ def _check_finite(program: ConeProgram) -> None:
 def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size) -> str:
     """Which elements failed, and which engine said something else than the program."""
     text = describe_failures(
-        Point(point.x, point.y, point.v, point.status, point.residuals, point.iterations), batch
+        Point(point.x, point.y, point.s, point.status, point.residuals, point.iterations), batch
     )
     for place, engine in enumerate(call.engines):
         lied = (point.contradicted & (point.engine == place)).nonzero().squeeze(-1)

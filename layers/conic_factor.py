@@ -18,8 +18,6 @@ from layers.linalg import max_abs, mtv, mv, one_where_zero
 
 #: regularisation relative to the diagonal; a pivot below this multiple of it means that the true matrix is singular
 SHIFT, PIVOT = 1e-13, 10.0
-#: an eigenvalue of a singular system below this, relative to the largest, is zero
-RANK = 1e-10
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,13 @@ def _cholesky(M: Tensor) -> tuple[Tensor, Tensor]:
     return L, singular
 
 
-def shortest(factor: ConicFactor, index: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Least squares of minimum norm by the eigenvalues of [H Cᵀ; C −E], and the error of the normal equations."""
+def shortest(
+    factor: ConicFactor, index: Tensor, r1: Tensor, r2: Tensor, rank: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Least squares of minimum norm by the eigenvalues of [H Cᵀ; C −E], and the error of the normal equations.
+
+    Eigenvalues below ``rank`` times the largest count as zero.
+    """
     D, S, c = factor.D[index], factor.S[index], factor.c[index]
     H = factor.H[index] / (c.unsqueeze(-1) * D.unsqueeze(-1) * D.unsqueeze(-2))
     C = factor.C[index] / (S.unsqueeze(-1) * D.unsqueeze(-2))
@@ -124,7 +127,7 @@ def shortest(factor: ConicFactor, index: Tensor, r1: Tensor, r2: Tensor) -> tupl
     rhs = torch.cat([r1, r2], -1)
     values, vectors = torch.linalg.eigh(K)
     largest = values.abs().amax(-1, keepdim=True)
-    keep = values.abs() > RANK * largest
+    keep = values.abs() > rank * largest
     x = mv(vectors, torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0) * mtv(vectors, rhs))
     normal = max_abs(mv(K, mv(K, x) - rhs))
     size = largest.squeeze(-1)

@@ -28,6 +28,9 @@ from layers.conic_reduction import Reduced
 from layers.linalg import mtv, mv
 from layers.problem import CHUNK_ENTRIES, MINIMUM_CHUNK
 
+#: a careful step does not move along eigenvectors of eigenvalues below this, relative to the largest
+CAREFUL = 1e-6
+
 
 @dataclass(frozen=True)
 class ConicSystem:
@@ -82,20 +85,22 @@ class ConicSystem:
         x, eta = self.factor_.solve(top, low, refinements)
         return self._expand(x, eta, turned, r1, r2)
 
-    def solve_any(self, r1: Tensor, r2: Tensor, careful: Tensor) -> tuple[Tensor, Tensor]:
-        """:meth:`solve` without refinement; :meth:`solve_shortest` for elements singular or to be treated with care."""
+    def step(self, r1: Tensor, r2: Tensor, careful: Tensor) -> tuple[Tensor, Tensor]:
+        """A Newton step: :meth:`solve` without refinement, and a short one where singular or to be taken with care."""
         dx, dy = self.solve(r1, r2, 0)
         index = (self.singular | careful).nonzero().squeeze(-1)
         if index.numel():
-            x, y, _ = self.solve_shortest(index, r1, r2)
+            x, y, _ = self.solve_shortest(index, r1, r2, CAREFUL)
             dx, dy = dx.index_copy(0, index, x), dy.index_copy(0, index, y)
         return dx, dy
 
-    def solve_shortest(self, index: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def solve_shortest(
+        self, index: Tensor, r1: Tensor, r2: Tensor, rank: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The elements ``index`` by least squares of minimum norm in (dx, η), and the error of the normal equations."""
         top, low, turned = self._condense(r1, r2)
         x, eta = torch.zeros_like(top), torch.zeros_like(low)
-        x[index], eta[index], error = shortest(self.factor_, index, top[index], low[index])
+        x[index], eta[index], error = shortest(self.factor_, index, top[index], low[index], rank)
         x, y = self._expand(x, eta, turned, r1, r2)
         return x[index], y[index], error
 

@@ -1,4 +1,4 @@
-"""Derivative of a cone program with quadratic objective: a function of the program and v = s − y, not of the solver.
+"""Derivative of a cone program with quadratic objective: a function of the program and (y, s), not of the solver.
 
 A change of the data moves the solution by the answer of the linearised conditions of :mod:`layers.conic_system`,
 
@@ -9,7 +9,7 @@ reverse derivative is, with d = −𝒮 (x̄ − Aᵀs̄, ȳ),
 
     P̄ = ½(d_x xᵀ + x d_xᵀ)    q̄ = d_x    Ā = y d_xᵀ + d_y xᵀ − s̄ xᵀ    b̄ = −d_y + s̄.
 
-Assumptions: Π_K is differentiable at v and the conditions determine (x, y). Elsewhere an element of the generalised
+Assumptions: Π_K is differentiable at s − y and the conditions determine (x, y). Elsewhere an element of the generalised
 Jacobian of Π_K stands in, and the shortest least-squares answer.
 """
 
@@ -21,6 +21,7 @@ from torch import Tensor
 from layers.cone_kkt import Norms
 from layers.cone_products import times_A, times_AT, times_P
 from layers.cone_program import ConeProgram
+from layers.cone_scaling import ScaledProgram
 from layers.cones import Decomposition, decompose
 from layers.conic_system import ConicSystem, chunks
 from layers.errors import DifferentiationError
@@ -28,12 +29,14 @@ from layers.linalg import max_abs, one_where_zero
 
 #: steps of iterative refinement, at first and where they did not do
 REFINEMENTS, MORE_REFINEMENTS = 1, 10
+#: an eigenvalue of a singular system below this, relative to the largest, is zero
+RANK = 1e-10
 #: bound on the backward error of the linear solve
 SOLVE_TOLERANCE = 1e-9
 
 
 def solve_linearised(
-    program: ConeProgram, v: Tensor, y: Tensor, solved: Tensor, r1: Tensor, r2: Tensor
+    program: ConeProgram, y: Tensor, s: Tensor, solved: Tensor, r1: Tensor, r2: Tensor
 ) -> tuple[Tensor, Tensor]:
     """(dx, dy) = 𝒮 (r₁, r₂), zero for elements that were not solved.
 
@@ -41,8 +44,8 @@ def solve_linearised(
     ----------
     program : ConeProgram
         P and A are read.
-    v, y : Tensor, shape ``(B, m)``
-        s − y at the solutions, and y.
+    y, s : Tensor, shape ``(B, m)``
+        Dual variable and slack of the solutions, exactly complementary.
     solved : Tensor of bool, shape ``(B,)``
     r1, r2 : Tensor, shapes ``(B, n)`` and ``(B, m)``
 
@@ -52,8 +55,8 @@ def solve_linearised(
         Naming the elements whose linear system could not be solved to a backward error of 1e-8.
     """
     on = solved.unsqueeze(-1)
-    v, near, r1, r2 = (torch.where(on, t, torch.zeros_like(t)) for t in (v, v + y, r1, r2))
-    parts = [_solve(program.part(c), v[c], near[c], r1[c], r2[c]) for c in chunks(program)]
+    y, s, r1, r2 = (torch.where(on, t, torch.zeros_like(t)) for t in (y, s, r1, r2))
+    parts = [_solve(program.part(c), y[c], s[c], r1[c], r2[c]) for c in chunks(program)]
     if not parts:
         return r1, r2
     _require_accurate(torch.cat([error for _, _, error in parts]), solved)
@@ -62,25 +65,28 @@ def solve_linearised(
 
 
 def _solve(
-    program: ConeProgram, v: Tensor, near: Tensor, r1: Tensor, r2: Tensor
+    program: ConeProgram, y: Tensor, s: Tensor, r1: Tensor, r2: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx, dy and the relative residual; the shortest answer where the system is singular or did not come out."""
-    at = decompose(program.structure.cones, v, near)
-    system = ConicSystem.factor(program, at)
+    scaled = ScaledProgram.balanced(program, y, s)
+    y, s = scaled.point(y, s)
+    r2 = r2 * scaled.rows
+    at = decompose(program.structure.cones, s - y, s)
+    system = ConicSystem.factor(scaled.program, at)
     dx, dy = system.solve(r1, r2, REFINEMENTS)
-    error = _backward_error(program, at, dx, dy, r1, r2)
+    error = _backward_error(scaled.program, at, dx, dy, r1, r2)
     if (error > SOLVE_TOLERANCE).any():
         dx, dy = system.solve(r1, r2, MORE_REFINEMENTS)
-        error = _backward_error(program, at, dx, dy, r1, r2)
+        error = _backward_error(scaled.program, at, dx, dy, r1, r2)
     hard = (system.singular | ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
     if hard.numel():
-        x, y, normal = system.solve_shortest(hard, r1, r2)
+        x, y, normal = system.solve_shortest(hard, r1, r2, RANK)
         dx, dy, error = (
             dx.index_copy(0, hard, x),
             dy.index_copy(0, hard, y),
             error.index_copy(0, hard, normal),
         )
-    return dx, dy, error
+    return dx, dy * scaled.rows, error
 
 
 def _backward_error(

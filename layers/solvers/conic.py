@@ -18,6 +18,7 @@ from torch import Tensor
 from layers import cone_kkt
 from layers.cone_products import times_A
 from layers.cone_program import ConeProgram, Cones, ConeStructure, Indices
+from layers.cone_scaling import ScaledProgram
 from layers.cones import Decomposition, decompose
 from layers.conic_system import ConicSystem
 from layers.solution import Residuals, Status
@@ -25,6 +26,8 @@ from layers.solvers.conic_engines import Claim, Data, Engine, Limits
 
 #: Newton's method stops at this residual, or after so many factorisations of so many steps each
 TARGET, FACTORISATIONS, CHORDS = 1e-14, 8, 4
+#: an engine whose answer did not do gets a second chance at this multiple of its tolerance, and at least at that
+TIGHTER, SMALLEST = 1e-3, 1e-13
 #: relative error of a certificate that is accepted
 CERTIFICATE = 1e-7
 
@@ -37,8 +40,8 @@ class ConePoint:
     ----------
     x, y : Tensor, shapes ``(B, n)`` and ``(B, m)``
         The solution; for ``INFEASIBLE`` y is the certificate, bᵀy = −1, for ``UNBOUNDED`` x is the ray, qᵀx = −1.
-    v : Tensor, shape ``(B, m)``
-        s − y, whose decomposition gives both.
+    s : Tensor, shape ``(B, m)``
+        In K, complementary to y.
     status : Tensor of int64, shape ``(B,)``
     residuals : Residuals
     iterations : Tensor of int64, shape ``(B,)``
@@ -50,16 +53,21 @@ class ConePoint:
 
     x: Tensor
     y: Tensor
-    v: Tensor
+    s: Tensor
     status: Tensor
     residuals: Residuals
     iterations: Tensor
     contradicted: Tensor
     engine: Tensor
 
+    def take(self, index: Tensor) -> ConePoint:
+        """The elements ``index``."""
+        names = ("x", "y", "s", "status", "iterations", "contradicted", "engine")
+        return ConePoint(residuals=self.residuals.take(index), **{n: getattr(self, n)[index] for n in names})
+
     def put(self, index: Tensor, other: ConePoint) -> ConePoint:
         """A copy with the elements ``index`` replaced."""
-        names = ("x", "y", "v", "status", "iterations", "contradicted", "engine")
+        names = ("x", "y", "s", "status", "iterations", "contradicted", "engine")
         fields = {n: getattr(self, n).index_copy(0, index, getattr(other, n)) for n in names}
         return ConePoint(residuals=self.residuals.put(index, other.residuals), **fields)
 
@@ -69,47 +77,80 @@ def solve(
     engines: list[Engine],
     limits: Limits,
     tol: float,
-    guess: tuple[Tensor, ...] | None = None,
+    guess: tuple[Tensor, Tensor, Tensor] | None = None,
 ) -> ConePoint:
     """Solve a flat, detached batch by the first engine; what fails, by the next.
 
     ``OPTIMAL`` means that the relative residuals (:func:`layers.cone_kkt.residuals`) are at most ``tol``. With an
     earlier (x, y, s) only the elements that Newton's method does not solve from there are handed to an engine.
     """
-    if guess is not None:
-        return _solve_from(program, engines, limits, tol, guess)
+    norms = cone_kkt.Norms.of(program)
+    scaled = ScaledProgram.of(program, norms)
+    if guess is None:
+        point = _by_engines(scaled.program, engines, limits, tol)
+    else:
+        x, y, s = (t.nan_to_num(nan=0.0) for t in guess)
+        point = _solve_from(scaled.program, engines, limits, tol, (x, *scaled.point(y, s)))
+    y, s = scaled.back(point.y, point.s)
+    error = cone_kkt.residuals_in_cones(program, point.x, y, s, cone_kkt.scales(program, point.x, y, norms))
+    own = point.residuals
+    error = Residuals(
+        error.primal.maximum(own.primal), error.dual.maximum(own.dual), error.gap.maximum(own.gap)
+    )
+    missed = (point.status == Status.OPTIMAL) & ~(error.largest <= tol)
+    status = torch.where(missed, int(Status.NUMERICAL_FAILURE), point.status)
+    return replace(_certified(program, point, y), s=s, status=status, residuals=error)
+
+
+def _certified(program: ConeProgram, point: ConePoint, y: Tensor) -> ConePoint:
+    """Certificates in the caller's units, with bᵀy = −1 and qᵀx = −1."""
+    proves = (point.status == Status.INFEASIBLE).unsqueeze(-1)
+    falls = (point.status == Status.UNBOUNDED).unsqueeze(-1)
+    y = torch.where(proves, y / -torch.where(proves, (program.b * y).sum(-1, keepdim=True), -1.0), y)
+    x = point.x / -torch.where(falls, (program.q * point.x).sum(-1, keepdim=True), -1.0)
+    return replace(point, x=x, y=y)
+
+
+def _by_engines(program: ConeProgram, engines: list[Engine], limits: Limits, tol: float) -> ConePoint:
+    """One engine after the other on what is left, each at first as asked, then at a tighter tolerance of its own."""
     point = _attempt(program, engines[0], limits, tol)
-    for place, engine in enumerate(engines[1:], 1):
-        open_ = (point.status == Status.ITERATION_LIMIT) | (point.status == Status.NUMERICAL_FAILURE)
-        if not open_.any():
+    tighter = replace(limits, tol=max(TIGHTER * limits.tol, SMALLEST))
+    attempts = [(place, engine, limits) for place, engine in enumerate(engines)]
+    for place, engine, asked in [(0, engines[0], tighter), *attempts[1:]]:
+        index = _open(point.status).nonzero().squeeze(-1)
+        if not index.numel():
             break
-        index = open_.nonzero().squeeze(-1)
-        again = _attempt(program.take(index), engine, limits, tol)
-        settled = (again.status != Status.ITERATION_LIMIT) & (again.status != Status.NUMERICAL_FAILURE)
-        again = replace(again, engine=torch.full_like(again.engine, place))
-        point = point.put(index, again) if settled.all() else _put_settled(point, index, again, settled)
+        again = _attempt(program.take(index), engine, asked, tol)
+        # where nothing was settled, the first keeps its word
+        chosen = (~_open(again.status)).nonzero().squeeze(-1)
+        point = point.put(
+            index[chosen], replace(again, engine=torch.full_like(again.engine, place)).take(chosen)
+        )
     return point
 
 
+def _open(status: Tensor) -> Tensor:
+    """Elements that another attempt may settle."""
+    return (status == Status.ITERATION_LIMIT) | (status == Status.NUMERICAL_FAILURE)
+
+
 def _solve_from(
-    program: ConeProgram, engines: list[Engine], limits: Limits, tol: float, guess: tuple[Tensor, ...]
+    program: ConeProgram,
+    engines: list[Engine],
+    limits: Limits,
+    tol: float,
+    guess: tuple[Tensor, Tensor, Tensor],
 ) -> ConePoint:
     """Newton's method from an earlier solution, and the engines for the elements that it leaves."""
-    x, y, s = (t.nan_to_num(nan=0.0) for t in guess)
+    x, y, s = guess
     everything = torch.ones(program.batch, dtype=torch.bool, device=x.device)
     warm, error = refine(program, Iterate(x, s - y, y, s), cone_kkt.Norms.of(program), everything)
     none = torch.zeros_like(everything, dtype=torch.int64)
-    point = ConePoint(warm.x, warm.y, warm.v, none, error, none, ~everything, none)
+    point = ConePoint(warm.x, warm.y, warm.s, none, error, none, ~everything, none)
     left = (~(error.largest <= tol)).nonzero().squeeze(-1)
-    return point.put(left, solve(program.take(left), engines, limits, tol)) if left.numel() else point
-
-
-def _put_settled(point: ConePoint, index: Tensor, again: ConePoint, settled: Tensor) -> ConePoint:
-    """Take over what the second engine settled; where neither did, the first keeps its word."""
-    chosen = settled.nonzero().squeeze(-1)
-    names = ("x", "y", "v", "status", "iterations", "contradicted", "engine")
-    taken = ConePoint(residuals=again.residuals.take(chosen), **{n: getattr(again, n)[chosen] for n in names})
-    return point.put(index[chosen], taken)
+    if not left.numel():
+        return point
+    return point.put(left, _by_engines(program.take(left), engines, limits, tol))
 
 
 @lru_cache(maxsize=32)
@@ -163,6 +204,13 @@ def _value_order(structure: ConeStructure) -> Indices:
 
 def _ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:
     """Arrays out, claim in, in our order of rows."""
+    if not program.batch:
+        x, y, none = (
+            np.zeros((0, program.structure.n)),
+            np.zeros((0, program.structure.m)),
+            np.zeros(0, dtype=np.int64),
+        )
+        return Claim(x, y, y, none, none)
     structure, order = _without_single_rows(program.structure)
     batch = program.batch
     P, q, A, b = (v.expand(batch, -1).cpu().numpy() for v in program.data)
@@ -202,7 +250,7 @@ def _attempt(program: ConeProgram, engine: Engine, limits: Limits, tol: float) -
         contradicted = contradicted | (certifies & wrong & (status != Status.OPTIMAL))
     status = torch.where(contradicted, int(Status.NUMERICAL_FAILURE), status)
     iterations = torch.from_numpy(claim.iterations).to(device)
-    return ConePoint(x, y, refined.v, status, error, iterations, contradicted, torch.zeros_like(status))
+    return ConePoint(x, y, refined.s, status, error, iterations, contradicted, torch.zeros_like(status))
 
 
 @dataclass(frozen=True)
@@ -274,14 +322,14 @@ def _chords(
 ) -> tuple[Iterate, Decomposition, Residuals]:
     """Newton steps with one factorisation, each kept where it lowers the residual.
 
-    Where the last factorisation led nowhere, a nearly singular system is to blame: ``careful`` takes the shortest step.
+    Where the last factorisation led nowhere, a nearly singular system is to blame: ``careful`` takes a short step.
     """
     system = ConicSystem.factor(program, at)
     structure, everything = program.structure, torch.arange(program.batch, device=program.q.device)
     for _ in range(CHORDS):
         r1 = -cone_kkt.stationarity(program, point.x, point.y)
         r2 = program.b - times_A(structure, program.A, point.x) - point.s
-        dx, dy = system.solve_any(r1, r2, careful)
+        dx, dy = system.step(r1, r2, careful)
         # A dx + ds = r₂ and dv = ds − dy
         x, v = point.x + dx, point.v + r2 - times_A(structure, program.A, dx) - dy
         trial = decompose(structure.cones, v, point.s)

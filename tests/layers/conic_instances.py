@@ -15,9 +15,9 @@ CONES: dict[str, tuple[Cones, int]] = {
     "linear": (Cones(zero=2, nonneg=5), 5),
     "second-order": (Cones(soc=(4, 3, 4)), 6),
     "semidefinite": (Cones(psd=(3, 2)), 5),
-    "exponential": (Cones(exp=3), 6),
+    "exponential": (Cones(exp=3), 9),
     "power": (Cones(power=(0.3, 0.5, 0.8)), 5),
-    "mixture": (Cones(zero=2, nonneg=3, soc=(4, 3, 1), psd=(3, 1, 3), exp=2, power=(0.3, 0.6)), 16),
+    "mixture": (Cones(zero=2, nonneg=3, soc=(4, 3, 1), psd=(3, 1, 3), exp=2, power=(0.3, 0.6)), 30),
 }
 CURVED = [name for name in CONES if name != "linear"]
 
