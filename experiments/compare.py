@@ -83,9 +83,9 @@ def _level(metrics: Frame, method: str, split: str, metric: str = "final_mse") -
     return metrics[chosen].set_index("seed")["value"].sort_index()
 
 
-def _change(metrics: Frame, method: str, baseline: str, split: str) -> Frame:
+def _change(metrics: Frame, method: str, baseline: str, split: str, metric: str = "final_mse") -> Frame:
     """Ratio to the baseline minus one, seed by seed: both methods saw the same signals."""
-    return (_level(metrics, method, split) / _level(metrics, baseline, split) - 1).dropna()
+    return (_level(metrics, method, split, metric) / _level(metrics, baseline, split, metric) - 1).dropna()
 
 
 def main(arguments: list[str]) -> None:

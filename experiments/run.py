@@ -19,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import denoising, denoising_ecg
+from experiments import denoising, denoising_ecg, markowitz, portfolio
 from experiments.common.cells import THREADS, forget_cells
 from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line
@@ -28,7 +28,12 @@ from experiments.common.results import write_table, write_text
 from experiments.common.stats import summarise
 from layers import LayerError
 
-EXPERIMENTS: dict[str, ModuleType] = {"denoising": denoising, "denoising_ecg": denoising_ecg}
+EXPERIMENTS: dict[str, ModuleType] = {
+    "denoising": denoising,
+    "denoising_ecg": denoising_ecg,
+    "markowitz": markowitz,
+    "portfolio": portfolio,
+}
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 for _name, _module in EXPERIMENTS.items():

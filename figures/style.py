@@ -23,6 +23,14 @@ COLOURS = {
     "fully_connected": "#CC79A7",
     "wavelet": "#E69F00",
     "linear_filter": "#56B4E9",
+    "equal_weight": "#9a9a9a",
+    "minimum_variance": "#0072B2",
+    "predict_then_optimise": "#E69F00",
+    "end_to_end": "#D55E00",
+    "untuned": "#9a9a9a",
+    "gamma_search": "#0072B2",
+    "tuned": "#D55E00",
+    "tuned_from_search": "#009E73",
 }
 NAMES = {
     "clean": "clean",
@@ -34,6 +42,14 @@ NAMES = {
     "fully_connected": "fully connected network",
     "wavelet": "wavelet thresholding",
     "linear_filter": "linear filter",
+    "equal_weight": "equal weight",
+    "minimum_variance": "minimum variance",
+    "predict_then_optimise": "predict, then optimise",
+    "end_to_end": "end to end (layer)",
+    "untuned": "untuned",
+    "gamma_search": "risk aversion searched",
+    "tuned": "tuned (layer)",
+    "tuned_from_search": "searched, then tuned (layer)",
 }
 SETTINGS: Any = {
     "figure.dpi": 100,

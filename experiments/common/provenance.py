@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("configs", "experiments", "layers")
 PACKAGES = (
     *("torch", "numpy", "scipy", "pandas", "cvxpy", "clarabel", "diffcp", "qpth", "cvxpylayers", "moreau"),
-    *("PyWavelets", "hydra-core"),
+    *("PyWavelets", "skfolio", "hydra-core"),
 )
 
 

@@ -20,6 +20,7 @@ COLUMNS = {
     "signals": ("experiment", "method", "seed", "signal", "index", "value", "unit"),
     "matrices": ("experiment", "method", "seed", "matrix", "row", "column", "value", "unit"),
     "summary": ("experiment", "method", "split", "metric", "mean", "lo", "hi", "seeds", "unit"),
+    "intervals": ("experiment", "method", "baseline", "split", "metric", "mean", "lo", "hi", "unit"),
     "comparison": (
         *("claim", "source", "published", "tolerance", "ours", "lo", "hi", "unit", "size", "seeds"),
         *("command", "verdict", "note"),

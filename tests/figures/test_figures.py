@@ -9,9 +9,11 @@ import pytest
 
 from figures import __main__ as program
 from figures import style
+from tests.figures import portfolio_tables
 
 METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected")
 ECG = ("noisy", "total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv")
+PORTFOLIO = (portfolio_tables.POLICIES, portfolio_tables.PORTFOLIOS)
 
 
 def metrics():
@@ -101,6 +103,14 @@ def results(tmp_path_factory):
     both = [signals(f"denoising_ecg_{snr}dB", ("clean", *ECG), 1) for snr in (5, 10)]
     pd.concat(both).to_csv(ecg / "signals.csv", index=False)
     summary().to_csv(ecg / "summary.csv", index=False)
+    for study, name, table in (
+        ("markowitz", "metrics", portfolio_tables.markowitz_metrics()),
+        ("portfolio", "metrics", portfolio_tables.portfolio_metrics()),
+        ("portfolio", "intervals", portfolio_tables.portfolio_intervals()),
+    ):
+        folder = root / study / "companion" / "auto"
+        folder.mkdir(parents=True, exist_ok=True)
+        table.to_csv(folder / f"{name}.csv", index=False)
     return root
 
 
@@ -115,7 +125,7 @@ def test_figure_draws_with_labelled_axes(stem, results):
         [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
         + [text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]
     )
-    assert any(unit in words for unit in ("unit", "entry of D"))
+    assert any(unit in words for unit in ("unit", "entry of D", "(share of wealth)", "(% a year)"))
     assert any(axes.get_xlabel() for axes in figure.axes)
 
 
@@ -141,7 +151,7 @@ def test_every_method_has_one_name_and_one_colour_of_the_palette():
 
 
 def test_methods_that_meet_in_one_figure_differ_in_colour():
-    for group in (("clean", "noisy", *METHODS), ("clean", *ECG)):
+    for group in (("clean", "noisy", *METHODS), ("clean", *ECG), *PORTFOLIO):
         assert len({style.COLOURS[method] for method in group}) == len(group)
 
 
