@@ -13,8 +13,8 @@ the same costs.
 
 Nothing is tuned on the test years: for each block of test years, the years just before it are validation and
 everything earlier is training. Grids, early stopping and the start of the gradient descent are decided on
-validation by the same number, the net Sharpe ratio. Rates and numbers of steps were chosen on test years
-before 2000. No paper has this experiment, so no published number stands beside it.
+validation by the same number, the net Sharpe ratio. Rates and numbers of steps were chosen on years before
+2000. No paper has this experiment, so no published number stands beside it.
 
     python -m experiments.run experiment=portfolio size=companion
 """
@@ -259,7 +259,7 @@ def _trajectory_sharpe(
 
 def run_cell(config: Config, method: str, seed: int) -> Tables:
     """The tables of one method walked forward through all blocks of test years."""
-    record = Recorder("portfolio", method, seed, UNITS, examples=seed == config.seeds[0])
+    record = Recorder("portfolio", method, seed, UNITS, examples=False)
     market, cost = config.data.market(), config.data.trading_cost
     held = even(1, market.gross.shape[1])
     accounts: list[Account] = []
@@ -308,20 +308,17 @@ def _learn(config: Config, method: str, seed: int, market: Market, first: int, r
 
 
 def _record(config: Config, market: Market, accounts: list[Account], record: Recorder) -> None:
-    """Every month, the measures of all of them, and the weights; a month counts from January 1970."""
+    """Every month, and the measures of all of them; a month counts from January 1970."""
     rows = market.rows(config.data.first_test, config.data.last_test)
     months = market.months[rows].astype(int)
     returns, turnover = (
         torch.cat([getattr(a, name) for a in accounts])[:, 0] for name in ("returns", "turnover")
     )
-    weights = torch.cat([account.weights for account in accounts])[:, 0]
     for month, earned, traded in zip(months, returns.tolist(), turnover.tolist(), strict=True):
         record.metric("net_return", "test", int(month), earned, "1/month")
         record.metric("traded", "test", int(month), traded, "1/month")
     for name, value in measures(Record(returns.numpy(), turnover.numpy())).items():
         record.metric(name, "test", 0, float(value), MEASURES[name])
-    for column, name in enumerate(config.data.names()):
-        record.series(name, weights[:, column].numpy(), first_index=int(months[0]))
 
 
 def _collect(rows: list[Frame], method: str) -> Record:

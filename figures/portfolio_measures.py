@@ -32,7 +32,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
     others = [method for method in methods if method in gain.index]
     _bars(panels[-1], gain.loc[others], others, 1)
     panels[-1].axvline(0, color="0.3", linewidth=0.8)
-    panels[-1].set(xlabel="Sharpe ratio (a year)", title=f"{NAMES[LEARNED]} minus the method named")
+    panels[-1].set(xlabel="Sharpe ratio (a year)", title=f"{NAMES[LEARNED]}\nminus the method named")
     figure.suptitle("test years, 95 % block-bootstrap intervals", fontsize=9)
     return figure
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
 from figures.style import COLOURS, NAMES, Frame, methods_in, rows_of
 
 TABLES = {"metrics": "portfolio/metrics"}
+TICKS = (0.5, 1, 2, 5, 10, 20, 50)
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
@@ -25,6 +27,9 @@ def draw(tables: dict[str, Frame]) -> Figure:
             below.plot(years, -100 * loss, color=COLOURS[method], linewidth=1)
         above.plot([], [], color=COLOURS[method], label=NAMES[method])
     above.set_yscale("log")
+    above.yaxis.set_major_locator(FixedLocator(TICKS))
+    above.yaxis.set_major_formatter(ScalarFormatter())
+    above.yaxis.set_minor_formatter(NullFormatter())
     above.set(
         ylabel="wealth after costs (units invested)", title="walk-forward test years, a line for each seed"
     )

@@ -44,11 +44,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class Account:
-    """Net returns, one-way turnover and weights, first axis months, second the batch; and what is held at the end."""
+    """Net returns and one-way turnover, shape (months, batch), and the weights held at the end, (batch, assets)."""
 
     returns: Tensor
     turnover: Tensor
-    weights: Tensor
     held: Tensor
 
 
@@ -76,7 +75,7 @@ def simulate(decide: Decide, market: Market, rows: np.ndarray, held: Tensor, tra
     In every month the cost κ ‖w - held‖₁ is paid out of wealth first, then the assets earn their returns and the
     weights drift with them. Differentiable in whatever `decide` is.
     """
-    returns, turnover, weights = [], [], []
+    returns, turnover = [], []
     for row in rows:
         wanted = decide(row, held)
         traded = (wanted - held).abs().sum(-1)
@@ -84,9 +83,8 @@ def simulate(decide: Decide, market: Market, rows: np.ndarray, held: Tensor, tra
         growth = grown.sum(-1)
         returns.append((1 - trading_cost * traded) * growth - 1)
         turnover.append(0.5 * traded)
-        weights.append(wanted)
         held = grown / growth[:, None]
-    return Account(torch.stack(returns), torch.stack(turnover), torch.stack(weights), held)
+    return Account(torch.stack(returns), torch.stack(turnover), held)
 
 
 def even(batch: int, assets: int) -> Tensor:

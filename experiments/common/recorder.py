@@ -68,13 +68,6 @@ class Recorder:
             row = self._row(method, {**place, "value": float(value), "unit": self.unit})
             self.tables["signals"].append(row)
 
-    def series(self, name: str, values: np.ndarray, method: str | None = None, first_index: int = 0) -> None:
-        """Record one signal under a name of its own."""
-        for index, value in enumerate(values if self.examples else ()):
-            place = {"signal": name, "index": first_index + index}
-            row = self._row(method, {**place, "value": float(value), "unit": self.unit})
-            self.tables["signals"].append(row)
-
     def matrix(self, name: str, entries: np.ndarray) -> None:
         """Record every entry of a dimensionless matrix."""
         for (i, j), value in np.ndenumerate(entries if self.examples else entries[:0]):
