@@ -16,10 +16,12 @@ from layers.solution import Degeneracy, Residuals, Solution, Status
 if TYPE_CHECKING:
     from layers.convex import ConvexSolution
     from layers.convex_layer import ConvexLayer
+    from layers.inside_cvxpylayers import CvxpylayersSolver
 
 __all__ = [
     "ConvexLayer",
     "ConvexSolution",
+    "CvxpylayersSolver",
     "Degeneracy",
     "DifferentiationError",
     "LayerError",
@@ -35,7 +37,11 @@ __all__ = [
 ]
 
 #: names whose modules import CVXPY, which takes longer than all the rest: only who asks for them waits for it
-_ON_DEMAND = {"ConvexLayer": "layers.convex_layer", "ConvexSolution": "layers.convex"}
+_ON_DEMAND = {
+    "ConvexLayer": "layers.convex_layer",
+    "ConvexSolution": "layers.convex",
+    "CvxpylayersSolver": "layers.inside_cvxpylayers",
+}
 
 
 def __getattr__(name: str) -> Any:
