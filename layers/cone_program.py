@@ -208,6 +208,27 @@ class ConeProgram:
         return ConeProgram(self.structure, *(v.detach() for v in self.data))
 
 
+def batch_shape(*values: Tensor) -> torch.Size:
+    """Leading axes of values and vectors after broadcasting."""
+    shapes = {v.shape[:-1] for v in values} - {torch.Size()}
+    return shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
+
+
+def flat_program(
+    structure: ConeStructure, P: Tensor, q: Tensor, A: Tensor, b: Tensor
+) -> tuple[ConeProgram, torch.Size]:
+    """One batch axis in place of several; matrices with a single element there stay shared."""
+    batch = batch_shape(P, q, A, b)
+    P, A = (
+        v.reshape(-1)
+        if v.shape[:-1].numel() == 1
+        else v.expand(*batch, -1).reshape(batch.numel(), v.shape[-1])
+        for v in (P, A)
+    )
+    q, b = (v.expand(*batch, -1).reshape(batch.numel(), v.shape[-1]) for v in (q, b))
+    return ConeProgram(structure, P, q, A, b), batch
+
+
 @dataclass(frozen=True)
 class ConeSolution:
     """Solution of a batch of cone programs.

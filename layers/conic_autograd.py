@@ -19,8 +19,8 @@ from torch import Tensor
 from layers import cone_kkt
 from layers.adjoints import conic as adjoint
 from layers.autograd import describe_failures
-from layers.cone_products import on_A, on_P, times_A, times_AT, times_P
-from layers.cone_program import ConeProgram, ConeSolution, ConeStructure
+from layers.cone_products import times_A, times_AT, times_P
+from layers.cone_program import ConeProgram, ConeSolution, ConeStructure, batch_shape, flat_program
 from layers.errors import DifferentiationError, LayerError, ProblemError, SolverError, UnavailableError
 from layers.qp_layer import POLICIES
 from layers.solution import Point, Residuals, Status
@@ -60,7 +60,7 @@ class ConeSolutionMap(torch.autograd.Function):
 
     @staticmethod
     def forward(call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        program, batch = _flat(call.structure, *data)
+        program, batch = flat_program(call.structure, *data)
         _check_finite(program)
         guess = None
         if call.guess is not None:
@@ -105,7 +105,9 @@ class ConeSolutionMap(torch.autograd.Function):
         w = w.unsqueeze(-1)
         return (
             None,
-            *_gradients(ctx.needs_input_grad[1:], structure, (P, q, A, b), (x, y), (d_x, d_y), on_s, w),
+            *adjoint.gradients(
+                ctx.needs_input_grad[1:], structure, (P, q, A, b), (x, y), (d_x, d_y), on_s, w
+            ),
         )
 
     @staticmethod
@@ -138,8 +140,8 @@ class ConeDerivative(torch.autograd.Function):
     @staticmethod
     def forward(structure: ConeStructure, *tensors: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         P, A, y, cone_s, solved, r1, r2 = tensors
-        batch = _batch_shape(P, A, y, cone_s, r1, r2)
-        program, batch = _flat(structure, P, r1.expand(*batch, -1), A, r2.expand(*batch, -1))
+        batch = batch_shape(P, A, y, cone_s, r1, r2)
+        program, batch = flat_program(structure, P, r1.expand(*batch, -1), A, r2.expand(*batch, -1))
         y, cone_s = (t.expand(*batch, -1).reshape(program.batch, structure.m) for t in (y, cone_s))
         solved = solved.expand(batch).reshape(-1) > 0
         answer = adjoint.solve_linearised(program, y, cone_s, solved, program.q, program.b)
@@ -316,27 +318,6 @@ def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size) -> str:
     return text
 
 
-def _batch_shape(*tensors: Tensor) -> torch.Size:
-    """Leading axes after broadcasting."""
-    shapes = {t.shape[:-1] for t in tensors} - {torch.Size()}
-    return shapes.pop() if len(shapes) == 1 else torch.broadcast_shapes(*shapes)
-
-
-def _flat(
-    structure: ConeStructure, P: Tensor, q: Tensor, A: Tensor, b: Tensor
-) -> tuple[ConeProgram, torch.Size]:
-    """One batch axis; what has a single element there stays shared."""
-    batch = _batch_shape(P, q, A, b)
-    count = batch.numel()
-    own = [
-        t.reshape(-1)
-        if i in (0, 2) and t.shape[:-1].numel() == 1
-        else t.expand(*batch, -1).reshape(count, t.shape[-1])
-        for i, t in enumerate((P, q, A, b))
-    ]
-    return ConeProgram(structure, *own), batch
-
-
 def _aligned(in_dims: tuple[int | None, ...], tensors: Any) -> list[Tensor]:
     """Put the vmapped axis in front of every tensor that has one, before batch axes of one common number."""
     lead = [t.dim() - 1 - (d is not None) for t, d in zip(tensors, in_dims, strict=True)]
@@ -347,31 +328,3 @@ def _aligned(in_dims: tuple[int | None, ...], tensors: Any) -> list[Tensor]:
             tensor = tensor.reshape(tensor.shape[0], *([1] * (max(lead) - own)), *tensor.shape[1:])
         aligned.append(tensor)
     return aligned
-
-
-def _gradients(
-    needed: tuple[bool, ...],
-    structure: ConeStructure,
-    data: tuple[Tensor, Tensor, Tensor, Tensor],
-    solution: tuple[Tensor, Tensor],
-    direction: tuple[Tensor, Tensor],
-    s_bar: Tensor,
-    weight: Tensor,
-) -> list[Tensor | None]:
-    """Gradients of P, q, A, b on their patterns: of the solution through d, of the objective with its weight w.
-
-    Both have one form: P̄ = ½(d_x xᵀ + x d_xᵀ) + ½w xxᵀ is the first with d_x + ½w x in place of d_x, and
-    Ā = y (d_x + w x)ᵀ + (d_y − s̄) xᵀ.
-    """
-    (x, y), (d_x, d_y) = solution, direction
-    with_half, with_whole = d_x + 0.5 * weight * x, d_x + weight * x
-    of_data: tuple[Callable[[], Tensor], ...] = (
-        lambda: on_P(structure, with_half, x),
-        lambda: with_whole,
-        lambda: on_A(structure, y, with_whole) + on_A(structure, d_y - s_bar, x),
-        lambda: s_bar - d_y - weight * y,
-    )
-    return [
-        gradient().sum_to_size(value.shape) if need else None
-        for need, gradient, value in zip(needed, of_data, data, strict=True)
-    ]

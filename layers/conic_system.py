@@ -25,6 +25,7 @@ from layers.cone_program import ConeProgram
 from layers.cones import Decomposition
 from layers.conic_factor import ConicFactor, shortest
 from layers.conic_reduction import Reduced
+from layers.conic_sparse import SparseSystem, pays
 from layers.linalg import mtv, mv
 from layers.problem import CHUNK_ENTRIES, MINIMUM_CHUNK
 
@@ -117,6 +118,11 @@ class ConicSystem:
         all_eta = all_eta.scatter_add(1, self.rows, eta * self.present)
         y = self.at.out(all_eta.unsqueeze(-1)).squeeze(-1)
         return self.data.extend(x, y, r1, r2)
+
+
+def factorise(program: ConeProgram, at: Decomposition) -> ConicSystem | SparseSystem:
+    """The linearised conditions at a point, ready to be solved."""
+    return SparseSystem.factor(program, at) if pays(program) else ConicSystem.factor(program, at)
 
 
 def chunks(program: ConeProgram) -> list[slice]:

@@ -15,15 +15,17 @@ Jacobian of Π_K stands in, and the shortest least-squares answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from layers.cone_kkt import Norms
-from layers.cone_products import times_A, times_AT, times_P
-from layers.cone_program import ConeProgram
+from layers.cone_products import on_A, on_P, times_A, times_AT, times_P
+from layers.cone_program import ConeProgram, ConeStructure
 from layers.cone_scaling import ScaledProgram
 from layers.cones import Decomposition, decompose
-from layers.conic_system import ConicSystem, chunks
+from layers.conic_system import chunks, factorise
 from layers.errors import DifferentiationError
 from layers.linalg import max_abs, one_where_zero
 
@@ -72,7 +74,7 @@ def _solve(
     y, s = scaled.point(y, s)
     r2 = r2 * scaled.rows
     at = decompose(program.structure.cones, s - y, s)
-    system = ConicSystem.factor(scaled.program, at)
+    system = factorise(scaled.program, at)
     dx, dy = system.solve(r1, r2, REFINEMENTS)
     error = _backward_error(scaled.program, at, dx, dy, r1, r2)
     if (error > SOLVE_TOLERANCE).any():
@@ -118,3 +120,31 @@ def _require_accurate(error: Tensor, solved: Tensor) -> None:
             f"in {int(bad.sum())} batch element(s) ({listed}); expected {10 * SOLVE_TOLERANCE:.0e}. The data are too "
             "badly scaled for a derivative: rescale variables and constraints, or add a small multiple of I to P"
         )
+
+
+def gradients(
+    needed: tuple[bool, ...],
+    structure: ConeStructure,
+    data: tuple[Tensor, Tensor, Tensor, Tensor],
+    solution: tuple[Tensor, Tensor],
+    direction: tuple[Tensor, Tensor],
+    s_bar: Tensor,
+    weight: Tensor,
+) -> list[Tensor | None]:
+    """Gradients of P, q, A, b on their patterns: of the solution through d, of the objective with its weight w.
+
+    Both have one form: P̄ = ½(d_x xᵀ + x d_xᵀ) + ½w xxᵀ is the first with d_x + ½w x in place of d_x, and
+    Ā = y (d_x + w x)ᵀ + (d_y − s̄) xᵀ.
+    """
+    (x, y), (d_x, d_y) = solution, direction
+    with_half, with_whole = d_x + 0.5 * weight * x, d_x + weight * x
+    of_data: tuple[Callable[[], Tensor], ...] = (
+        lambda: on_P(structure, with_half, x),
+        lambda: with_whole,
+        lambda: on_A(structure, y, with_whole) + on_A(structure, d_y - s_bar, x),
+        lambda: s_bar - d_y - weight * y,
+    )
+    return [
+        gradient().sum_to_size(value.shape) if need else None
+        for need, gradient, value in zip(needed, of_data, data, strict=True)
+    ]

@@ -9,23 +9,19 @@ drops a constraint, or returns anything else than a solution, is caught here. Wh
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from layers import cone_kkt
-from layers.cone_products import times_A
-from layers.cone_program import ConeProgram, Cones, ConeStructure, Indices
+from layers.cone_program import ConeProgram
 from layers.cone_scaling import ScaledProgram
-from layers.cones import Decomposition, decompose
-from layers.conic_system import ConicSystem
 from layers.solution import Residuals, Status
 from layers.solvers.conic_engines import Claim, Data, Engine, Limits
+from layers.solvers.conic_refine import Iterate, refine
+from layers.solvers.conic_rows import value_order, without_single_rows
 
-#: Newton's method stops at this residual, or after so many factorisations of so many steps each
-TARGET, FACTORISATIONS, CHORDS = 1e-14, 8, 4
 #: an engine whose answer did not do gets a second chance at this multiple of its tolerance, and at least at that
 TIGHTER, SMALLEST = 1e-3, 1e-13
 #: relative error of a certificate that is accepted
@@ -153,55 +149,6 @@ def _solve_from(
     return point.put(left, _by_engines(program.take(left), engines, limits, tol))
 
 
-@lru_cache(maxsize=32)
-def _without_single_rows(structure: ConeStructure) -> tuple[ConeStructure, Indices]:
-    """The structure with cones of one row among the nonnegative rows, and our rows in its order.
-
-    moreau takes no second-order cone of one row.
-    """
-    c = structure.cones
-    start = c.zero + c.nonneg
-    sizes = [*c.soc, *(k * (k + 1) // 2 for k in c.psd)]
-    offsets = start + np.cumsum([0, *sizes])[:-1]
-    single = [int(o) for o, size in zip(offsets, sizes, strict=True) if size == 1]
-    if not single:
-        return structure, np.arange(structure.m)
-    taken = np.array(single)
-    rest = np.setdiff1d(np.arange(start, structure.m), taken)
-    order = np.concatenate([np.arange(start), taken, rest]).astype(np.int64)
-    rank = np.argsort(order)
-    cones = Cones(
-        c.zero,
-        c.nonneg + len(single),
-        tuple(d for d in c.soc if d > 1),
-        tuple(k for k in c.psd if k > 1),
-        c.exp,
-        c.power,
-    )
-    rows = rank[structure.A_rows]
-    sort = np.argsort(structure.A_cols * structure.m + rows)
-    moved = ConeStructure(
-        structure.n,
-        structure.m,
-        cones,
-        structure.P_rows,
-        structure.P_cols,
-        rows[sort],
-        structure.A_cols[sort],
-    )
-    return moved, order
-
-
-@lru_cache(maxsize=32)
-def _value_order(structure: ConeStructure) -> Indices:
-    """Our values of A in the order of the structure without single rows."""
-    moved, order = _without_single_rows(structure)
-    if moved is structure:
-        return np.arange(structure.A_rows.size)
-    rank = np.argsort(order)
-    return np.argsort(structure.A_cols * structure.m + rank[structure.A_rows])
-
-
 def _ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:
     """Arrays out, claim in, in our order of rows."""
     if not program.batch:
@@ -211,13 +158,13 @@ def _ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:
             np.zeros(0, dtype=np.int64),
         )
         return Claim(x, y, y, none, none)
-    structure, order = _without_single_rows(program.structure)
+    structure, order = without_single_rows(program.structure)
     batch = program.batch
     P, q, A, b = (v.expand(batch, -1).cpu().numpy() for v in program.data)
     P = 0.5 * (P + P[:, structure.P_mirror])
     moved = structure is not program.structure
     if moved:
-        A, b = A[:, _value_order(program.structure)], b[:, order]
+        A, b = A[:, value_order(program.structure)], b[:, order]
     claim = engine.solve(Data(structure, P, np.ascontiguousarray(q), A, np.ascontiguousarray(b)), limits)
     if not moved:
         return claim
@@ -244,123 +191,11 @@ def _attempt(program: ConeProgram, engine: Engine, limits: Limits, tol: float) -
     if certifies.any():
         ray, ray_error = cone_kkt.unboundedness(program, x)
         proof, proof_error = cone_kkt.infeasibility(program, y)
-        x = torch.where((claimed == Status.UNBOUNDED).unsqueeze(-1), ray, x)
-        y = torch.where((claimed == Status.INFEASIBLE).unsqueeze(-1), proof, y)
-        wrong = torch.where(claimed == Status.UNBOUNDED, ray_error, proof_error) > CERTIFICATE
-        contradicted = contradicted | (certifies & wrong & (status != Status.OPTIMAL))
+        falls, proves = (status == s for s in (Status.UNBOUNDED, Status.INFEASIBLE))
+        x = torch.where((falls & (ray_error <= CERTIFICATE)).unsqueeze(-1), ray, x)
+        y = torch.where((proves & (proof_error <= CERTIFICATE)).unsqueeze(-1), proof, y)
+        contradicted = contradicted | (falls & ~(ray_error <= CERTIFICATE))
+        contradicted = contradicted | (proves & ~(proof_error <= CERTIFICATE))
     status = torch.where(contradicted, int(Status.NUMERICAL_FAILURE), status)
     iterations = torch.from_numpy(claim.iterations).to(device)
     return ConePoint(x, y, refined.s, status, error, iterations, contradicted, torch.zeros_like(status))
-
-
-@dataclass(frozen=True)
-class Iterate:
-    """x and v = s − y, with y and s."""
-
-    x: Tensor
-    v: Tensor
-    y: Tensor
-    s: Tensor
-
-    def take(self, index: Tensor) -> Iterate:
-        """The elements ``index``."""
-        return Iterate(self.x[index], self.v[index], self.y[index], self.s[index])
-
-    def put(self, index: Tensor, other: Iterate) -> Iterate:
-        """A copy with the elements ``index`` replaced."""
-        names = ("x", "v", "y", "s")
-        return Iterate(*(getattr(self, n).index_copy(0, index, getattr(other, n)) for n in names))
-
-
-def refine(
-    program: ConeProgram, start: Iterate, norms: cone_kkt.Norms, wanted: Tensor
-) -> tuple[Iterate, Residuals]:
-    """Newton's method on R(x, v) while residuals fall; the start stays where it is better.
-
-    One factorisation serves several steps while each takes off nine tenths of the residual: from an engine's answer two
-    or three are enough.
-
-    Parameters
-    ----------
-    wanted : Tensor of bool, shape ``(B,)``
-        The elements to work on.
-    """
-    at = decompose(program.structure.cones, start.v, start.s)
-    scale = cone_kkt.scales(program, start.x, at.y, norms)
-    point = Iterate(start.x, start.v, at.y, at.s)
-    error = cone_kkt.residuals_in_cones(program, point.x, at.y, at.s, scale)
-    fresh = wanted & (error.largest > TARGET)
-    stuck = torch.zeros_like(fresh)
-    for _ in range(FACTORISATIONS):
-        index = fresh.nonzero().squeeze(-1)
-        if not index.numel():
-            break
-        if index.numel() == fresh.numel():
-            new, new_at, new_error = _chords(program, point, at, error, scale, stuck)
-            gained = new_error.largest < 0.5 * error.largest
-            point, at, error = new, new_at, new_error
-            fresh, stuck = (gained | ~stuck) & (error.largest > TARGET), ~gained
-            continue
-        careful, old = stuck[index], error.take(index)
-        new, new_at, new_error = _chords(
-            program.take(index), point.take(index), at.take(index), old, scale.take(index), careful
-        )
-        gained = new_error.largest < 0.5 * old.largest
-        point, at, error = point.put(index, new), at.put(index, new_at), error.put(index, new_error)
-        more = (gained | ~careful) & (new_error.largest > TARGET)
-        fresh, stuck = fresh.index_copy(0, index, more), stuck.index_copy(0, index, ~gained)
-    return _or_start(program, start, norms, point, error, wanted)
-
-
-def _chords(
-    program: ConeProgram,
-    point: Iterate,
-    at: Decomposition,
-    error: Residuals,
-    scale: cone_kkt.Scales,
-    careful: Tensor,
-) -> tuple[Iterate, Decomposition, Residuals]:
-    """Newton steps with one factorisation, each kept where it lowers the residual.
-
-    Where the last factorisation led nowhere, a nearly singular system is to blame: ``careful`` takes a short step.
-    """
-    system = ConicSystem.factor(program, at)
-    structure, everything = program.structure, torch.arange(program.batch, device=program.q.device)
-    for _ in range(CHORDS):
-        r1 = -cone_kkt.stationarity(program, point.x, point.y)
-        r2 = program.b - times_A(structure, program.A, point.x) - point.s
-        dx, dy = system.step(r1, r2, careful)
-        # A dx + ds = r₂ and dv = ds − dy
-        x, v = point.x + dx, point.v + r2 - times_A(structure, program.A, dx) - dy
-        trial = decompose(structure.cones, v, point.s)
-        trial_error = cone_kkt.residuals_in_cones(program, x, trial.y, trial.s, scale)
-        better = trial_error.largest < error.largest
-        slow = ~(trial_error.largest < 0.1 * error.largest) | (trial_error.largest <= TARGET)
-        new = Iterate(x, v, trial.y, trial.s)
-        if better.all():
-            point, at, error = new, trial, trial_error
-        else:
-            kept = everything[better]
-            point, at = point.put(kept, new.take(kept)), at.put(kept, trial.take(kept))
-            error = error.put(kept, trial_error.take(kept))
-        if slow.all():
-            break
-    return point, at, error
-
-
-def _or_start(
-    program: ConeProgram,
-    start: Iterate,
-    norms: cone_kkt.Norms,
-    point: Iterate,
-    error: Residuals,
-    wanted: Tensor,
-) -> tuple[Iterate, Residuals]:
-    """Where Newton's method did not get far, the engine's own y and s may do better than the parts of v."""
-    poor = (wanted & (error.largest > 1e-10)).nonzero().squeeze(-1)
-    if not poor.numel():
-        return point, error
-    own = start.take(poor)
-    own_error = cone_kkt.residuals(program.take(poor), own.x, own.y, own.s, norms.take(poor))
-    better = (own_error.largest < error.take(poor).largest).nonzero().squeeze(-1)
-    return point.put(poor[better], own.take(better)), error.put(poor[better], own_error.take(better))

@@ -13,7 +13,9 @@ from layers import DifferentiationError
 from layers.adjoints import conic as adjoint
 from layers.cone_program import ConeProgram, Cones
 from layers.conic_autograd import solve_cone_program
-from tests.layers.conic_instances import CONES, entropy, from_dense, random_program
+from layers.conic_sparse import SparseSystem, pays
+from layers.conic_system import ConicSystem
+from tests.layers.conic_instances import CONES, entropy, from_dense, random_program, sparse
 
 
 @pytest.fixture(autouse=True)
@@ -254,9 +256,36 @@ def test_a_system_that_cannot_be_solved_is_told(monkeypatch: pytest.MonkeyPatch)
     x = answers(program, program.P, q, program.A, program.b)[0]
     monkeypatch.setattr(adjoint, "_backward_error", lambda *a: torch.full((3,), 1e-3, dtype=torch.float64))
     monkeypatch.setattr(
-        adjoint.ConicSystem,
+        ConicSystem,
         "solve_shortest",
         lambda self, index, r1, r2, rank: (r1[index], r2[index], torch.full((index.numel(),), 1e-3).double()),
     )
     with pytest.raises(DifferentiationError, match="batch element"):
         x.sum().backward()
+
+
+def test_sparse_and_dense_systems_give_one_derivative():
+    """Two factorisations of the same conditions."""
+    cones, n = CONES["mixture"]
+    program, _, y, s = random_program(cones, n)
+    at = adjoint.decompose(cones, s - y)
+    r1, r2 = torch.randn(3, n, dtype=torch.float64), torch.randn(3, cones.rows, dtype=torch.float64)
+    dense, thin = (system.factor(program, at) for system in (ConicSystem, SparseSystem))
+    for ours, other in zip(dense.solve(r1, r2, 2), thin.solve(r1, r2, 2), strict=True):
+        assert (ours - other).abs().max() < 1e-11
+
+
+def test_large_sparse_programs_are_solved_and_differentiated():
+    """300 copies of one projection side by side: what each gives alone."""
+    count = 300
+    v = torch.randn(3 * count, dtype=torch.float64)
+    eye = torch.eye(3 * count, dtype=torch.float64)
+    program = sparse(eye, -v.unsqueeze(0), -eye, torch.zeros(1, 3 * count).double(), Cones(soc=(3,) * count))
+    assert pays(program)
+    q = program.q.clone().requires_grad_()
+    x = answers(program, program.P, q, program.A, program.b)[0]
+    weight = torch.randn(1, 3 * count, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((x * weight).sum(), q)
+    at = adjoint.decompose(Cones(soc=(3,) * count), v.unsqueeze(0))
+    assert (x - at.s).abs().max() < 1e-12
+    assert (gradient + at.slack_derivative(weight)).abs().max() < 1e-11

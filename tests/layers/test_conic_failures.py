@@ -1,0 +1,236 @@
+"""What cannot be solved is told, element by element; engines that err are caught and named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from layers import LayerError, ProblemError, SolverError, Status, UnavailableError
+from layers import conic_autograd as door
+from layers.cone_program import ConeProgram, Cones, ConeStructure
+from layers.conic_autograd import solve_cone_program
+from layers.solvers.conic_engines import ENGINES, Claim, Data, Engine, Limits
+from tests.layers.conic_instances import CONES, pattern, random_program, sparse
+
+INSTALLED = [name for name, engine in ENGINES.items() if engine.unavailable() is None]
+CERTIFYING = [name for name in INSTALLED if name != "diffcp"]
+
+
+@pytest.fixture(autouse=True)
+def _engine() -> None:
+    """No engine for quadratic programs takes part: each test runs once."""
+
+
+def ball(q: Tensor, radius: Tensor, low: Tensor) -> ConeProgram:
+    """minimise qᵀx over ‖x‖ ≤ r, x₀ ≥ low: infeasible for low > r."""
+    A = torch.zeros(4, 2, dtype=torch.float64)
+    A[0, 0] = A[2, 0] = A[3, 1] = -1
+    b = torch.stack([-low, radius, 0 * low, 0 * low], -1)
+    return sparse(torch.zeros(2, 2).double(), q, A, b, Cones(nonneg=1, soc=(3,)))
+
+
+def logarithm(c: Tensor) -> ConeProgram:
+    """minimise c x − log x: without a lower bound for c ≤ 0."""
+    A = torch.tensor([[0.0, -1.0], [0.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    b = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64).expand(c.shape[0], 3)
+    q = torch.stack([c, -torch.ones_like(c)], -1)
+    return sparse(torch.zeros(2, 2).double(), q, A, b, Cones(exp=1))
+
+
+@pytest.mark.parametrize("solver", [*CERTIFYING, "auto"])
+def test_an_infeasible_element_leaves_the_others_exact(solver: str):
+    q = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    radius = torch.tensor([1.0, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    low = torch.tensor([-9.0, 2.0, -9.0], dtype=torch.float64)
+    program = ball(q, radius, low)
+    solution = solve_cone_program(program, solver=solver, on_failure="nan")
+    assert solution.status.tolist() == [Status.OPTIMAL, Status.INFEASIBLE, Status.OPTIMAL]
+    assert (solution.x[[0, 2]] - torch.tensor([[-1.0, 0.0], [0.0, -2.0]])).abs().max() < 1e-12
+    assert solution.x[1].isnan().all()
+    solution.objective[[0, 2]].sum().backward(retain_graph=True)
+    assert (radius.grad - torch.tensor([-1.0, 0.0, -3.0])).abs().max() < 1e-11
+    q.grad = None
+    solution.x[[0, 2]].sum().backward()
+    assert q.grad is not None
+    assert torch.isfinite(q.grad).all()
+    assert q.grad[1].abs().max() == 0
+
+
+@pytest.mark.parametrize("solver", CERTIFYING)
+def test_certificate_of_infeasibility(solver: str):
+    """y ∈ K*, Aᵀy = 0, bᵀy = −1, typed from the definition."""
+    one = torch.ones(1, dtype=torch.float64)
+    program = ball(torch.zeros(1, 2).double(), one, 3 * one)
+    solution = solve_cone_program(program, solver=solver, on_failure="ignore")
+    y = solution.y[0]
+    assert (program.b[0] @ y).item() == pytest.approx(-1, abs=1e-12)
+    assert abs(y[0] + y[2]) < 1e-6
+    assert abs(y[3]) < 1e-6
+    assert y[0] >= 0
+    assert y[1] >= y[2:].norm() - 1e-12
+
+
+@pytest.mark.parametrize("solver", CERTIFYING)
+def test_an_unbounded_element_is_told_with_its_ray(solver: str):
+    program = logarithm(torch.tensor([2.0, -1.0], dtype=torch.float64))
+    solution = solve_cone_program(program, solver=solver, on_failure="ignore")
+    assert solution.status.tolist() == [Status.OPTIMAL, Status.UNBOUNDED]
+    assert solution.x[0, 0].item() == pytest.approx(0.5, abs=1e-12)
+    ray = solution.x[1]
+    assert (program.q[1] @ ray).item() == pytest.approx(-1, abs=1e-12)
+    assert ray[0] > 0
+    with pytest.raises(SolverError, match=r"element \(1,\): UNBOUNDED"):
+        solve_cone_program(program, solver=solver)
+
+
+def without_last_linear_row(data: Data, limits: Limits) -> Claim:
+    """An engine that loses a constraint: Clarabel with the last nonnegative row out of reach."""
+    b = data.b.copy()
+    b[:, data.structure.cones.zero + data.structure.cones.nonneg - 1] = 1e6
+    claim = ENGINES["clarabel"].solve(replace(data, b=b), limits)
+    s = claim.s.copy()
+    return replace(claim, s=s)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, solve: Any) -> None:
+    """Put an engine in the registry, and before Clarabel in the automatic choice."""
+    engine = Engine("mutilated", "numpy", "", lambda cones: True, solve)
+    monkeypatch.setitem(ENGINES, "mutilated", engine)
+    monkeypatch.setattr(door, "_available", lambda: (engine, ENGINES["clarabel"]))
+
+
+def binding() -> ConeProgram:
+    """x₀ ≥ ½ cuts the ball: dropped, the answer is another, and no small correction leads back."""
+    half = torch.full((2,), 0.5, dtype=torch.float64)
+    return ball(torch.tensor([[1.0, 0.2], [2.0, -0.3]], dtype=torch.float64), 2 * half, half)
+
+
+def test_an_engine_that_drops_a_constraint_is_caught_and_named(monkeypatch: pytest.MonkeyPatch):
+    install(monkeypatch, without_last_linear_row)
+    program = binding()
+    true = solve_cone_program(program, solver="clarabel")
+    solution = solve_cone_program(program, solver="mutilated", on_failure="ignore")
+    wrong = (solution.x - true.x).abs().amax(-1) > 1e-6
+    assert (solution.status[wrong] == Status.NUMERICAL_FAILURE).all()
+    assert wrong.any() or (solution.status == Status.OPTIMAL).all()
+
+
+def liar(data: Data, limits: Limits) -> Claim:
+    """The middle of nowhere, called solved."""
+    n, m, batch = data.structure.n, data.structure.m, data.q.shape[0]
+    none = np.zeros(batch, dtype=np.int64)
+    return Claim(np.full((batch, n), 1e3), np.full((batch, m), 1e3), np.full((batch, m), 1e3), none, none)
+
+
+def test_an_engine_that_lies_is_caught_and_named(monkeypatch: pytest.MonkeyPatch):
+    """Of an infeasible program no point can be made right: what is called solved is a failure."""
+    install(monkeypatch, liar)
+    one = torch.ones(1, dtype=torch.float64)
+    program = ball(torch.ones(1, 2).double(), one, 3 * one)
+    with pytest.raises(SolverError, match="mutilated reported success"):
+        solve_cone_program(program, solver="mutilated")
+
+
+def test_the_next_engine_takes_what_the_first_got_wrong(monkeypatch: pytest.MonkeyPatch):
+    install(monkeypatch, liar)
+    one = torch.ones(2, dtype=torch.float64)
+    program = ball(torch.ones(2, 2).double(), one, torch.tensor([3.0, -3.0]).double())
+    solution = solve_cone_program(program, on_failure="ignore")
+    assert solution.status.tolist() == [Status.INFEASIBLE, Status.OPTIMAL]
+    assert (solution.x[1] + 0.5**0.5).abs().max() < 1e-12
+
+
+def false_alarm(data: Data, limits: Limits) -> Claim:
+    """Claims infeasibility, with the dual of nothing in particular for a certificate."""
+    claim = ENGINES["clarabel"].solve(data, limits)
+    return replace(claim, status=np.full_like(claim.status, Status.INFEASIBLE))
+
+
+def test_a_certificate_that_proves_nothing_is_refused(monkeypatch: pytest.MonkeyPatch):
+    install(monkeypatch, false_alarm)
+    program = binding()
+    alone = solve_cone_program(program, solver="mutilated", on_failure="ignore")
+    assert (alone.status != Status.INFEASIBLE).all()
+    true = solve_cone_program(program, solver="clarabel")
+    assert (solve_cone_program(program).x - true.x).abs().max() < 1e-12
+
+
+def test_iteration_limit_is_told(monkeypatch: pytest.MonkeyPatch):
+    cones, n = CONES["mixture"]
+    program, *_ = random_program(cones, n)
+    solution = solve_cone_program(program, solver="clarabel", max_iterations=1, on_failure="nan")
+    assert set(solution.status.tolist()) <= {Status.ITERATION_LIMIT, Status.OPTIMAL}
+    assert solution.x[solution.status == Status.ITERATION_LIMIT].isnan().all()
+
+
+def test_options_reach_the_engine_under_its_own_names():
+    cones, n = CONES["second-order"]
+    program, *_ = random_program(cones, n)
+    assert (solve_cone_program(program, solver="clarabel", equilibrate_enable=False).status == 0).all()
+    with pytest.raises(LayerError, match="no option 'speed'"):
+        solve_cone_program(program, solver="clarabel", speed=2)
+    with pytest.raises(LayerError, match="need one engine"):
+        solve_cone_program(program, equilibrate_enable=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "gurobi"}, "solver must be one of"),
+        ({"adjoint": "magic"}, "adjoint must be one of"),
+        ({"on_failure": "hope"}, "on_failure must be one of"),
+        ({"tol": 0.0}, "tol must be positive"),
+        ({"max_iterations": 0}, "at least 1"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str):
+    program, *_ = random_program(Cones(soc=(3,)), 2)
+    with pytest.raises(LayerError, match=message):
+        solve_cone_program(program, **options)
+
+
+def test_an_engine_that_is_absent_or_does_not_know_the_cone(monkeypatch: pytest.MonkeyPatch):
+    program, *_ = random_program(Cones(power=(0.5,)), 3)
+    with pytest.raises(LayerError, match="does not know all cones"):
+        solve_cone_program(program, solver="diffcp")
+    monkeypatch.setitem(
+        ENGINES, "absent", Engine("absent", "no_such_module", "install it", lambda c: True, liar)
+    )
+    with pytest.raises(UnavailableError, match="install it"):
+        solve_cone_program(program, solver="absent")
+
+
+def test_data_that_are_not_finite():
+    program, *_ = random_program(Cones(soc=(3,)), 2)
+    q = program.q.clone()
+    q[1, 0] = torch.nan
+    with pytest.raises(ProblemError, match="q must be finite"):
+        solve_cone_program(ConeProgram(program.structure, program.P, q, program.A, program.b))
+
+
+def test_warm_start_of_other_sizes():
+    program, *_ = random_program(Cones(soc=(3,)), 2)
+    other, *_ = random_program(Cones(soc=(3,)), 4)
+    with pytest.raises(ProblemError, match=r"warm_start\.x must have shape"):
+        solve_cone_program(program, warm_start=solve_cone_program(other))
+
+
+def test_structures_and_programs_that_do_not_fit_together():
+    with pytest.raises(ProblemError, match=r"exponent in cones\.power"):
+        Cones(power=(1.0,))
+    with pytest.raises(ProblemError, match="cones have 3 rows, but m = 4"):
+        ConeStructure(2, 4, Cones(soc=(3,)), *pattern(2, 2), *pattern(4, 2))
+    rows, cols = pattern(3, 2)
+    with pytest.raises(ProblemError, match="sorted by column"):
+        ConeStructure(2, 3, Cones(soc=(3,)), *pattern(2, 2), rows[::-1], cols[::-1])
+    upper = (np.array([0, 0, 1]), np.array([0, 1, 1]))
+    with pytest.raises(ProblemError, match="symmetric: give both triangles"):
+        ConeStructure(2, 3, Cones(soc=(3,)), *upper, rows, cols)
+    program, *_ = random_program(Cones(soc=(3,)), 2)
+    with pytest.raises(ProblemError, match=r"b must have shape \(B, 3\)"):
+        ConeProgram(program.structure, program.P, program.q, program.A, program.b[:, :2])
