@@ -63,7 +63,7 @@ lint: setup  ## style, types and import rules | 1
 
 # ---- results -------------------------------------------------------------------------------------------------------
 # Runs write to build/ and leave the tracked tables alone; `make publish` is the one way from there to results/.
-EXPERIMENTS := denoising denoising_ecg markowitz portfolio
+EXPERIMENTS := denoising denoising_ecg markowitz portfolio representation sudoku sudoku_9x9
 PROGRAMS := $(filter-out experiments/compare.py experiments/verify.py,$(wildcard experiments/*.py experiments/*/*.py))
 SOURCES := $(wildcard layers/*.py layers/*/*.py configs/*.yaml configs/*/*.yaml configs/*/*/*.yaml) $(PROGRAMS)
 

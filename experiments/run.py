@@ -19,7 +19,15 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import denoising, denoising_ecg, markowitz, portfolio
+from experiments import (
+    denoising,
+    denoising_ecg,
+    markowitz,
+    portfolio,
+    representation,
+    sudoku,
+    sudoku_9x9,
+)
 from experiments.common.cells import THREADS, forget_cells
 from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line
@@ -33,6 +41,9 @@ EXPERIMENTS: dict[str, ModuleType] = {
     "denoising_ecg": denoising_ecg,
     "markowitz": markowitz,
     "portfolio": portfolio,
+    "representation": representation,
+    "sudoku": sudoku,
+    "sudoku_9x9": sudoku_9x9,
 }
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

@@ -32,12 +32,18 @@ TINY = {
     "markowitz": ("seeds=[0]", "data.count=2", "market.horizon=2", "market.test=1", "train.steps=1"),
     "portfolio": ("data.last_test=2022", "train.steps=1", "train.windows=1", "grid.gamma=[30.0]"),
     "denoising_ecg": ("data.window=4", "data.stride=4", "train.batch=300"),
+    "sudoku": ("seeds=[0]", "data.train=4", "data.test=4", "train.epochs=1", "train.batch=4", "train.epoch=4"),
+    "sudoku_9x9": ("data.test=2", "data.counts=[40]", "refine.steps=1"),
+    "representation": ("seeds=[0]", "train.epochs=1"),
 }
 LAYERED = {
     "denoising": "methods=[optnet_tuned_tv,optnet_pure]",
     "denoising_ecg": "methods=[optnet_tuned_tv]",
     "markowitz": "methods=[tuned]",
     "portfolio": "methods=[end_to_end]",
+    "sudoku": "methods=[optnet,identified]",
+    "sudoku_9x9": "methods=[identified_refined]",
+    "representation": "methods=[exact_layer,max_layer]",
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from figures import __main__ as program
 from figures import style
-from tests.figures import portfolio_tables
+from tests.figures import portfolio_tables, sudoku_tables
 
 METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected")
 ECG = ("noisy", "total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv")
@@ -111,6 +111,7 @@ def results(tmp_path_factory):
         folder = root / study / "companion" / "auto"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_csv(folder / f"{name}.csv", index=False)
+    sudoku_tables.write(root)
     return root
 
 
@@ -151,7 +152,13 @@ def test_every_method_has_one_name_and_one_colour_of_the_palette():
 
 
 def test_methods_that_meet_in_one_figure_differ_in_colour():
-    for group in (("clean", "noisy", *METHODS), ("clean", *ECG), *PORTFOLIO):
+    for group in (
+        ("clean", "noisy", *METHODS),
+        ("clean", *ECG),
+        *PORTFOLIO,
+        sudoku_tables.CURVES,
+        sudoku_tables.METHODS,
+    ):
         assert len({style.COLOURS[method] for method in group}) == len(group)
 
 

@@ -1,0 +1,1 @@
+"""What the Sudoku studies share: rules, puzzles, constraints read off solutions, models, training."""

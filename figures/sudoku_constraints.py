@@ -1,0 +1,34 @@
+"""The equalities found for 4x4 Sudoku: angles to the true ones, and how many solved boards tell them."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from figures.style import COLOURS, NAMES, Frame, rows_of
+
+TABLES = {"matrices": "sudoku/matrices", "metrics": "sudoku/metrics"}
+# Angles of identified constraints are rounding; the axis ends where it starts.
+FLOOR = 1e-13
+STYLES = (("optnet", "initial", ":"), ("optnet", "final", "-"), ("identified", "final", "-"))
+
+
+def draw(tables: dict[str, Frame]) -> Figure:
+    """Principal angles of the first seed, and equalities left by the number of solved boards, all seeds."""
+    figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for method, name, line in STYLES:
+        rows = rows_of(tables["matrices"], method=method, matrix=f"angles_{name}").sort_values("column")
+        values = np.maximum(rows["value"], FLOOR)
+        when = " before training" if name == "initial" else ""
+        left.plot(rows["column"] + 1, values, line, color=COLOURS[method], label=NAMES[method] + when)
+    left.set(
+        yscale="log", xlabel="principal angle, by size", ylabel="angle to the true equalities (unit: degree)"
+    )
+    left.legend(fontsize=7)
+    rows = rows_of(tables["metrics"], metric="equalities_left")
+    for _, own in rows.groupby("seed"):
+        right.step(own["step"], own["value"], where="post", color=COLOURS["identified"], alpha=0.7)
+    last = rows["value"].min()
+    right.axhline(last, color=COLOURS["clean"], linewidth=0.8)
+    right.text(right.get_xlim()[1], last + 0.5, f"{last:.0f}", ha="right", va="bottom", fontsize=8)
+    right.set(xscale="log", xlabel="solved boards seen", ylabel="equalities that all of them satisfy")
+    return figure

@@ -1,0 +1,39 @@
+"""Wrong boards while learning 4x4 Sudoku, beside the published curves."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from figures.style import COLOURS, NAMES, Frame, band, methods_in, rows_of
+
+TABLES = {"metrics": "sudoku/metrics"}
+TITLES = {"test": "boards that training has shown", "test_strict": "boards that training has not shown"}
+# Zero has no place on a logarithmic axis: boards without error stand at the lower edge.
+FLOOR = 1e-3
+
+
+def draw(tables: dict[str, Frame]) -> Figure:
+    """A panel for each test split; bands are the range over seeds, dots the published curve of the same method."""
+    curves = rows_of(tables["metrics"], metric="board_error")
+    curves = curves.assign(value=curves["value"].clip(lower=FLOOR), step=curves["step"] / 1000)
+    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (split, title) in zip(panels, TITLES.items(), strict=True):
+        _panel(axes, rows_of(curves, split=split))
+        axes.set(title=title, xlabel="puzzles met in training (thousands)")
+    panels[0].set(ylabel="wrong boards (unit: all test boards)", ylim=(0.8 * FLOOR, 1.2))
+    panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+    panels[0].plot([], [], ".:", color="0.4", label="published, of its own data")
+    panels[0].legend(fontsize=7, loc="lower right")
+    return figure
+
+
+def _panel(axes: Axes, rows: Frame) -> None:
+    for method in methods_in(rows):
+        own = rows_of(rows, method=method)
+        if method.endswith("_published"):
+            axes.plot(own["step"], own["value"], ".:", color=COLOURS[method], linewidth=0.9, markersize=4)
+        else:
+            band(axes, own, method)
+            axes.plot([], [], color=COLOURS[method], label=NAMES[method])
