@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from layers.canonical import (
     Assembly,
     ParameterSpec,
+    QuadraticForm,
     Retriever,
     check_call,
     check_problem,
     compile_problem,
+    conic_form,
     inspect_values,
     quadratic_form,
     retrieve,
@@ -127,14 +129,14 @@ class ConvexLayer(nn.Module):
         self._structure = canonical.structure
         self._sources, self._maximise, self._gp = canonical.sources, canonical.maximise, gp
         linear = uses_qp(self.options, canonical.structure.cones)
-        self._form = quadratic_form(canonical) if linear else None
+        self._form = quadratic_form(canonical) if linear else conic_form(canonical)
         self._specs = tuple(ParameterSpec.of(p) for p in parameters)
         self._declared = [i for i, spec in enumerate(self._specs) if spec.declared]
         widths = [self._specs[source.parameter].size for source in canonical.sources]
-        self._assembly = Assembly(self._form.blocks if self._form else canonical.blocks, widths)
-        n, m = canonical.structure.n, canonical.structure.m
-        self._pieces = self._form.pieces if self._form else (np.arange(n), n + np.arange(m))
-        self._retriever = Retriever(retrieve(problem, variables, compiled), self._pieces, n)
+        self._assembly = Assembly(self._form.blocks, widths)
+        self._retriever = Retriever(
+            retrieve(problem, variables, compiled), self._form.pieces, canonical.structure.n
+        )
         self._last: Any = None
 
     @_opaque
@@ -192,10 +194,10 @@ class ConvexLayer(nn.Module):
         if warm_start:
             warm = warm_start.warm if isinstance(warm_start, ConvexSolution) else self._last
         try:
-            if self._form is not None:
+            if isinstance(self._form, QuadraticForm):
                 answer = solve_quadratic(self._form, blocks, options, warm)
             else:
-                answer = solve_conic(self._structure, blocks, batch, options, warm)
+                answer = solve_conic(self._form, blocks, batch, options, warm)
         except ProblemError:
             # The engine names its own data: say which parameter they come from.
             inspect_values(self._specs, tensors)
@@ -233,7 +235,7 @@ class ConvexLayer(nn.Module):
     def _solution(self, answer: Answer, batch: torch.Size, dtype: torch.dtype) -> ConvexSolution:
         """All that is known of the solution, in the caller's batch axes and dtype."""
         n, m, found = self._structure.n, self._structure.m, answer.found
-        order = torch.as_tensor(np.argsort(np.concatenate(self._pieces)))
+        order = torch.as_tensor(np.argsort(np.concatenate(self._form.pieces)))
         whole = torch.cat([piece() for piece in answer.pieces], -1)
         x, y = whole.index_select(-1, order.to(whole.device)).split_with_sizes([n, m], -1)
         objective = answer.objective()

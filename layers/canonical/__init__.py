@@ -3,6 +3,7 @@
 from layers.canonical.affine import AffineMap
 from layers.canonical.assembly import Assembly, Block
 from layers.canonical.call import check_call
+from layers.canonical.conic import ConicForm, conic_form
 from layers.canonical.disciplined import check_problem
 from layers.canonical.inspected import inspect_values
 from layers.canonical.parameter_values import ParameterSpec
@@ -16,6 +17,7 @@ __all__ = [
     "Assembly",
     "Block",
     "CanonicalProgram",
+    "ConicForm",
     "ParameterSpec",
     "Piece",
     "QuadraticForm",
@@ -25,6 +27,7 @@ __all__ = [
     "check_call",
     "check_problem",
     "compile_problem",
+    "conic_form",
     "inspect_values",
     "quadratic_form",
     "retrieve",

@@ -35,6 +35,22 @@ class AffineMap:
         """Length of the value."""
         return self.constant.size
 
+    def take(self, kept: Indices) -> AffineMap:
+        """The entries ``kept`` of the value, which must increase."""
+        place = np.full(self.size, -1, dtype=np.int64)
+        place[kept] = np.arange(kept.size)
+        chosen = place[self.rows] >= 0
+        rows = place[self.rows[chosen]]
+        return AffineMap(self.constant[kept], rows, self.columns[chosen], self.weights[chosen])
+
+    def entries(self) -> Entries:
+        """Coefficients and constants alike."""
+        return Entries(
+            np.concatenate([self.rows, np.arange(self.size)]),
+            np.concatenate([self.columns, np.full(self.size, -1)]),
+            np.concatenate([self.weights, self.constant]),
+        )
+
 
 @dataclass(frozen=True)
 class Entries:
@@ -51,6 +67,22 @@ class Entries:
     def moved(self, by: int) -> Entries:
         """The entries, further down."""
         return Entries(self.rows + by, self.columns, self.weights)
+
+    def and_also(self, other: Entries) -> Entries:
+        """The sum of both."""
+        return Entries(
+            np.concatenate([self.rows, other.rows]),
+            np.concatenate([self.columns, other.columns]),
+            np.concatenate([self.weights, other.weights]),
+        )
+
+    def mapped(self, matrix: sp.csc_array) -> Entries:
+        """The entries of ``matrix`` times the vector."""
+        # Column r of the matrix, once for every entry in row r.
+        chosen = matrix[:, self.rows].tocoo()
+        return Entries(
+            chosen.row.astype(np.int64), self.columns[chosen.col], chosen.data * self.weights[chosen.col]
+        )
 
     def placed(self, rows: Indices) -> Entries:
         """The entries in other rows."""

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from layers.canonical import QuadraticForm
+from layers.convex.defined import defined_variables
 from layers.convex.options import Options
 from layers.convex.solution import Answer
 from layers.linalg import dot, mtv, mv
 from layers.qp_layer import solve_qp
-from layers.solution import Solution, Status
 
 
 def solve_quadratic(
@@ -48,7 +48,10 @@ def solve_quadratic(
 
     def defined() -> tuple[Tensor, Tensor]:
         if not computed:
-            computed.append(_defined_variables(form, found, blocks, options.on_failure))
+            taken_out = defined_variables(
+                form.scale, form.pivots, D, lambda u: -mv(M, u), f, found.z, found.status, options.on_failure
+            )
+            computed.append(taken_out)
         return computed[0]
 
     def objective() -> Tensor:
@@ -60,31 +63,3 @@ def solve_quadratic(
         objective=objective,
         found=found,
     )
-
-
-def _defined_variables(
-    form: QuadraticForm, found: Solution, blocks: Mapping[str, Tensor], on_failure: str
-) -> tuple[Tensor, Tensor]:
-    """w and the multipliers of its definition, from √D w = f − Mu and Eν = −Dw."""
-    M, f, D = blocks["M"], blocks["f"], blocks.get("D")
-    scale = torch.as_tensor(form.scale, device=M.device)
-    ratio = torch.as_tensor(form.scale / form.pivots, device=M.device)
-
-    def pair(scaled: Tensor) -> tuple[Tensor, Tensor]:
-        return scaled / scale, -ratio * scaled if D is None else -ratio * D * scaled
-
-    if on_failure == "raise":
-        return pair(f - mv(M, found.z))
-    # An element that failed has no gradient, and 0 · NaN in a backward pass would spoil arguments shared with others.
-    status = found.status.unsqueeze(-1)
-    solved = status == Status.OPTIMAL
-    w, nu = pair(f - mv(M, torch.where(solved, found.z, torch.zeros_like(found.z))))
-    if on_failure == "nan":
-        failed = torch.full_like(w, torch.nan)
-        return torch.where(solved, w, failed), torch.where(solved, nu, failed)
-    # A ray has no constant part, and a certificate of infeasibility no multiplier where nothing balances it.
-    with torch.no_grad():
-        constant = torch.where(status == Status.UNBOUNDED, 0.0, f)
-        last, balance = pair(constant - mv(M, found.z))
-        balance = torch.where((status == Status.INFEASIBLE) | (status == Status.UNBOUNDED), 0.0, balance)
-    return torch.where(solved, w, last), torch.where(solved, nu, balance)

@@ -218,7 +218,6 @@ def test_a_failed_element_does_not_spoil_a_shared_matrix_of_a_defined_variable()
     y, W, top = cp.Variable(2), cp.Parameter((2, 2)), cp.Parameter()
     problem = cp.Problem(cp.Minimize(cp.sum_squares(W @ y - 1)), [y >= 0, cp.sum(y) <= top])
     layer = ConvexLayer(problem, [W, top], [y], on_failure="nan")
-    assert layer._form is not None
     assert layer._form.w.size == 2
     shared = torch.eye(2, dtype=torch.float64, requires_grad=True)
     solution = layer.solve(shared, torch.tensor([1.0, -1.0], dtype=torch.float64))
@@ -231,7 +230,7 @@ def test_certificates_of_the_compiled_program_are_certificates():
     solution = ConvexLayer(*bounded_arguments(), on_failure="ignore").solve(*crossing())
     # The same program for a conic engine has its matrices, which the certificates are about.
     program = ConvexLayer(*bounded_arguments(), solver="clarabel")
-    blocks, s = program._assembly([t.reshape(3, 1) for t in crossing()], (3,)), program._structure
+    blocks, s = program._assembly([t.reshape(3, 1) for t in crossing()], (3,)), program._form.structure
     A = torch.zeros(3, s.m, s.n, dtype=torch.float64)
     A[:, torch.as_tensor(s.A_rows), torch.as_tensor(s.A_cols)] = blocks["A"]
     y, ray = solution.y[1], solution.x[2]
