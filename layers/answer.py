@@ -105,7 +105,7 @@ def answer_natively(problem: QP, request: Request) -> Answer:
         left = (raw.status < Status.OPTIMAL).nonzero().squeeze(-1)
         rest = problem.flatten().take(left)
         answer = _merge(answer, left, _answer_flat(rest, _for_part(request, left)))
-    if problem.m and int(raw.kind.min() if batch else 0) == compiled.UNCLEAR:
+    if problem.m and batch and int(answer.kind.min()) == compiled.UNCLEAR:
         return _tell_activity(problem, answer)
     return answer
 

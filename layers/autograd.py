@@ -19,15 +19,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from layers import compiled
 from layers.adjoints import implicit
 from layers.answer import Answer
 from layers.errors import SolverError
-from layers.problem import QP
+from layers.problem import QP, broadcast
 from layers.solution import Point, Status
 
 #: core axes of (Q, q, G, h, A, b) and of (Q, G, A, kind, solved, r_z, r_λ, r_ν)
@@ -40,6 +41,9 @@ ADVICE = {
     Status.UNBOUNDED: "its objective has no lower bound: bound the variables or add a quadratic term",
     Status.NUMERICAL_FAILURE: "rescale its data, or raise tol",
 }
+
+
+LinearSolve = Callable[..., tuple[Tensor, Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,10 @@ class SolutionMap(torch.autograd.Function):
                 -(torch.zeros_like(v) if c is None else c)
                 for v, c in zip((z, lam, nu), (z_bar, lam_bar, nu_bar), strict=True)
             )
-            direction = LinearisedSystem.apply(True, Q, G, A, kind, solved, *r)
+            # nothing is differentiated further: the bookkeeping of apply takes longer than a small solve
+            plain = not torch.is_grad_enabled() and compiled.suits(z)
+            solve = cast("LinearSolve", LinearisedSystem.forward if plain else LinearisedSystem.apply)
+            direction = solve(True, Q, G, A, kind, solved, *r)
         weight = None if value_bar is None else (value_bar * solved).unsqueeze(-1)
         return _gradients(ctx.needs_input_grad[1:], (Q, q, G, h, A, b), (z, lam, nu), direction, weight)
 
@@ -131,9 +138,7 @@ class LinearisedSystem(torch.autograd.Function):
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, solved: Tensor, *r: Tensor
     ) -> tuple[Tensor, ...]:
-        batch = torch.broadcast_shapes(
-            QP(Q, r[0], G, r[1], A, r[2]).batch_shape, kind.shape[:-1], solved.shape
-        )
+        batch = broadcast([QP(Q, r[0], G, r[1], A, r[2]).batch_shape, kind.shape[:-1], solved.shape])
         flat = QP(Q, r[0].expand(*batch, -1), G, r[1], A, r[2]).flatten()
         kind = kind.expand(*batch, -1).reshape(flat.h.shape)
         solved = solved.expand(batch).reshape(-1) > 0
@@ -198,11 +203,11 @@ def _gradients(
     Q, q, G, h, A, b = data
     z, lam, nu = solution
     from_solve: tuple[Callable[[Tensor, Tensor, Tensor], Tensor], ...] = (
-        lambda d_z, d_lam, d_nu: 0.5 * (_outer(d_z, z, Q) + _outer(z, d_z, Q)),
+        lambda d_z, d_lam, d_nu: _two_outer(d_z, z, z, d_z, Q, 0.5),
         lambda d_z, d_lam, d_nu: _sum_to(d_z, q),
-        lambda d_z, d_lam, d_nu: _outer(lam, d_z, G) + _outer(d_lam, z, G),
+        lambda d_z, d_lam, d_nu: _two_outer(lam, d_z, d_lam, z, G),
         lambda d_z, d_lam, d_nu: _sum_to(-d_lam, h),
-        lambda d_z, d_lam, d_nu: _outer(nu, d_z, A) + _outer(d_nu, z, A),
+        lambda d_z, d_lam, d_nu: _two_outer(nu, d_z, d_nu, z, A),
         lambda d_z, d_lam, d_nu: _sum_to(-d_nu, b),
     )
     from_objective: tuple[Callable[[Tensor], Tensor], ...] = (
@@ -233,6 +238,15 @@ def _outer(u: Tensor, v: Tensor, like: Tensor) -> Tensor:
     if like.dim() == 2:
         return u.unsqueeze(0).flatten(0, -2).mT @ v.unsqueeze(0).flatten(0, -2)
     return _sum_to(u.unsqueeze(-1) * v.unsqueeze(-2), like)
+
+
+def _two_outer(u: Tensor, v: Tensor, w: Tensor, x: Tensor, like: Tensor, scale: float = 1.0) -> Tensor:
+    """scale (u vᵀ + w xᵀ), summed as :func:`_outer` does; in one pass over memory unless it is to be differentiated."""
+    own = like.numel() > 0 and like.dim() > 2 and like.shape[:-2] == u.shape[:-1]
+    if own and not torch.is_grad_enabled() and compiled.suits(u):
+        u, v, w, x = (t.reshape(-1, t.shape[-1]) for t in (u, v, w, x))
+        return compiled.outer_pair(u, v, w, x, scale).reshape(like.shape)
+    return scale * (_outer(u, v, like) + _outer(w, x, like))
 
 
 def _sum_to(x: Tensor, like: Tensor) -> Tensor:

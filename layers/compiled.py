@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from layers.problem import QP
 
@@ -44,8 +45,10 @@ def unavailable() -> str | None:
 
 
 def suits(*tensors: Tensor) -> bool:
-    """Whether the core can take these tensors: it is built, and they are on the CPU."""
-    return _core is not None and all(t.device.type == "cpu" for t in tensors)
+    """Whether the core can take these tensors: built, on the CPU, and not hidden by a transform of torch.func."""
+    return _core is not None and not any(
+        t.device.type != "cpu" or is_functorch_wrapped_tensor(t) for t in tensors
+    )
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,8 @@ def solve(
     arrays = [_array(t) for t in flat.tensors]
     start = None if guess is None else tuple(_array(t) for t in guess)
     threads = _threads(batch * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
-    return Raw(
-        *map(torch.from_numpy, _core.solve(*arrays, batch, tol, rounding, max_iterations, threads, start))
-    )
+    most = min(max_iterations, 2**31 - 1)
+    return Raw(*map(torch.from_numpy, _core.solve(*arrays, batch, tol, rounding, most, threads, start)))
 
 
 def solve_linearised(
@@ -107,8 +109,16 @@ def solve_linearised(
     return (x_z, x_lam, x_nu), error
 
 
+def outer_pair(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:
+    """scale · (u vᵀ + w xᵀ) for every element of ``(B, ·)`` vectors, shape ``(B, rows, columns)``."""
+    assert _core is not None
+    threads = _threads(u.shape[0] * u.shape[1] * v.shape[1] * 4)
+    return torch.from_numpy(_core.outer_pair(*(_array(t) for t in (u, v, w, x)), scale, threads))
+
+
 def _array(tensor: Tensor) -> NDArray[Any]:
-    return tensor.detach().contiguous().numpy()
+    array = tensor.detach().resolve_neg().contiguous().numpy()
+    return array if array.flags.aligned else array.copy()
 
 
 def _threads(work: int) -> int:

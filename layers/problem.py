@@ -14,14 +14,18 @@ from layers.linalg import max_abs
 #: core (unbatched) number of axes of every argument
 AXES = {"Q": 2, "q": 1, "G": 2, "h": 1, "A": 2, "b": 1}
 
-NO_AXES = torch.Size()
-
 #: a chunk of the batch holds about this many matrix entries (12 MB), and at least this many elements
 CHUNK_ENTRIES, MINIMUM_CHUNK = 1_500_000, 8
 
 #: Q may differ from Qᵀ, and its smallest eigenvalue may fall below zero, by this much relative to the largest entry,
 #: or by this multiple of n times the rounding of the caller's dtype
 CURVATURE, ROUNDINGS = 1e-9, 10
+
+
+def broadcast(shapes: list[torch.Size]) -> torch.Size:
+    """Return the common batch shape; torch.broadcast_shapes alone takes longer than a small problem."""
+    different = {shape for shape in shapes if shape}
+    return torch.broadcast_shapes(*different) if len(different) > 1 else next(iter(different), torch.Size())
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,7 @@ class QP:
     @property
     def batch_shape(self) -> torch.Size:
         """Leading axes after broadcasting."""
-        shapes = {t.shape[: t.dim() - k] for t, k in zip(self.tensors, AXES.values(), strict=True)}
-        # torch.broadcast_shapes takes longer than a small problem
-        shapes.discard(NO_AXES)
-        return torch.broadcast_shapes(*shapes) if len(shapes) > 1 else next(iter(shapes), NO_AXES)
+        return broadcast([t.shape[: t.dim() - k] for t, k in zip(self.tensors, AXES.values(), strict=True)])
 
     def flatten(self) -> QP:
         """One batch axis: vectors become ``(B, ·)``; a matrix stays 2-D if shared, else ``(B, ·, ·)``.
@@ -189,11 +190,8 @@ def _check_shapes(t: dict[str, Tensor], n: int) -> None:
             raise ProblemError(
                 f"{name} must end in {origin[name]} = {core} ({sizes}); found shape {tuple(t[name].shape)}"
             )
-    shapes = {v.shape[: v.dim() - AXES[k]] for k, v in t.items()}
-    if len(shapes - {NO_AXES}) < 2:
-        return
     try:
-        torch.broadcast_shapes(*shapes)
+        broadcast([v.shape[: v.dim() - AXES[k]] for k, v in t.items()])
     except RuntimeError as error:
         listed = ", ".join(f"{k}: {tuple(v.shape[: v.dim() - AXES[k]])}" for k, v in t.items())
         raise ProblemError(f"the leading batch axes do not broadcast together; found {listed}") from error

@@ -34,6 +34,13 @@ struct Linearised {
     double *x_z, *x_lam, *x_nu, *error;  // error: backward error, infinite where the torch engine has to answer
 };
 
+// out = scale · (u vᵀ + w xᵀ) per element.
+struct Outer {
+    long batch, rows, columns;
+    const double *u, *v, *w, *x;
+    double scale, *out;
+};
+
 // Polled between groups: true stops the work.
 using Poll = bool (*)();
 

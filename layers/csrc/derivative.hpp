@@ -10,22 +10,24 @@ using convex_layers::Linearised;
 constexpr int STEPS = 8;  // of refinement
 constexpr double FINE = 2e-15;
 
-template <class T>
+template <class T, class Systems>
 struct Derivative {
-    Group<T> g;
-    Systems<T> sys;
-    T *on, *rz, *rl, *rn, *x, *lam, *nu, *tz, *tl, *tn, *cx, *cy, error;
+    using Matrix = typename Systems::Matrix;
+    Group<T, Matrix> g;
+    Systems sys;
+    T *on, *rz, *rl, *rn, *x, *lam, *nu, *tz, *tl, *tn, *cx, *clam, *cnu, error;
 
-    static long bytes(int n, int m, int p) {
-        const long vectors = 4L * padded<T>(n) + 4L * padded<T>(m) + 4L * padded<T>(p) + padded<T>(n + p) + 14 * 8;
-        return (Group<T>::entries(n, m, p) + Systems<T>::entries(n, m, p) + vectors) * (long)sizeof(T) + 8192;
+    static long bytes(const Data& d, const Sparse* plan) {
+        const long vectors = 4L * padded<T>(d.n) + 5L * padded<T>(d.m) + 4L * padded<T>(d.p) + 15 * 8;
+        const long entries = Group<T, Matrix>::entries(d, plan) + Systems::entries(d, plan) + vectors;
+        return entries * (long)sizeof(T) + 64 * 128 + (long)sizeof(Derivative);
     }
 
-    Derivative(Arena& a, int n, int m, int p) : g(a, n, m, p), sys(a, g) {
+    Derivative(Arena& a, const Data& d, const Sparse* plan) : g(a, d, plan), sys(a, g, plan) {
         rz = zeros<T>(a, g.ldn), x = zeros<T>(a, g.ldn), tz = zeros<T>(a, g.ldn), cx = zeros<T>(a, g.ldn);
         on = zeros<T>(a, g.ldm), rl = zeros<T>(a, g.ldm), lam = zeros<T>(a, g.ldm), tl = zeros<T>(a, g.ldm);
         rn = zeros<T>(a, g.ldp), nu = zeros<T>(a, g.ldp), tn = zeros<T>(a, g.ldp);
-        cy = zeros<T>(a, padded<T>(sys.limit) + padded<T>(p));
+        clam = zeros<T>(a, g.ldm), cnu = zeros<T>(a, g.ldp);
     }
 
     // Whether the element is one for this engine; its lane stays at zero otherwise.
@@ -43,7 +45,7 @@ struct Derivative {
     }
 
     void run() {
-        g.equilibrate(), sys.prepare(CURVATURE), sys.active(on);
+        g.equilibrate(), sys.prepare(CURVATURE, false), sys.active(on), sys.judge();
         for (int j = 0; j < g.n; ++j) rz[j] *= g.c * g.D[j];
         for (int i = 0; i < g.m; ++i) rl[i] *= g.Eg[i];
         for (int i = 0; i < g.p; ++i) rn[i] *= g.Ea[i];
@@ -73,31 +75,22 @@ struct Derivative {
     void residual(bool at_zero) {
         std::memcpy(tz, rz, g.ldn * sizeof(T)), std::memcpy(tl, rl, g.ldm * sizeof(T)), std::memcpy(tn, rn, g.ldp * sizeof(T));
         if (at_zero) return;
-        multiply(g.Q, g.n, g.ldn, x, cx);
-        add_transposed(g.G, g.m, g.ldn, lam, cx);
-        add_transposed(g.A, g.p, g.ldn, nu, cx);
+        g.Q.multiply(x, cx);
+        g.G.add_transposed(lam, cx);
+        g.A.add_transposed(nu, cx);
         for (int j = 0; j < g.n; ++j) tz[j] -= cx[j];
-        multiply(g.G, g.m, g.ldn, x, rows());
-        for (int i = 0; i < g.m; ++i) tl[i] = on[i] > 0.5 ? tl[i] - rows()[i] : constant<T>(0);
-        multiply(g.A, g.p, g.ldn, x, cy);
-        for (int i = 0; i < g.p; ++i) tn[i] -= cy[i];
+        g.G.multiply(x, clam);
+        for (int i = 0; i < g.m; ++i) tl[i] = on[i] > 0.5 ? tl[i] - clam[i] : constant<T>(0);
+        g.A.multiply(x, cnu);
+        for (int i = 0; i < g.p; ++i) tn[i] -= cnu[i];
     }
-    T* rows() { return g.g_now; }
 
     void correct() {
-        std::memcpy(cx, tz, g.ldn * sizeof(T));
-        clear(cy, padded<T>(sys.k + g.p));
-        for (int lane = 0; lane < Lane<T>::count; ++lane)
-            for (int i = 0; i < sys.count[lane]; ++i) Lane<T>::set(cy[i], lane, Lane<T>::get(tl[sys.row(lane, i)], lane));
-        for (int i = 0; i < g.p; ++i) cy[sys.k + i] = tn[i];
-        sys.active_solve(cx, cy);
+        std::memcpy(cx, tz, g.ldn * sizeof(T)), std::memcpy(cnu, tn, g.ldp * sizeof(T));
+        sys.active_solve(cx, tl, clam, cnu);
         for (int j = 0; j < g.n; ++j) x[j] += cx[j];
-        for (int lane = 0; lane < Lane<T>::count; ++lane)
-            for (int i = 0; i < sys.count[lane]; ++i) {
-                T& value = lam[sys.row(lane, i)];
-                Lane<T>::set(value, lane, Lane<T>::get(value, lane) + Lane<T>::get(cy[i], lane));
-            }
-        for (int i = 0; i < g.p; ++i) nu[i] += cy[sys.k + i];
+        for (int i = 0; i < g.m; ++i) lam[i] += clam[i];
+        for (int i = 0; i < g.p; ++i) nu[i] += cnu[i];
     }
 
     // Largest residual relative to r and to the terms that a row adds up, whose coefficients are near one: the measure of

@@ -18,23 +18,25 @@ constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
 constexpr double SHOWN = 0.03;               // the active set shows: largest min(λ, s) over smallest max(λ, s)
 constexpr double CLEAR = 1e-5, STRICTLY = 1e-4;
 
-template <class T>
+template <class T, class Systems>
 struct Engine {
     using Mask = typename Lane<T>::Mask;
-    Group<T> g;
-    Systems<T> sys;
-    Measure<T> measure;
+    using Matrix = typename Systems::Matrix;
+    Group<T, Matrix> g;
+    Systems sys;
+    Measure<T, Matrix> measure;
     T *x, *lam, *nu, *s, *rx, *rg, *ra, *w, *dx, *dlam, *dnu, *ds, *Gdx, *rs;
-    T *tx, *tlam, *tnu, *slack, *lack, *stationarity, *Qx, *on, *cx, *cy;
+    T *tx, *tlam, *tnu, *slack, *lack, *stationarity, *Qx, *on, *cx, *clam, *cnu;
     T *ex, *elam, *enu, *eslack, eprimal, edual, egap, evalue, eiterations, best;  // the best point so far
     Mask done;
 
-    static long bytes(int n, int m, int p) {
-        const long vectors = 9L * padded<T>(n) + 14L * padded<T>(m) + 8L * padded<T>(p) + padded<T>(n + p) + 34 * 8;
-        return (Group<T>::entries(n, m, p) + Systems<T>::entries(n, m, p) + vectors) * (long)sizeof(T) + 8192;
+    static long bytes(const Data& d, const Sparse* plan) {
+        const long vectors = 9L * padded<T>(d.n) + 15L * padded<T>(d.m) + 8L * padded<T>(d.p) + 35 * 8;
+        const long entries = Group<T, Matrix>::entries(d, plan) + Systems::entries(d, plan) + vectors;
+        return entries * (long)sizeof(T) + 64 * 128 + (long)sizeof(Engine);
     }
 
-    Engine(Arena& a, int n, int m, int p) : g(a, n, m, p), sys(a, g), measure(g) {
+    Engine(Arena& a, const Data& d, const Sparse* plan) : g(a, d, plan), sys(a, g, plan), measure(g) {
         const int N = g.ldn, M = g.ldm, P = g.ldp;
         x = zeros<T>(a, N), rx = zeros<T>(a, N), dx = zeros<T>(a, N), tx = zeros<T>(a, N), ex = zeros<T>(a, N);
         stationarity = zeros<T>(a, N), Qx = zeros<T>(a, N), cx = zeros<T>(a, N);
@@ -42,15 +44,19 @@ struct Engine {
         Gdx = zeros<T>(a, M), rs = zeros<T>(a, M), tlam = zeros<T>(a, M), slack = zeros<T>(a, M), on = zeros<T>(a, M);
         elam = zeros<T>(a, M), eslack = zeros<T>(a, M);
         nu = zeros<T>(a, P), ra = zeros<T>(a, P), dnu = zeros<T>(a, P), tnu = zeros<T>(a, P), lack = zeros<T>(a, P), enu = zeros<T>(a, P);
-        cy = zeros<T>(a, padded<T>(sys.limit) + padded<T>(p));
+        clam = zeros<T>(a, M), cnu = zeros<T>(a, P);
     }
 
-    // All lanes are loaded; returns with `done` telling which of them are solved.
-    template <class Check>
-    void run(const Options& options, Check&& check) {
-        g.equilibrate(), sys.prepare(options.rounding), measure.prepare();
+    // All lanes are loaded: scale, factorise what stays, forget earlier answers.
+    void prepare(const Options& options) {
+        g.equilibrate(), sys.prepare(options.rounding, true), measure.prepare();
         done = constant<T>(0) > 1.0;
         eiterations = constant<T>(0), best = constant<T>(1e299);
+    }
+
+    // Solve the lanes that are not `done`.
+    template <class Check>
+    void run(const Options& options, Check&& check) {
         if (g.m == 0) {
             start_from_zero();
             try_active_set(negate(done), constant<T>(0), options.tol);
@@ -68,9 +74,6 @@ struct Engine {
         for (int i = 0; i < g.p; ++i) Lane<T>::set(tnu[i], lane, v[i]);
     }
     void run_warm(const Options& options) {
-        g.equilibrate(), sys.prepare(options.rounding), measure.prepare();
-        done = constant<T>(0) > 1.0;
-        eiterations = constant<T>(0), best = constant<T>(1e299);
         const T y = g.c / g.r;
         for (int j = 0; j < g.n; ++j) tx[j] /= g.r * g.D[j];
         for (int i = 0; i < g.m; ++i) tlam[i] *= y / g.Eg[i];
@@ -103,9 +106,9 @@ struct Engine {
         sys.newton(w);
         for (int j = 0; j < g.n; ++j) x[j] = -g.q[j];
         std::memcpy(nu, g.b, g.ldp * sizeof(T));
-        add_transposed(g.G, g.m, g.ldn, g.h, x);
+        g.G.add_transposed(g.h, x);
         sys.newton_solve(x, nu);
-        multiply(g.G, g.m, g.ldn, x, Gdx);
+        g.G.multiply(x, Gdx);
         for (int i = 0; i < g.m; ++i) lam[i] = Gdx[i] - g.h[i], s[i] = -lam[i];
         push(lam), push(s);
         residual(x, lam, nu);
@@ -124,13 +127,13 @@ struct Engine {
 
     // stationarity, slack, lack and Qx at a point
     void residual(const T* at_x, const T* at_lam, const T* at_nu) {
-        multiply(g.Q, g.n, g.ldn, at_x, Qx);
+        g.Q.multiply(at_x, Qx);
         for (int j = 0; j < g.ldn; ++j) stationarity[j] = Qx[j] + g.q[j];
-        add_transposed(g.G, g.m, g.ldn, at_lam, stationarity);
-        add_transposed(g.A, g.p, g.ldn, at_nu, stationarity);
-        multiply(g.G, g.m, g.ldn, at_x, slack);
+        g.G.add_transposed(at_lam, stationarity);
+        g.A.add_transposed(at_nu, stationarity);
+        g.G.multiply(at_x, slack);
         for (int i = 0; i < g.m; ++i) slack[i] = g.h[i] - slack[i];
-        multiply(g.A, g.p, g.ldn, at_x, lack);
+        g.A.multiply(at_x, lack);
         for (int i = 0; i < g.p; ++i) lack[i] = g.b[i] - lack[i];
     }
 
@@ -201,9 +204,9 @@ struct Engine {
         for (int i = 0; i < g.m; ++i) dlam[i] = w[i] * (rs[i] - rg[i]);
         for (int j = 0; j < g.n; ++j) dx[j] = -rx[j];
         for (int i = 0; i < g.p; ++i) dnu[i] = -ra[i];
-        add_transposed(g.G, g.m, g.ldn, dlam, dx);
+        g.G.add_transposed(dlam, dx);
         sys.newton_solve(dx, dnu);
-        multiply(g.G, g.m, g.ldn, dx, Gdx);
+        g.G.multiply(dx, Gdx);
         for (int i = 0; i < g.m; ++i) dlam[i] = w[i] * Gdx[i] - dlam[i], ds[i] = -rg[i] - Gdx[i];
     }
 
@@ -240,18 +243,11 @@ struct Engine {
 
     void correct() {
         for (int j = 0; j < g.ldn; ++j) cx[j] = -stationarity[j];
-        clear(cy, padded<T>(sys.k + g.p));
-        for (int lane = 0; lane < Lane<T>::count; ++lane)
-            for (int i = 0; i < sys.count[lane]; ++i) Lane<T>::set(cy[i], lane, Lane<T>::get(slack[sys.row(lane, i)], lane));
-        for (int i = 0; i < g.p; ++i) cy[sys.k + i] = lack[i];
-        sys.active_solve(cx, cy);
+        for (int i = 0; i < g.p; ++i) cnu[i] = lack[i];
+        sys.active_solve(cx, slack, clam, cnu);
         for (int j = 0; j < g.n; ++j) tx[j] += cx[j];
-        for (int lane = 0; lane < Lane<T>::count; ++lane)
-            for (int i = 0; i < sys.count[lane]; ++i) {
-                T& value = tlam[sys.row(lane, i)];
-                Lane<T>::set(value, lane, Lane<T>::get(value, lane) + Lane<T>::get(cy[i], lane));
-            }
-        for (int i = 0; i < g.p; ++i) tnu[i] += cy[sys.k + i];
+        for (int i = 0; i < g.m; ++i) tlam[i] += clam[i];
+        for (int i = 0; i < g.p; ++i) tnu[i] += cnu[i];
         // Rounding may leave an active multiplier at -1e-17: the sign is part of the answer.
         const T rounding = -1e-13 * max_abs(tlam, g.ldm), zero = constant<T>(0);
         for (int i = 0; i < g.m; ++i) tlam[i] = (tlam[i] < zero) & (tlam[i] > rounding) ? zero : tlam[i];
@@ -272,11 +268,18 @@ struct Engine {
 
     // Keep the point if its residual is the smallest so far; done where it is sharp.
     void record(Mask want, T iteration, double tol) {
+        // Negative multipliers are cut off, and what is recorded is measured: where h is large beside λ a tiny λᵢ moves hᵀλ by much.
+        const T zero = constant<T>(0);
+        T lowest = zero;
+        for (int i = 0; i < g.m; ++i) clam[i] = larger(tlam[i], zero), lowest = smaller(lowest, tlam[i]);
+        if (any(want & (lowest < zero))) {
+            residual(tx, clam, tnu);
+            measure.residuals(tx, clam, tnu, stationarity, slack, lack, Qx);
+        }
         const Mask good = want & (measure.worst < best);
         if (!any(good)) return;
-        const T zero = constant<T>(0);
         for (int j = 0; j < g.n; ++j) ex[j] = good ? tx[j] : ex[j];
-        for (int i = 0; i < g.m; ++i) elam[i] = good ? larger(tlam[i], zero) : elam[i], eslack[i] = good ? slack[i] : eslack[i];
+        for (int i = 0; i < g.m; ++i) elam[i] = good ? clam[i] : elam[i], eslack[i] = good ? slack[i] : eslack[i];
         for (int i = 0; i < g.p; ++i) enu[i] = good ? tnu[i] : enu[i];
         eprimal = good ? measure.primal : eprimal, edual = good ? measure.dual : edual, egap = good ? measure.gap : egap;
         evalue = good ? measure.objective : evalue, eiterations = good ? iteration : eiterations;

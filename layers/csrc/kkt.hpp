@@ -4,13 +4,13 @@
 
 namespace CORE {
 
-template <class T>
+template <class T, class M>
 struct Measure {
-    Group<T>& g;
+    Group<T, M>& g;
     T suggested, q_size, matrix, y_unit;
     T primal, dual, gap, worst, objective;
 
-    explicit Measure(Group<T>& group) : g(group) {}
+    explicit Measure(Group<T, M>& group) : g(group) {}
 
     // What depends on the data only.
     void prepare() {

@@ -60,15 +60,15 @@ bool signalled() {
 }
 
 cl::Data read(const py::array& Q, const py::array& q, const py::array& G, const py::array& h, const py::array& A, const py::array& b,
-              long batch) {
+              long batch, const char* q_name = "q", const char* h_name = "h", const char* b_name = "b") {
     if (q.ndim() < 1 || h.ndim() < 1 || b.ndim() < 1) throw py::value_error("q, h and b must have at least one axis");
     const long n = q.shape(q.ndim() - 1), m = h.shape(h.ndim() - 1), p = b.shape(b.ndim() - 1);
     if (n < 1 || n > 100000 || m > 1000000 || p > 100000) throw py::value_error("sizes out of range for the native engine");
     cl::Data d{};
     d.n = (int)n, d.m = (int)m, d.p = (int)p, d.batch = batch;
-    d.Q = block(Q, "Q", batch, {n, n}, &d.Q_stride), d.q = block(q, "q", batch, {n}, &d.q_stride);
-    d.G = block(G, "G", batch, {m, n}, &d.G_stride), d.h = block(h, "h", batch, {m}, &d.h_stride);
-    d.A = block(A, "A", batch, {p, n}, &d.A_stride), d.b = block(b, "b", batch, {p}, &d.b_stride);
+    d.Q = block(Q, "Q", batch, {n, n}, &d.Q_stride), d.q = block(q, q_name, batch, {n}, &d.q_stride);
+    d.G = block(G, "G", batch, {m, n}, &d.G_stride), d.h = block(h, h_name, batch, {m}, &d.h_stride);
+    d.A = block(A, "A", batch, {p, n}, &d.A_stride), d.b = block(b, b_name, batch, {p}, &d.b_stride);
     return d;
 }
 
@@ -107,7 +107,7 @@ py::tuple solve(const py::array& Q, const py::array& q, const py::array& G, cons
 py::tuple solve_linearised(const py::array& Q, const py::array& G, const py::array& A, const py::array& kind, const py::array& status,
                            const py::array& r_z, const py::array& r_lam, const py::array& r_nu, int threads) {
     const long batch = r_z.ndim() ? r_z.shape(0) : 0;
-    const cl::Data data = read(Q, r_z, G, r_lam, A, r_nu, batch);
+    const cl::Data data = read(Q, r_z, G, r_lam, A, r_nu, batch, "r_z", "r_lam", "r_nu");
     const long n = data.n, m = data.m, p = data.p;
     auto x_z = empty<double>({batch, n}), x_lam = empty<double>({batch, m}), x_nu = empty<double>({batch, p}), error = empty<double>({batch});
     const cl::Linearised call{block<signed char>(kind, "kind", batch, {m}, nullptr), block<long long>(status, "status", batch, {}, nullptr),
@@ -121,11 +121,23 @@ py::tuple solve_linearised(const py::array& Q, const py::array& G, const py::arr
     return py::make_tuple(x_z, x_lam, x_nu, error);
 }
 
+py::array_t<double> outer_pair(const py::array& u, const py::array& v, const py::array& w, const py::array& x, double scale, int threads) {
+    if (u.ndim() != 2 || v.ndim() != 2) throw py::value_error("u and v must have two axes");
+    const long batch = u.shape(0), rows = u.shape(1), columns = v.shape(1);
+    auto out = empty<double>({batch, rows, columns});
+    const cl::Outer call{batch, rows, columns, block(u, "u", batch, {rows}, nullptr), block(v, "v", batch, {columns}, nullptr),
+                         block(w, "w", batch, {rows}, nullptr), block(x, "x", batch, {columns}, nullptr), scale, out.mutable_data()};
+    const py::gil_scoped_release release;
+    cl::outer_pair(call, threads);
+    return out;
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
     module.doc() = "The compiled core of layers/solvers/native.py.";
     module.def("solve", &solve);
     module.def("solve_linearised", &solve_linearised);
+    module.def("outer_pair", &outer_pair);
     module.def("lanes", [] { return chosen().lanes; }, "Problems that are solved side by side in one register.");
 }

@@ -1,4 +1,4 @@
-// The two linear systems of the engine, factorised in the same buffers: the Newton matrix of the interior point and the KKT matrix of
+// The two linear systems of the engine for dense matrices, factorised in the same buffers: the Newton matrix of the interior point and the KKT matrix of
 // an active set. Formulas: layers/saddle.py and layers/active_system.py.
 #pragma once
 #include "data.hpp"
@@ -12,12 +12,13 @@ constexpr double WEIGHT_SHIFT = 1e-11;  // weights λ/s are at most the inverse 
 constexpr int DEPTH = 64;               // rows of G that are weighed at a time
 
 template <class T>
-struct Systems {
+struct DenseSystems {
     using Mask = typename Lane<T>::Mask;
-    Group<T>& g;
+    using Matrix = Dense<T>;
+    Group<T, Matrix>& g;
     int ldk;               // columns of half and S
     T *base, *curvature;   // Q + AᵀA; the factor of Q + ε I
-    T *U, *inverse, *curvature_inverse, *half, *S, *S_inverse, *buffer, *C;
+    T *U, *inverse, *curvature_inverse, *half, *S, *S_inverse, *buffer, *C, *y;
     T curvature_pivot;     // smallest pivot of Q + ε I
     bool curved;           // whether all lanes can do with the factor of Q
     int* rows;             // active rows of every lane, `limit` each
@@ -28,28 +29,28 @@ struct Systems {
     // At a degenerate vertex more rows are active than there are variables.
     static int most_rows(int n, int m) { return m < 2 * n ? m : 2 * n; }
 
-    static long entries(int n, int m, int p) {
-        const long ldn = padded<T>(n), ldm = padded<T>(m), ldk = padded<T>(most_rows(n, m) + p);
-        return ldn * n * 3 + ldk * (n + ldk) + ldn * DEPTH + ldk * ldn + 3 * ldn + ldk + ldm + 16 * 8 + (long)ldk * Lane<T>::count;
+    static long entries(const Data& d, const Sparse*) {
+        const long n = d.n, ldn = padded<T>(d.n), ldm = padded<T>(d.m), ldk = padded<T>(most_rows(d.n, d.m) + d.p);
+        return ldn * n * 3 + ldk * (n + ldk) + ldn * DEPTH + ldk * ldn + 3 * ldn + 2 * ldk + ldm + 17 * 8 + (long)ldk * Lane<T>::count;
     }
 
-    Systems(Arena& arena, Group<T>& group) : g(group) {
+    DenseSystems(Arena& arena, Group<T, Matrix>& group, const Sparse*) : g(group) {
         const int n = g.n, p = g.p;
         limit = most_rows(n, g.m) + p;
         ldk = padded<T>(limit);
         base = zeros<T>(arena, (long)n * g.ldn), curvature = zeros<T>(arena, (long)n * g.ldn), U = zeros<T>(arena, (long)n * g.ldn);
         inverse = zeros<T>(arena, g.ldn), curvature_inverse = zeros<T>(arena, g.ldn);
         half = zeros<T>(arena, (long)n * ldk), S = zeros<T>(arena, (long)ldk * ldk), S_inverse = zeros<T>(arena, ldk);
-        buffer = zeros<T>(arena, (long)DEPTH * g.ldn), C = zeros<T>(arena, (long)ldk * g.ldn);
+        buffer = zeros<T>(arena, (long)DEPTH * g.ldn), C = zeros<T>(arena, (long)ldk * g.ldn), y = zeros<T>(arena, ldk);
         rows = zeros<int>(arena, (long)ldk * Lane<T>::count);
     }
 
     // What does not change during the iteration. Negative curvature of Q up to `rounding`, relative to its largest entry, is none.
-    void prepare(double rounding) {
+    void prepare(double rounding, bool) {
         const long size = (long)g.n * g.ldn * sizeof(T);
-        std::memcpy(base, g.Q, size);
-        if (g.p) add_gram(g.A, g.A, g.p, g.n, g.ldn, base);
-        std::memcpy(curvature, g.Q, size);
+        std::memcpy(base, g.Q.data, size);
+        if (g.p) add_gram(g.A.data, g.A.data, g.p, g.n, g.ldn, base);
+        std::memcpy(curvature, g.Q.data, size);
         // In the caller's units the shift is rounding · max|Q|; D and c carry it here.
         const T shift = rounding * g.scale * g.c;
         for (int i = 0; i < g.n; ++i) curvature[(long)i * g.ldn + i] += shift * g.D[i] * g.D[i];
@@ -67,16 +68,16 @@ struct Systems {
             for (int i = 0; i < depth; ++i) {
                 const V weight = Lane<T>::splat(w[i0 + i]);
                 for (int j = 0; j < g.ldn; j += Lane<T>::width)
-                    pack(buffer + (long)i * g.ldn + j) = weight * pack(g.G + (long)(i0 + i) * g.ldn + j);
+                    pack(buffer + (long)i * g.ldn + j) = weight * pack(g.G.row(i0 + i) + j);
             }
-            add_gram(g.G + (long)i0 * g.ldn, buffer, depth, g.n, g.ldn, U);
+            add_gram(g.G.row(i0), buffer, depth, g.n, g.ldn, U);
         }
         T lowest;
         shift_and_factor(U, inverse, lowest);
-        if (g.p) schur(U, inverse, g.A, g.p, lowest);
+        if (g.p) schur(U, inverse, g.A.data, g.p, lowest);
     }
 
-    void newton_solve(T* x, T* y) const { solve(U, inverse, g.A, g.p, true, x, y); }
+    void newton_solve(T* x, T* nu) const { solve(U, inverse, g.A.data, g.p, true, x, nu); }
 
     // [Q, Cᵀ; C, 0] where C holds the active rows of G and all of A.
     void active(const T* on) {
@@ -85,7 +86,7 @@ struct Systems {
         if (curved) {
             factor_ = curvature, factor_inverse = curvature_inverse;
         } else {
-            std::memcpy(U, g.Q, (long)g.n * g.ldn * sizeof(T));
+            std::memcpy(U, g.Q.data, (long)g.n * g.ldn * sizeof(T));
             add_gram(C, C, k + g.p, g.n, g.ldn, U);
             shift_and_factor(U, inverse, lowest);
             factor_ = U, factor_inverse = inverse;
@@ -93,12 +94,23 @@ struct Systems {
         if (k + g.p) schur(factor_, factor_inverse, C, k + g.p, dependent);
         singular = singular | negate(lowest > PIVOT) | negate(dependent > PIVOT);
     }
+    void judge() {}  // the pivots have told
 
-    void active_solve(T* x, T* y) const { solve(factor_, factor_inverse, C, k + g.p, !curved, x, y); }
-
-    int row(int lane, int i) const { return rows[(long)lane * ldk + i]; }
+    // x and nu: right-hand side in, solution out; lam: the solution, from the right-hand side `rows_rhs` on the active rows.
+    void active_solve(T* x, const T* rows_rhs, T* lam, T* nu) const {
+        clear(y, padded<T>(k + g.p)), clear(lam, g.ldm);
+        for (int lane = 0; lane < Lane<T>::count; ++lane)
+            for (int i = 0; i < count[lane]; ++i) Lane<T>::set(y[i], lane, Lane<T>::get(rows_rhs[row(lane, i)], lane));
+        for (int i = 0; i < g.p; ++i) y[k + i] = nu[i];
+        solve(factor_, factor_inverse, C, k + g.p, !curved, x, y);
+        for (int lane = 0; lane < Lane<T>::count; ++lane)
+            for (int i = 0; i < count[lane]; ++i) Lane<T>::set(lam[row(lane, i)], lane, Lane<T>::get(y[i], lane));
+        for (int i = 0; i < g.p; ++i) nu[i] = y[k + i];
+    }
 
   private:
+    int row(int lane, int i) const { return rows[(long)lane * ldk + i]; }
+
     void shift_and_factor(T* H, T* inv, T& lowest) {
         for (int i = 0; i < g.n; ++i) H[(long)i * g.ldn + i] += constant<T>(SHIFT);
         factor(H, g.n, g.ldn, inv, constant<T>(0), lowest);
@@ -152,7 +164,7 @@ struct Systems {
             k = count[lane] > k ? count[lane] : k;
         }
         for (int i = 0; i < k; ++i) gather_row(i);
-        std::memcpy(C + (long)k * g.ldn, g.A, (long)g.p * g.ldn * sizeof(T));
+        std::memcpy(C + (long)k * g.ldn, g.A.data, (long)g.p * g.ldn * sizeof(T));
     }
 
     void gather_row(int i) {
@@ -160,7 +172,7 @@ struct Systems {
         clear(to, g.ldn);
         for (int lane = 0; lane < Lane<T>::count; ++lane) {
             if (i >= count[lane]) continue;
-            const T* from = g.G + (long)row(lane, i) * g.ldn;
+            const T* from = g.G.row(row(lane, i));
             for (int j = 0; j < g.n; ++j) Lane<T>::set(to[j], lane, Lane<T>::get(from[j], lane));
         }
     }

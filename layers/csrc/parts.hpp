@@ -2,59 +2,56 @@
 #pragma once
 #include "derivative.hpp"
 #include "engine.hpp"
+#include "sparse.hpp"
 
 namespace CORE {
 
 using convex_layers::Linearised;
+using convex_layers::Choice;
 using convex_layers::Verdict;
 using convex_layers::Watch;
 
-template <class T>
-void solve_part(const Data& data, const Options& options, const Answer& out, Arena& arena, long first, long last, Watch& watch) {
-    constexpr int lanes = Lane<T>::count;
-    const auto fresh = [&] {
-        arena.reset();
-        Engine<T>* engine = static_cast<Engine<T>*>(arena.zeros(sizeof(Engine<T>)));
-        new (engine) Engine<T>(arena, data.n, data.m, data.p);
-        // A group that is not full repeats its last problem.
-        for (int lane = 0; lane < lanes; ++lane) engine->g.load(data, first + lane < last ? first + lane : last - 1, lane);
-        return engine;
-    };
-    const auto keep = [&](Engine<T>& engine) {
-        bool all = true;
-        for (int lane = 0; lane < lanes && first + lane < last; ++lane) {
-            const long index = first + lane;
-            const auto& g = engine.g;
-            const double skew = Lane<T>::get(g.skew, lane), scale = Lane<T>::get(g.scale, lane);
-            const bool sound = g.finite[lane] && skew <= options.rounding * scale && Lane<T>::get(engine.sys.curvature_pivot, lane) > 0;
-            if (sound && at(engine.done, lane)) {
-                engine.store(out, index, lane);
-                out.status[index] = Verdict::OPTIMAL;
-            } else {
-                out.status[index] = sound ? Verdict::LEFT : Verdict::SUSPECT;
-                all = false;
-            }
-        }
-        return all;
-    };
-    Engine<T>* engine = fresh();
-    if (options.z) {
-        for (int lane = 0; lane < lanes; ++lane) {
-            const long i = first + lane < last ? first + lane : last - 1;
-            engine->warm(options.z + i * data.n, options.lam + i * data.m, options.nu + i * data.p, options.s + i * data.m, lane);
-        }
-        engine->run_warm(options);
-        if (keep(*engine)) return;
-        engine = fresh();
-    }
-    engine->run(options, watch);
-    keep(*engine);
+// The rows of an element that was not solved.
+inline void blank(const Data& d, const Answer& out, long index) {
+    std::memset(out.z + index * d.n, 0, d.n * sizeof(double)), std::memset(out.lam + index * d.m, 0, d.m * sizeof(double));
+    std::memset(out.nu + index * d.p, 0, d.p * sizeof(double)), std::memset(out.kind + index * d.m, 0, d.m);
+    std::memset(out.residuals + 3 * index, 0, 3 * sizeof(double));
+    out.objective[index] = 0, out.iterations[index] = 0;
 }
 
-template <class T>
-void derivative_part(const Data& data, const Linearised& call, Arena& arena, long first, long last) {
-    Derivative<T>* one = static_cast<Derivative<T>*>(arena.zeros(sizeof(Derivative<T>)));
-    new (one) Derivative<T>(arena, data.n, data.m, data.p);
+template <class T, class Systems>
+void solve_part(const Data& data, const Sparse* plan, const Options& options, const Answer& out, Arena& arena, long first, long last, Watch& watch) {
+    using Engine = CORE::Engine<T, Systems>;
+    constexpr int lanes = Lane<T>::count;
+    Engine& engine = *static_cast<Engine*>(arena.zeros(sizeof(Engine)));
+    new (&engine) Engine(arena, data, plan);
+    // A group that is not full repeats its last problem.
+    const auto index_of = [&](int lane) { return first + lane < last ? first + lane : last - 1; };
+    for (int lane = 0; lane < lanes; ++lane) engine.g.load(data, index_of(lane), lane);
+    engine.prepare(options);
+    if (options.z) {
+        for (int lane = 0; lane < lanes; ++lane) {
+            const long i = index_of(lane);
+            engine.warm(options.z + i * data.n, options.lam + i * data.m, options.nu + i * data.p, options.s + i * data.m, lane);
+        }
+        engine.run_warm(options);
+    }
+    if (any(negate(engine.done))) engine.run(options, watch);
+    for (int lane = 0; lane < lanes && first + lane < last; ++lane) {
+        const auto& g = engine.g;
+        const double skew = Lane<T>::get(g.skew, lane), scale = Lane<T>::get(g.scale, lane);
+        const bool sound = g.finite[lane] && skew <= options.rounding * scale && Lane<T>::get(engine.sys.curvature_pivot, lane) > 0;
+        const bool solved = sound && at(engine.done, lane);
+        solved ? engine.store(out, first + lane, lane) : blank(data, out, first + lane);
+        out.status[first + lane] = solved ? Verdict::OPTIMAL : sound ? Verdict::LEFT : Verdict::SUSPECT;
+    }
+}
+
+template <class T, class Systems>
+void derivative_part(const Data& data, const Sparse* plan, const Linearised& call, Arena& arena, long first, long last) {
+    using Derivative = CORE::Derivative<T, Systems>;
+    Derivative* one = static_cast<Derivative*>(arena.zeros(sizeof(Derivative)));
+    new (one) Derivative(arena, data, plan);
     bool plain[Lane<T>::count];
     for (int lane = 0; lane < Lane<T>::count; ++lane) {
         const long index = first + lane < last ? first + lane : last - 1;
@@ -65,34 +62,50 @@ void derivative_part(const Data& data, const Linearised& call, Arena& arena, lon
     for (int lane = 0; lane < Lane<T>::count && first + lane < last; ++lane) one->store(call, first + lane, lane, plain[lane]);
 }
 
-// Problems side by side pay while a group of them fits the second-level cache, and while the batch fills the lanes.
-inline bool side_by_side(const Data& data) {
-    return data.batch > 1 && Engine<V>::bytes(data.n, data.m, data.p) <= SIDE_BY_SIDE_BYTES;
-}
-
-template <class T>
-long bytes_for(const Data& d) {
-    const long engine = Engine<T>::bytes(d.n, d.m, d.p) + (long)sizeof(Engine<T>);
-    const long derivative = Derivative<T>::bytes(d.n, d.m, d.p) + (long)sizeof(Derivative<T>);
+template <class T, class Systems>
+long bytes(const Data& d, const Sparse* plan) {
+    const long engine = Engine<T, Systems>::bytes(d, plan), derivative = Derivative<T, Systems>::bytes(d, plan);
     return engine > derivative ? engine : derivative;
 }
 
-inline convex_layers::Plan plan(const Data& data) {
-    return side_by_side(data) ? convex_layers::Plan{W, bytes_for<V>(data)} : convex_layers::Plan{1, bytes_for<double>(data)};
+// Which kernel is fastest, by the cycles that its factorisations take. Measured: a multiplication of the sparse kernel costs as much as
+// SPARSE_COST multiplications of the dense one per lane, which fills its registers alone.
+inline Choice choose(const Data& d, const Sparse* plan) {
+    const double n = d.n, m = d.m, p = d.p;
+    const double dense = n * n * (0.5 * m + n / 6) + p * (n * n + 0.5 * n * p + p * p / 6);
+    const bool many = d.batch > 1;
+    if (plan && plan->multiplications * SPARSE_COST * (many ? 1 : W) < dense) {
+        const long side_by_side = bytes<V, SparseSystems<V>>(d, plan);
+        if (many && side_by_side < SPARSE_BYTES) return {Choice::SPARSE_LANES, W, side_by_side};
+        return {Choice::SPARSE_SINGLE, 1, bytes<double, SparseSystems<double>>(d, plan)};
+    }
+    const long side_by_side = bytes<V, DenseSystems<V>>(d, nullptr);
+    if (many && side_by_side <= SIDE_BY_SIDE_BYTES) return {Choice::DENSE_LANES, W, side_by_side};
+    return {Choice::DENSE_SINGLE, 1, bytes<double, DenseSystems<double>>(d, nullptr)};
 }
 
-inline void solve(const Data& data, const Options& options, const Answer& out, Arena& arena, long first, long last, Watch& watch) {
-    side_by_side(data) ? solve_part<V>(data, options, out, arena, first, last, watch)
-                       : solve_part<double>(data, options, out, arena, first, last, watch);
+inline void solve(const Choice& choice, const Data& data, const Sparse* plan, const Options& options, const Answer& out, Arena& arena, long first,
+                  long last, Watch& watch) {
+    switch (choice.kernel) {
+        case Choice::DENSE_LANES: return solve_part<V, DenseSystems<V>>(data, plan, options, out, arena, first, last, watch);
+        case Choice::DENSE_SINGLE: return solve_part<double, DenseSystems<double>>(data, plan, options, out, arena, first, last, watch);
+        case Choice::SPARSE_LANES: return solve_part<V, SparseSystems<V>>(data, plan, options, out, arena, first, last, watch);
+        case Choice::SPARSE_SINGLE: return solve_part<double, SparseSystems<double>>(data, plan, options, out, arena, first, last, watch);
+    }
 }
 
-inline void solve_linearised(const Data& data, const Linearised& call, Arena& arena, long first, long last, Watch&) {
-    side_by_side(data) ? derivative_part<V>(data, call, arena, first, last) : derivative_part<double>(data, call, arena, first, last);
+inline void solve_linearised(const Choice& choice, const Data& data, const Sparse* plan, const Linearised& call, Arena& arena, long first, long last) {
+    switch (choice.kernel) {
+        case Choice::DENSE_LANES: return derivative_part<V, DenseSystems<V>>(data, plan, call, arena, first, last);
+        case Choice::DENSE_SINGLE: return derivative_part<double, DenseSystems<double>>(data, plan, call, arena, first, last);
+        case Choice::SPARSE_LANES: return derivative_part<V, SparseSystems<V>>(data, plan, call, arena, first, last);
+        case Choice::SPARSE_SINGLE: return derivative_part<double, SparseSystems<double>>(data, plan, call, arena, first, last);
+    }
 }
 
 }  // namespace CORE
 
 namespace convex_layers {
 extern const Kernels CORE_KERNELS;
-const Kernels CORE_KERNELS{CORE::W, CORE::plan, CORE::solve, CORE::solve_linearised};
+const Kernels CORE_KERNELS{CORE::W, CORE::choose, CORE::solve, CORE::solve_linearised};
 }  // namespace convex_layers

@@ -1,12 +1,15 @@
 // Groups of problems over threads, work memory, and the choice of the instruction set.
 #include "schedule.hpp"
 
+#include "analysis.hpp"
+
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -52,9 +55,23 @@ class Bell final : public Watch {
     std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+// Call loop(true) here and loop(false) on count - 1 more threads; loop must not throw.
+template <class Loop>
+void on_threads(long count, const Loop& loop) {
+    std::vector<std::thread> helpers;
+    helpers.reserve(count > 1 ? count : 1);
+    try {
+        for (long i = 1; i < count; ++i) helpers.emplace_back(loop, false);
+    } catch (const std::system_error&) {
+        // the system gives no more threads: those that there are do the work
+    }
+    loop(true);
+    for (auto& helper : helpers) helper.join();
+}
+
 // Call work(arena, first, last, watch) for every group of a batch.
 template <class Work>
-void parallel(long batch, Plan plan, int threads, Poll poll, const Work& work) {
+void parallel(long batch, Choice plan, int threads, Poll poll, const Work& work) {
     const long groups = (batch + plan.group - 1) / plan.group;
     std::atomic<long> next{0};
     std::atomic<bool> stop{false};
@@ -78,10 +95,7 @@ void parallel(long batch, Plan plan, int threads, Poll poll, const Work& work) {
             failure = std::current_exception();
         }
     };
-    std::vector<std::thread> helpers;
-    for (long i = 1; i < (threads < groups ? threads : groups); ++i) helpers.emplace_back(loop, false);
-    loop(true);
-    for (auto& helper : helpers) helper.join();
+    on_threads(threads < groups ? threads : groups, loop);
     if (failure) std::rethrow_exception(failure);
 }
 
@@ -97,15 +111,29 @@ const Kernels& kernels(int most_lanes) {
     return baseline_kernels;
 }
 
+void spread(long batch, int threads, const std::function<void(long, long)>& part) {
+    const long count = threads < batch ? threads : batch;
+    std::atomic<long> next{0};
+    on_threads(count, [&](bool) {
+        for (long i; (i = next++) < count;) part(batch * i / count, batch * (i + 1) / count);
+    });
+}
+
 void solve(const Kernels& k, const Data& data, const Options& options, const Answer& answer, Poll poll) {
-    parallel(data.batch, k.plan(data), options.threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
-        k.solve(data, options, answer, arena, first, last, watch);
+    const auto structure = analyse(data);
+    const Sparse* plan = structure ? &sparse_of(*structure) : nullptr;
+    const Choice choice = k.choose(data, plan);
+    parallel(data.batch, choice, options.threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
+        k.solve(choice, data, plan, options, answer, arena, first, last, watch);
     });
 }
 
 void solve_linearised(const Kernels& k, const Data& data, const Linearised& call, int threads, Poll poll) {
-    parallel(data.batch, k.plan(data), threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
-        k.solve_linearised(data, call, arena, first, last, watch);
+    const auto structure = analyse(data);
+    const Sparse* plan = structure ? &sparse_of(*structure) : nullptr;
+    const Choice choice = k.choose(data, plan);
+    parallel(data.batch, choice, threads, poll, [&](Arena& arena, long first, long last, Watch&) {
+        k.solve_linearised(choice, data, plan, call, arena, first, last);
     });
 }
 

@@ -1,5 +1,7 @@
 // The engine as module.cpp sees it.
 #pragma once
+#include <functional>
+
 #include "system.hpp"
 
 namespace convex_layers {
@@ -10,6 +12,11 @@ extern const Kernels avx512_kernels, avx2_kernels, baseline_kernels;
 const Kernels& kernels(int most_lanes);
 
 void solve(const Kernels&, const Data&, const Options&, const Answer&, Poll);
+void outer_pair(const Outer&, int threads);
+
+// Call part(first, last) for equal parts of a batch on several threads.
+void spread(long batch, int threads, const std::function<void(long, long)>& part);
+
 void solve_linearised(const Kernels&, const Data&, const Linearised&, int threads, Poll);
 
 }  // namespace convex_layers

@@ -4,10 +4,13 @@
 #include <cstring>
 #include <new>
 
-#include "api.hpp"
+#include "structure.hpp"
 
 // A group of problems side by side may take this much memory: the second-level cache of a core.
 constexpr long SIDE_BY_SIDE_BYTES = 1L << 20;
+// … and this much with a sparse kernel, whose single problem is not faster by more than the lanes.
+constexpr long SPARSE_BYTES = 64L << 20;
+constexpr double SPARSE_COST = 3;
 
 namespace convex_layers {
 
@@ -33,18 +36,19 @@ class Watch {
     virtual ~Watch();
 };
 
-// How a batch is cut: problems per group, and the work memory of a group.
-struct Plan {
+// Which kernel solves a batch, how many problems it takes at a time, and its work memory.
+struct Choice {
+    enum Kernel { DENSE_LANES, DENSE_SINGLE, SPARSE_LANES, SPARSE_SINGLE } kernel;
     int group;
     long bytes;
 };
 
-// What one instruction set offers.
+// What one instruction set offers; the plan is null where the matrices are taken as dense.
 struct Kernels {
     int lanes;
-    Plan (*plan)(const Data&);
-    void (*solve)(const Data&, const Options&, const Answer&, Arena&, long first, long last, Watch&);
-    void (*solve_linearised)(const Data&, const Linearised&, Arena&, long first, long last, Watch&);
+    Choice (*choose)(const Data&, const Sparse*);
+    void (*solve)(const Choice&, const Data&, const Sparse*, const Options&, const Answer&, Arena&, long first, long last, Watch&);
+    void (*solve_linearised)(const Choice&, const Data&, const Sparse*, const Linearised&, Arena&, long first, long last);
 };
 
 }  // namespace convex_layers

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from layers.kkt import residuals
 from layers.problem import QP
 from layers.solution import Point, Status
 from layers.solvers.polish import polish
@@ -38,8 +39,11 @@ def start_warm(
     of a cold solve: it is a KKT point of a convex problem, so it is a solution whatever the guess was.
     """
     z, lam, nu, s = guess
-    z, lam, nu, error = polish(problem, z, lam, nu, active=lam > s)
+    z, lam, nu, _ = polish(problem, z, lam, nu, active=lam > s)
+    # What is returned is what is measured: where h is large beside λ, cutting off a tiny λᵢ < 0 moves hᵀλ by much.
+    lam = lam.clamp(min=0)
+    error = residuals(problem, z, lam, nu)
     status = torch.where(error.largest <= tol, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
-    point = Point(z, lam.clamp(min=0), nu, status, error, torch.zeros_like(status))
+    point = Point(z, lam, nu, status, error, torch.zeros_like(status))
     missed = (status != Status.OPTIMAL).nonzero().squeeze(-1)
     return point if missed.numel() == 0 else point.put(missed, cold(problem.take(missed)))
