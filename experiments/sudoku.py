@@ -52,7 +52,9 @@ FINAL = (
     *("largest_angle", "median_angle", "violation", "boards_needed", "equalities"),
 )
 # The section of the settings that says how a method is trained.
-RECIPES: dict[str, str] = dict(zip(TRAINED, ("train", "annealed", "convolutional", "fully_connected"), strict=True))
+RECIPES: dict[str, str] = dict(
+    zip(TRAINED, ("train", "annealed", "convolutional", "fully_connected"), strict=True)
+)
 UNITS = {"mse": "1", "board_error": "fraction", "strict_error": "fraction"}
 
 
@@ -227,10 +229,11 @@ def _record_identification(config: Config, seed: int, record: Recorder) -> None:
     """Equalities left after the first k solved boards, and the k at which their number has reached its end."""
     points = one_hot(solved_boards(config.data.held_out, seed)[0], ORDER)
     left = SIZE - dimensions(points)
-    for count, equalities in enumerate(left, start=1):
+    needed = 1 + int(left.argmin())
+    for count, equalities in enumerate(left[:needed], start=1):
         record.metric("equalities_left", "train", count, equalities, "1")
     record.metric("equalities", "constraints", 0, left[-1], "1")
-    record.metric("boards_needed", "constraints", 0, 1 + int(left.argmin()), "solved board")
+    record.metric("boards_needed", "constraints", 0, needed, "solved board")
 
 
 def _repeated(train: Puzzles, test: Puzzles) -> float:

@@ -43,7 +43,7 @@ def _errors(axes: Axes, rows: Frame) -> None:
         xlabel="hidden units, or pieces",
         title="maximum of three linear functions",
     )
-    axes.set_ylabel("error (unit: root mean square of the function)")
+    axes.set_ylabel("relative error (unit: r.m.s. of the function)")
     axes.legend(fontsize=7)
 
 
