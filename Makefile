@@ -61,9 +61,13 @@ lint: setup  ## style, types and import rules | 1
 	$(PYTHON) -m pyright --pythonpath "$$(command -v $(PYTHON))"
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
 
+.PHONY: sanitize
+sanitize: setup  ## the tests of the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer | 4
+	tools/sanitize.sh $(PYTHON)
+
 # ---- results -------------------------------------------------------------------------------------------------------
 # Runs write to build/ and leave the tracked tables alone; `make publish` is the one way from there to results/.
-EXPERIMENTS := denoising denoising_ecg markowitz portfolio representation sudoku sudoku_9x9
+EXPERIMENTS := denoising denoising_ecg data_poisoning gallery markowitz portfolio representation sudoku sudoku_9x9
 PROGRAMS := $(filter-out experiments/compare.py experiments/verify.py,$(wildcard experiments/*.py experiments/*/*.py))
 SOURCES := $(wildcard layers/*.py layers/*/*.py configs/*.yaml configs/*/*.yaml configs/*/*/*.yaml) $(PROGRAMS)
 

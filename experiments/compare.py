@@ -77,9 +77,18 @@ def verdict(rule: str, ours: Interval, target: float, tolerance: float, applies:
     return "reproduced" if holds else "not reproduced"
 
 
-def _level(metrics: Frame, method: str, split: str, metric: str = "final_mse") -> Frame:
-    """Values of one metric by seed."""
+def _level(
+    metrics: Frame,
+    method: str,
+    split: str,
+    metric: str = "final_mse",
+    step: int | None = None,
+    seed: int | None = None,
+) -> Frame:
+    """Values of one metric by seed; of one step of a curve and of one seed if they are given."""
     chosen = (metrics["method"] == method) & (metrics["split"] == split) & (metrics["metric"] == metric)
+    for column, wanted in (("step", step), ("seed", seed)):
+        chosen &= (metrics[column] == wanted) | (wanted is None)
     return metrics[chosen].set_index("seed")["value"].sort_index()
 
 

@@ -20,8 +20,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import (
+    data_poisoning,
     denoising,
     denoising_ecg,
+    gallery,
     markowitz,
     portfolio,
     representation,
@@ -37,8 +39,10 @@ from experiments.common.stats import summarise
 from layers import LayerError
 
 EXPERIMENTS: dict[str, ModuleType] = {
+    "data_poisoning": data_poisoning,
     "denoising": denoising,
     "denoising_ecg": denoising_ecg,
+    "gallery": gallery,
     "markowitz": markowitz,
     "portfolio": portfolio,
     "representation": representation,

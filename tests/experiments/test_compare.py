@@ -59,6 +59,30 @@ def test_verdict_follows_the_rule(rule, interval, applies, expected):
     assert verdict(rule, interval, target=2.0, tolerance=1.0, applies=applies) == expected
 
 
+def test_a_claim_may_be_about_one_point_of_one_seed_s_curve():
+    labels = {"experiment": "e", "split": "validation", "metric": "mse", "unit": "1", "method": "a"}
+    rows = pd.DataFrame(
+        [
+            {**labels, "seed": seed, "step": step, "value": 10.0 * seed + step}
+            for seed in (0, 1)
+            for step in range(3)
+        ]
+    )
+    level = {"method": "a", "split": "validation", "metric": "mse", "step": 2}
+    claim = {
+        "claim": "c",
+        "value": 2.0,
+        "rule": "within",
+        "tolerance": 0.1,
+        "sizes": ["paper"],
+        "level": level,
+    }
+    (every,) = compare_run(rows, [claim], "paper")
+    assert (every["seeds"], every["ours"], every["verdict"]) == (2, 7.0, "not reproduced")
+    (one,) = compare_run(rows, [{**claim, "level": {**level, "seed": 0}}], "paper")
+    assert (one["seeds"], one["ours"], one["verdict"]) == (1, 2.0, "reproduced")
+
+
 def test_every_published_claim_is_complete():
     for source in published().values():
         for claim in source["claims"]:
