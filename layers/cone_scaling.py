@@ -17,8 +17,13 @@ from torch import Tensor
 from layers.cone_kkt import Norms
 from layers.cone_products import A_places
 from layers.cone_program import ConeProgram, Cones
-from layers.cones import block_max
+from layers.cones import block_max, block_sum
 from layers.linalg import max_abs, one_where_zero
+
+#: sizes of s and y in one block may differ by 4 to this power before it matters
+UNBALANCED = 3.0
+#: sᵀy below this multiple of ‖s‖∞‖y‖∞: both are there
+ORTHOGONAL = 1e-2
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,14 @@ class ScaledProgram:
 
     @classmethod
     def balanced(cls, program: ConeProgram, y: Tensor, s: Tensor) -> ScaledProgram:
-        """ω = √(‖y‖/‖s‖) on every block of a solution: ‖s′‖ = ‖y′‖ where neither is zero."""
-        cones = program.structure.cones
-        return cls.by(program, _balance(cones, y, s), program.q.new_ones(1, 1))
+        """ω = √(‖y‖/‖s‖) on the blocks of a solution where neither is zero, if they are far from one size anywhere.
+
+        The program itself otherwise: ω would be of its own in every element, and nothing shared any more.
+        """
+        rows = _balance(program.structure.cones, y, s)
+        if (rows.log2().abs() <= UNBALANCED).all():
+            rows = rows.new_ones(1, rows.shape[1])
+        return cls.by(program, rows, program.q.new_ones(1, 1))
 
     @classmethod
     def by(cls, program: ConeProgram, rows: Tensor, objective: Tensor) -> ScaledProgram:
@@ -66,9 +76,12 @@ class ScaledProgram:
 
 
 def _balance(cones: Cones, y: Tensor, s: Tensor) -> Tensor:
+    """ω by blocks. Where sᵀy is not small beside ‖s‖‖y‖, one of the two is but what the barrier of an engine left."""
     y_size, s_size = block_max(cones, y.abs()), block_max(cones, s.abs())
-    both = (y_size > 0) & (s_size > 0)
-    return torch.where(both, _power_of_two((s_size / one_where_zero(y_size)).sqrt()), 1.0)
+    product = y_size * s_size
+    active = block_sum(cones, y * s).abs() < ORTHOGONAL * product
+    ratio = torch.where(active, s_size / one_where_zero(y_size), 1.0)
+    return torch.where(active, _power_of_two(ratio.sqrt()), 1.0)
 
 
 def _power_of_two(size: Tensor) -> Tensor:

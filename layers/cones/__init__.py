@@ -173,8 +173,17 @@ def project_dual(cones: Cones, v: Tensor) -> Tensor:
 
 def block_max(cones: Cones, size: Tensor) -> Tensor:
     """The largest entry of every block, on each of its rows; ``(B, m)`` of nonnegative numbers."""
-    parts = [_blocks(g, size).amax(-1, keepdim=True).expand(-1, *g.shape).flatten(1) for g in groups(cones)]
-    return _string(cones, parts, size)
+    return _string(cones, [_repeated(g, _blocks(g, size).amax(-1)) for g in groups(cones)], size)
+
+
+def block_sum(cones: Cones, values: Tensor) -> Tensor:
+    """The sum of every block, on each of its rows; ``(B, m)``."""
+    return _string(cones, [_repeated(g, _blocks(g, values).sum(-1)) for g in groups(cones)], values)
+
+
+def _repeated(group: Group, values: Tensor) -> Tensor:
+    """One number per block, ``(B, g)``, on each of its rows."""
+    return values.unsqueeze(-1).expand(-1, *group.shape).flatten(1)
 
 
 def _blocks(group: Group, v: Tensor) -> Tensor:

@@ -140,7 +140,7 @@ def _solve_from(
     """Newton's method from an earlier solution, and the engines for the elements that it leaves."""
     x, y, s = guess
     everything = torch.ones(program.batch, dtype=torch.bool, device=x.device)
-    warm, error = refine(program, Iterate(x, s - y, y, s), cone_kkt.Norms.of(program), everything)
+    warm, error = _refined(program, x, y, s, everything)
     none = torch.zeros_like(everything, dtype=torch.int64)
     point = ConePoint(warm.x, warm.y, warm.s, none, error, none, ~everything, none)
     left = (~(error.largest <= tol)).nonzero().squeeze(-1)
@@ -172,6 +172,17 @@ def _ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:
     return replace(claim, y=claim.y[:, back], s=claim.s[:, back])
 
 
+def _refined(
+    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, wanted: Tensor
+) -> tuple[Iterate, Residuals]:
+    """Newton's method where the parts of v are of one size, and back."""
+    scaled = ScaledProgram.balanced(program, y, s)
+    y, s = scaled.point(y, s)
+    point, error = refine(scaled.program, Iterate(x, s - y, y, s), cone_kkt.Norms.of(scaled.program), wanted)
+    y, s = scaled.back(point.y, point.s)
+    return Iterate(point.x, s - y, y, s), error
+
+
 def _attempt(program: ConeProgram, engine: Engine, limits: Limits, tol: float) -> ConePoint:
     """Run one engine and judge what it says."""
     claim = _ask(program, engine, limits)
@@ -181,10 +192,8 @@ def _attempt(program: ConeProgram, engine: Engine, limits: Limits, tol: float) -
         for v in (claim.x, claim.y, claim.s)
     )
     claimed = torch.from_numpy(claim.status).to(device)
-    norms = cone_kkt.Norms.of(program)
-    start = Iterate(x, s - y, y, s)
     certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
-    refined, error = refine(program, start, norms, ~certifies)
+    refined, error = _refined(program, x, y, s, ~certifies)
     status = torch.where(error.largest <= tol, int(Status.OPTIMAL), claimed)
     contradicted = (claimed == Status.OPTIMAL) & (error.largest > tol)
     x, y = refined.x, refined.y

@@ -15,7 +15,11 @@ from layers.conic_system import factorise
 from layers.solution import Residuals
 
 #: Newton's method stops at this residual, or after so many factorisations of so many steps each
-TARGET, FACTORISATIONS, CHORDS = 1e-14, 8, 4
+TARGET, FACTORISATIONS, CHORDS = 1e-14, 30, 4
+#: parts of a step that are tried
+FRACTIONS = (1.0, 0.25, 0.0625)
+#: a factorisation that takes off less than this part of the residual is the last but one
+GAIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ def refine(
             break
         if index.numel() == fresh.numel():
             new, new_at, new_error = _chords(program, point, at, error, scale, stuck)
-            gained = new_error.largest < 0.5 * error.largest
+            gained = new_error.largest < (1 - GAIN) * error.largest
             point, at, error = new, new_at, new_error
             fresh, stuck = (gained | ~stuck) & (error.largest > TARGET), ~gained
             continue
@@ -70,7 +74,7 @@ def refine(
         new, new_at, new_error = _chords(
             program.take(index), point.take(index), at.take(index), old, scale.take(index), careful
         )
-        gained = new_error.largest < 0.5 * old.largest
+        gained = new_error.largest < (1 - GAIN) * old.largest
         point, at, error = point.put(index, new), at.put(index, new_at), error.put(index, new_error)
         more = (gained | ~careful) & (new_error.largest > TARGET)
         fresh, stuck = fresh.index_copy(0, index, more), stuck.index_copy(0, index, ~gained)
@@ -90,25 +94,52 @@ def _chords(
     Where the last factorisation led nowhere, a nearly singular system is to blame: ``careful`` takes a short step.
     """
     system = factorise(program, at)
-    structure, everything = program.structure, torch.arange(program.batch, device=program.q.device)
+    structure = program.structure
     for _ in range(CHORDS):
         r1 = -cone_kkt.stationarity(program, point.x, point.y)
         r2 = program.b - times_A(structure, program.A, point.x) - point.s
         dx, dy = system.step(r1, r2, careful)
         # A dx + ds = r₂ and dv = ds − dy
-        x, v = point.x + dx, point.v + r2 - times_A(structure, program.A, dx) - dy
-        trial = decompose(structure.cones, v, point.s)
-        trial_error = cone_kkt.residuals_in_cones(program, x, trial.y, trial.s, scale)
-        better = trial_error.largest < error.largest
-        slow = ~(trial_error.largest < 0.1 * error.largest) | (trial_error.largest <= TARGET)
+        dv = r2 - times_A(structure, program.A, dx) - dy
+        before = error.largest
+        point, at, error = _advance(program, point, at, error, scale, dx, dv)
+        # a step that does not take off nine tenths wants a new factorisation
+        if not ((error.largest < 0.1 * before) & (error.largest > TARGET)).any():
+            break
+    return point, at, error
+
+
+def _advance(
+    program: ConeProgram,
+    point: Iterate,
+    at: Decomposition,
+    error: Residuals,
+    scale: cone_kkt.Scales,
+    dx: Tensor,
+    dv: Tensor,
+) -> tuple[Iterate, Decomposition, Residuals]:
+    """The whole step, or where that does not lower the residual, a part of it; none if no part does."""
+    index = torch.arange(program.batch, device=program.q.device)
+    for fraction in FRACTIONS:
+        some = index.numel() < program.batch
+        part = program.take(index) if some else program
+        old, moved, bound = (
+            (point.take(index), (dx[index], dv[index]), scale.take(index))
+            if some
+            else (point, (dx, dv), scale)
+        )
+        x, v = old.x + fraction * moved[0], old.v + fraction * moved[1]
+        trial = decompose(program.structure.cones, v, old.s)
+        trial_error = cone_kkt.residuals_in_cones(part, x, trial.y, trial.s, bound)
+        better = trial_error.largest < error.largest[index]
         new = Iterate(x, v, trial.y, trial.s)
-        if better.all():
-            point, at, error = new, trial, trial_error
-        else:
-            kept = everything[better]
-            point, at = point.put(kept, new.take(kept)), at.put(kept, trial.take(kept))
-            error = error.put(kept, trial_error.take(kept))
-        if slow.all():
+        if not some and better.all():
+            return new, trial, trial_error
+        mine = better.nonzero().squeeze(-1)
+        point, at = point.put(index[mine], new.take(mine)), at.put(index[mine], trial.take(mine))
+        error = error.put(index[mine], trial_error.take(mine))
+        index = index[~better & (error.largest[index] > TARGET)]
+        if not index.numel():
             break
     return point, at, error
 
