@@ -11,7 +11,7 @@ TABLES = {"summary": "sudoku_9x9/summary", "metrics": "sudoku_9x9/metrics"}
 
 def draw(tables: dict[str, Frame]) -> Figure:
     """Left: mean over seeds, bars are 95 % intervals. Right: equalities left and puzzles solved."""
-    figure = Figure(figsize=(7.6, 3.4), layout="constrained")
+    figure = Figure(figsize=(7.6, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     solved = rows_of(tables["summary"], metric="solved")
     solved = solved.assign(givens=solved["split"].str.removeprefix("givens_").astype(int))
@@ -27,7 +27,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
         xlabel="givens of 81 cells", ylabel="puzzles solved (unit: all test puzzles)", ylim=(-0.04, 1.04)
     )
     left.yaxis.set_major_formatter(PercentFormatter(1.0))
-    left.legend(fontsize=7)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     _sample_efficiency(right, tables["metrics"])
     return figure
 

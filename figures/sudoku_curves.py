@@ -16,7 +16,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
     """A panel for each test split; bands are the range over seeds, dots the published curve of the same method."""
     curves = rows_of(tables["metrics"], metric="board_error")
     curves = curves.assign(value=curves["value"].clip(lower=FLOOR), step=curves["step"] / 1000)
-    figure = Figure(figsize=(7.2, 3.2), layout="constrained")
+    figure = Figure(figsize=(7.2, 3.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (split, title) in zip(panels, TITLES.items(), strict=True):
         _panel(axes, rows_of(curves, split=split))
@@ -25,7 +25,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
     panels[0].set_yscale("log")
     panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     panels[0].plot([], [], ".:", color="0.4", label="published, of its own data")
-    panels[0].legend(fontsize=7, loc="lower right")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
 
