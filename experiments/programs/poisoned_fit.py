@@ -80,12 +80,13 @@ def one_step(task: Task, radius: float, gradient: Tensor) -> tuple[Tensor, float
     return task.train + radius * gradient.sign(), radius * gradient.abs().sum().item()
 
 
-def iterated(task: Task, radius: float, steps: int) -> Tensor:
+def iterated(task: Task, start: Tensor, radius: float, steps: int) -> Tensor:
     """Steps of 2.5 radius / steps along the sign of the gradient, each put back into the box; the best point met.
 
-    Projected gradient as Madry et al. (arXiv 1706.06083, section 2.1) use it against networks.
+    Projected gradient as Madry et al. (arXiv 1706.06083, section 2.1) use it against networks. From the point of the
+    single step it can only do better.
     """
-    points = task.train
+    points = start
     best, most = points, -torch.inf
     for step in range(steps + 1):
         moving = leaf(points)

@@ -99,11 +99,12 @@ def test_prediction_is_exact_in_the_limit_of_a_small_radius_only(task):
     assert ratios[2] > 1.3
 
 
-def test_iterated_attack_stays_in_the_box_and_is_no_weaker_than_none(task):
+def test_iterated_attack_stays_in_the_box_and_is_stronger_than_the_single_step(task):
     study, _ = task
-    points = iterated(study, 0.5, 4)
-    assert (points - study.train).abs().max() <= 0.5 * (1 + 1e-12)
-    assert study.loss(points) > study.loss(study.train)
+    start, _ = one_step(study, 1.0, study.gradient(study.train))
+    points = iterated(study, start, 1.0, 4)
+    assert (points - study.train).abs().max() <= 1 + 1e-12
+    assert study.loss(points) > 1.01 * study.loss(start) > study.loss(study.train)
 
 
 def test_random_signs_move_every_coordinate_and_do_little_harm(task):
