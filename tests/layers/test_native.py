@@ -1,0 +1,319 @@
+"""The native engine beside the torch engine: every size, every place in a batch, every kind of trouble."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from layers import ProblemError, Solution, Status, compiled, solve_qp
+from layers.kkt import residuals
+from layers.problem import QP
+from tests.layers.catalogue import INFEASIBLE, SOLVABLE, UNBOUNDED
+from tests.layers.instances import NAMES, Data, as_data, assert_close, leaves, padded, random_qp, stack, weigh
+
+ALL = SOLVABLE | INFEASIBLE | UNBOUNDED
+FOUND = ("z", "lam", "nu", "s", "objective")
+
+
+@pytest.fixture(autouse=True)
+def _engine() -> None:
+    """In place of the matrix of both engines: each test here names its own."""
+    if compiled.unavailable():
+        pytest.skip(str(compiled.unavailable()))
+
+
+def core(data: Data, batch: int) -> compiled.Raw:
+    """What the core says by itself, before anything goes to the torch engine."""
+    return compiled.solve(QP(*data), batch, 1e-8, 1e-9, 100, None)
+
+
+def in_torch(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], list[Tensor]]) -> list[Tensor]:
+    """Solution and derivative by the torch engine alone."""
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "suits", lambda *tensors: False)
+        return answer("interior_point")
+
+
+def with_gradients(data: Data) -> Callable[[str], list[Tensor]]:
+    def answer(solver: str) -> list[Tensor]:
+        variables = leaves(data)
+        solution = solve_qp(*variables, solver=solver)
+        outputs = [getattr(solution, name) for name in FOUND]
+        gradients = torch.autograd.grad(sum(weigh(v) for v in outputs), variables)
+        return [*(v.detach() for v in outputs), *gradients]
+
+    return answer
+
+
+def assert_solved_and_differentiated(data: Data) -> None:
+    """The core's own answer is optimal to the last digits, its derivative solves the system of the active set."""
+    Q, q, G, h, A, b = data
+    batch, n, m, p = q.shape[0], q.shape[-1], h.shape[-1], b.shape[-1]
+    raw, place = core(data, batch), f"n={n} m={m} p={p} batch={batch}"
+    assert not raw.status.any(), place
+    assert residuals(QP(*data), raw.z, raw.lam, raw.nu).largest.max() <= 1e-12, place
+    assert torch.equal(raw.kind, (raw.lam > 0).to(torch.int8)), place
+    r = tuple(torch.linspace(-1, 1, batch * k, dtype=torch.float64).reshape(batch, k) for k in (n, m, p))
+    x, error = compiled.solve_linearised(QP(data[0], r[0], data[2], r[1], data[4], r[2]), raw.kind, raw.status)
+    assert (error <= 1e-12).all(), place
+    for i in range(batch):
+        on = raw.kind[i] > 0
+        C = torch.cat([G[i][on], A[i]])
+        K = torch.cat([torch.cat([Q[i], C.mT], 1), torch.cat([C, C.new_zeros(C.shape[0], C.shape[0])], 1)])
+        expected = torch.linalg.solve(K, torch.cat([r[0][i], r[1][i][on], r[2][i]]))
+        found = torch.cat([x[0][i], x[1][i][on], x[2][i]])
+        assert_close(found, expected, 1e-8, place)
+        assert not x[1][i][~on].any(), place
+
+
+@pytest.mark.parametrize("n", range(1, 41))
+def test_random_sizes(n: int) -> None:
+    rng = np.random.default_rng(n)
+    for _ in range(4):
+        m, p, batch = int(rng.integers(61)), int(rng.integers(min(11, n))), int(rng.integers(1, 12))
+        assert_solved_and_differentiated(random_qp(rng, n, m, p, batch=(batch,)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("p", range(11))
+def test_every_size(p: int) -> None:
+    rng = np.random.default_rng(p)
+    for n in range(p + 1, 41):
+        for m in range(61):
+            assert_solved_and_differentiated(random_qp(rng, n, m, p, batch=(int(rng.integers(1, 10)),)))
+
+
+SIZES = [(1, 1, 0), (3, 0, 0), (4, 0, 2), (4, 7, 0), (6, 9, 2), (13, 30, 3), (40, 60, 10), (300, 450, 20)]
+
+
+@pytest.mark.parametrize(("n", "m", "p"), SIZES)
+def test_solution_and_gradients_are_those_of_the_torch_engine(rng, monkeypatch, n, m, p) -> None:
+    answer = with_gradients(random_qp(rng, n, m, p, batch=(2,)))
+    for name, x, y in zip((*FOUND, *NAMES), answer("native"), in_torch(monkeypatch, answer), strict=True):
+        assert_close(x, y, 1e-10, name)
+
+
+def with_zeros(rng: np.random.Generator, kind: str, n: int, batch: int) -> Data:
+    """Problems whose matrices are mostly zero, each kind in another way."""
+    eye = np.eye(n)
+    Q, G, A = eye * rng.uniform(0.5, 2, size=(batch, 1, n)), -np.concatenate([eye, -eye]), eye[:0]
+    if kind == "banded":
+        Q = Q + 0.1 * (np.eye(n, k=1) + np.eye(n, k=-1))
+        G, A = np.concatenate([np.eye(n)[:-1] - np.eye(n, k=1)[:-1], G]), np.ones((1, n))
+    elif kind == "scattered":
+        # every element has its own zeros: what they share is less
+        G, A = (
+            rng.normal(size=(batch, k, n)) * (rng.uniform(size=(batch, k, n)) < 3 / n) for k in (n, n // 4)
+        )
+    elif kind == "empty rows and columns":
+        G = G * (np.arange(n) % 3 > 0)
+    elif kind == "linear":
+        Q = 0 * Q
+    G, A = np.broadcast_to(G, (batch, *G.shape[-2:])), np.broadcast_to(A, (batch, *A.shape[-2:]))
+    z, lam = rng.normal(size=(batch, n)), rng.uniform(0.5, 1.5, size=(batch, G.shape[-2]))
+    if kind == "linear":
+        # a vertex: every variable at one of its bounds
+        on = np.tile(np.arange(n) % 2 > 0, 2) ^ (np.arange(2 * n) < n)
+    else:
+        on = (rng.uniform(size=G.shape[-2]) < 0.3) & (np.arange(G.shape[-2]) < n)
+    # a row of zeros has no force, and a bound on each side of a variable no more than one
+    on = on & (np.abs(G).max(-1) > 0)
+    lam, s = np.where(on, lam, 0), np.where(on, 0, lam)
+    q = -(Q @ z[..., None] + G.swapaxes(-1, -2) @ lam[..., None])[..., 0]
+    return as_data(Q, q, G.copy(), (G @ z[..., None])[..., 0] + s, A.copy(), (A @ z[..., None])[..., 0])
+
+
+ZEROS = ("bounds", "banded", "scattered", "empty rows and columns", "linear")
+
+
+@pytest.mark.parametrize("n", [8, 9, 17, 40, 90])
+@pytest.mark.parametrize("kind", ZEROS)
+def test_zeros_that_the_problems_share(rng, monkeypatch, kind: str, n: int) -> None:
+    for batch in (1, 2, 9):
+        data = with_zeros(rng, kind, n, batch)
+        answer = with_gradients(data)
+        for name, x, y in zip((*FOUND, *NAMES), answer("native"), in_torch(monkeypatch, answer), strict=True):
+            # multipliers of dependent rows are a matter of choice; all that depends on z is not
+            if kind != "scattered" or name in ("z", "s", "objective"):
+                assert_close(x, y, 1e-9, f"{name}, batch {batch}")
+
+
+def test_one_element_that_fills_the_zeros_of_the_others(rng) -> None:
+    data = with_zeros(rng, "bounds", 20, 6)
+    full = random_qp(rng, 20, 40, 0)
+    mixed = tuple(torch.cat([a[:3], b[None], a[3:]]) for a, b in zip(data, full, strict=True))
+    found, sparse, dense = core(mixed, 7), core(data, 6), core(tuple(t[None] for t in full), 1)
+    assert not found.status.any()
+    assert_close(found.z[[0, 1, 2, 4, 5, 6]], sparse.z, 1e-12)
+    assert_close(found.z[3], dense.z[0], 1e-12)
+
+
+@pytest.mark.parametrize("batch", range(1, 21))
+def test_groups_that_are_not_full(rng, monkeypatch, batch: int) -> None:
+    answer = with_gradients(random_qp(rng, 5, 8, 2, batch=(batch,)))
+    for name, x, y in zip((*FOUND, *NAMES), answer("native"), in_torch(monkeypatch, answer), strict=True):
+        assert_close(x, y, 1e-10, name)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", NAMES)
+def test_an_element_that_is_not_finite_spoils_no_other(rng, name: str, value: float) -> None:
+    data = dict(zip(NAMES, random_qp(rng, 5, 8, 2, batch=(11,)), strict=True))
+    sound = core(tuple(data.values()), 11)
+    data[name] = data[name].clone()
+    data[name][4].view(-1)[-1] = value
+    raw = core(tuple(data.values()), 11)
+    assert raw.status.tolist() == [compiled.SUSPECT if i == 4 else Status.OPTIMAL for i in range(11)]
+    others = [i for i in range(11) if i != 4]
+    for found, expected in ((raw.z, sound.z), (raw.lam, sound.lam), (raw.nu, sound.nu)):
+        assert_close(found[others], expected[others], 1e-12)
+    with pytest.raises(
+        ProblemError, match=rf"^{name} must be finite; found NaN or infinity in batch element \(4,\)"
+    ):
+        solve_qp(**data, solver="native")
+
+
+def test_single_precision_in_and_out(rng) -> None:
+    data = random_qp(rng, 6, 9, 2, batch=(5,))
+    exact, single = leaves(data), leaves(tuple(t.float() for t in data))
+    solutions = [solve_qp(*variables, solver="native") for variables in (exact, single)]
+    gradients = [torch.autograd.grad(weigh(s.z), v) for s, v in zip(solutions, (exact, single), strict=True)]
+    for name in FOUND:
+        found = getattr(solutions[1], name)
+        assert found.dtype == torch.float32, name
+        assert_close(found.double(), getattr(solutions[0], name), 1e-5, name)
+    for name, expected, found in zip(NAMES, *gradients, strict=True):
+        assert found.dtype == torch.float32
+        assert_close(found.double(), expected, 1e-4, name)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_cannot_be_solved_gets_the_status_of_the_torch_engine(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = rng.permutation(list(ALL))
+    data = stack([padded(ALL[name](np.random.default_rng(7)), 6, 16, 2) for name in names])
+    native, torchs = (solve_qp(*data, solver=s, on_failure="ignore") for s in ("native", "interior_point"))
+    assert torch.equal(native.status, torchs.status)
+    expected = {**dict.fromkeys(SOLVABLE, 0), **dict.fromkeys(INFEASIBLE, 2), **dict.fromkeys(UNBOUNDED, 3)}
+    assert native.status.tolist() == [expected[name] for name in names]
+    assert_close(native.objective[native.status == 0], torchs.objective[native.status == 0], 1e-10)
+
+
+def scaled(data: Data, cost: float, rows: float, unit: float) -> Data:
+    """The same problem with its objective and its rows multiplied, and z measured in another unit."""
+    Q, q, G, h, A, b = data
+    return cost * Q, cost * unit * q, rows * G, rows * unit * h, A / rows, unit * b / rows
+
+
+SCALES = [(c, r, u) for c in (1.0, 1e-60, 1e60) for r in (1.0, 1e-40, 1e40) for u in (1.0, 1e-30, 1e30)]
+
+
+@pytest.mark.parametrize(("cost", "rows", "unit"), SCALES)
+def test_huge_and_tiny_numbers(rng, cost: float, rows: float, unit: float) -> None:
+    data = random_qp(rng, 6, 9, 2, batch=(9,))
+    expected = core(data, 9)
+    raw = core(scaled(data, cost, rows, unit), 9)
+    assert not raw.status.any()
+    assert_close(raw.z / unit, expected.z, 1e-11, "z")
+    assert_close(raw.lam * rows / (cost * unit), expected.lam, 1e-11, "lam")
+    assert_close(raw.nu / (cost * unit * rows), expected.nu, 1e-11, "nu")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_called_optimal_is_so_on_the_caller_s_data(seed: int) -> None:
+    """Problems of every kind, with rows, costs and units of sizes that have nothing to do with each other."""
+    rng = np.random.default_rng(seed)
+    problems = []
+    for name in rng.choice(list(ALL), 150):
+        Q, q, G, h, A, b = padded(ALL[name](rng), 6, 16, 2)
+        reach = rng.choice([0.0, 3.0, 8.0, 12.0, 30.0])
+        cost, unit, g, a = (
+            as_data(10 ** rng.uniform(-reach, reach, size=k), *[0] * 5)[0] for k in (1, 1, 16, 2)
+        )
+        problems.append(
+            (cost * Q, cost * unit * q, g[:, None] * G, g * unit * h, a[:, None] * A, a * unit * b)
+        )
+    data = stack(problems)
+    raw = core(data, 150)
+    true = residuals(QP(*data), raw.z, raw.lam, raw.nu)
+    solved = raw.status == Status.OPTIMAL
+    assert solved.sum() > 50
+    assert (true.largest[solved] <= 1e-8).all()
+    for found, expected in zip(raw.residuals.unbind(-1), (true.primal, true.dual, true.gap), strict=True):
+        assert ((found - expected).abs()[solved] <= 1e-12 + 1e-3 * expected[solved]).all()
+
+
+def test_a_weakly_active_constraint_beside_an_unsolved_element(monkeypatch) -> None:
+    # z₁ ≤ 0 holds with equality and without a force; the second element asks for z₂ ≥ 0 and z₂ ≤ −1
+    G = torch.zeros(2, 8, 3, dtype=torch.float64)
+    h = 5 + torch.arange(8, dtype=torch.float64).expand(2, 8).clone()
+    G[:, 0, 0], G[:, 1, 1], G[:, 2:, 2], h[:, 0], h[:, 1] = 1, 1, 1, 0, -1
+    G[1, 0] = torch.tensor([0.0, -1.0, 0.0])
+    q = torch.tensor([[0.0, 0.0, 1.0]] * 2, dtype=torch.float64, requires_grad=True)
+
+    def gradient(solver: str) -> list[Tensor]:
+        solution = solve_qp(torch.eye(3, dtype=torch.float64), q, G, h, solver=solver, on_failure="ignore")
+        assert solution.status.tolist() == [Status.OPTIMAL, Status.INFEASIBLE]
+        return list(torch.autograd.grad(solution.z[0].sum(), q))
+
+    expected = in_torch(monkeypatch, gradient)[0]
+    for garbage in (-100, -1, 0, 100):
+        # memory that the core's answer may get
+        assert sum(int(np.full((2, 8), garbage, np.int8).sum()) for _ in range(8)) == 128 * garbage
+        assert_close(gradient("native")[0], expected, 1e-10)
+
+
+def assert_same(found: Solution, expected: Solution) -> None:
+    assert not found.status.any()
+    for name in FOUND:
+        assert_close(getattr(found, name), getattr(expected, name), 1e-12, name)
+
+
+def test_a_warm_start_at_the_solution_takes_no_iteration(rng) -> None:
+    data = random_qp(rng, 12, 20, 3, batch=(13,))
+    cold = solve_qp(*data, solver="native")
+    assert cold.iterations.min() > 0
+    warm = solve_qp(*data, solver="native", warm_start=cold)
+    assert not warm.iterations.any()
+    assert_same(warm, cold)
+
+
+def test_a_warm_start_follows_data_that_move_little(rng) -> None:
+    Q, q, G, h, A, b = random_qp(rng, 12, 20, 3, batch=(13,))
+    earlier = solve_qp(Q, q + 1e-3 * torch.randn_like(q), G, h, A, b, solver="native")
+    warm = solve_qp(Q, q, G, h, A, b, solver="native", warm_start=earlier)
+    assert not warm.iterations.any()
+    assert_same(warm, solve_qp(Q, q, G, h, A, b, solver="native"))
+
+
+WRONG: dict[str, Callable[[Tensor], Tensor]] = {
+    "zero": torch.zeros_like,
+    "not a number": lambda v: torch.full_like(v, torch.nan),
+    "infinite": lambda v: torch.full_like(v, torch.inf),
+    "opposite": lambda v: -v,
+    "enormous": lambda v: 1e30 * torch.ones_like(v),
+    "another element's": lambda v: v.roll(1, 0),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_warm_start_costs_iterations_and_no_digit(rng, wrong: str) -> None:
+    data = random_qp(rng, 12, 20, 3, batch=(13,))
+    cold = solve_qp(*data, solver="native")
+    values = {name: WRONG[wrong](getattr(cold, name)) for name in ("z", "lam", "nu", "s")}
+    assert_same(solve_qp(*data, solver="native", warm_start=replace(cold, **values)), cold)
+    # and where one element alone is wrong
+    for name in values:
+        values[name] = torch.cat([getattr(cold, name)[:5], values[name][5:6], getattr(cold, name)[6:]])
+    assert_same(solve_qp(*data, solver="native", warm_start=replace(cold, **values)), cold)
+
+
+def test_a_solution_without_solved_elements_is_a_warm_start_too(rng) -> None:
+    data = stack([padded(b(np.random.default_rng(7)), 6, 8, 2) for b in (INFEASIBLE | UNBOUNDED).values()])
+    failed = solve_qp(*data, solver="native", on_failure="nan")
+    again = solve_qp(*data, solver="native", on_failure="nan", warm_start=failed)
+    assert torch.equal(again.status, failed.status)
+    assert all(torch.isnan(getattr(again, f.name)).all() for f in fields(again) if f.name in ("z", "lam"))

@@ -1,0 +1,155 @@
+"""No array reaches the core unless dtype, layout and shape are right: each wrong one is refused by its name."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from layers import _native
+from tests.layers.instances import NAMES, random_qp
+
+Array = NDArray[np.generic]
+
+B, N, M, P = 3, 4, 5, 2
+GUESS = ("z", "lam", "nu", "s")
+SYSTEM = ("Q", "G", "A", "kind", "status", "r_z", "r_lam", "r_nu")
+
+
+def misaligned(a: Array) -> Array:
+    """The same numbers at an address that no number of this type may have."""
+    moved = np.zeros(a.nbytes + 1, np.uint8)[1:].view(a.dtype).reshape(a.shape)
+    moved[...] = a
+    return moved
+
+
+WRONG_KIND: dict[str, tuple[Callable[[Array], Array], type[Exception]]] = {
+    "single": (lambda a: a.astype(np.float32), TypeError),
+    "swapped": (lambda a: a.astype(a.dtype.newbyteorder()), TypeError),
+    "objects": (lambda a: a.astype(object), TypeError),
+    "reversed": (lambda a: a[::-1], ValueError),
+    "strided": (lambda a: np.repeat(a, 2, axis=-1)[..., ::2], ValueError),
+    "misaligned": (misaligned, ValueError),
+}
+WRONG_SHAPE: dict[str, Callable[[Array], Array]] = {
+    "one more in the batch": lambda a: np.concatenate([a, a[:1]]),
+    "one less at the end": lambda a: np.ascontiguousarray(a[..., :-1]),
+    "one axis more": lambda a: a[None],
+    "nothing at the end": lambda a: np.ascontiguousarray(a[..., :0]),
+    "no axes": lambda a: np.ones((), a.dtype),
+}
+
+
+@pytest.fixture
+def problem(rng) -> dict[str, Array]:
+    return dict(zip(NAMES, (t.numpy() for t in random_qp(rng, N, M, P, batch=(B,))), strict=True))
+
+
+@pytest.fixture
+def system(rng, problem) -> dict[str, Array]:
+    r = {"r_z": rng.normal(size=(B, N)), "r_lam": rng.normal(size=(B, M)), "r_nu": rng.normal(size=(B, P))}
+    own = {"kind": np.zeros((B, M), np.int8), "status": np.zeros(B, np.int64)}
+    return {name: problem[name] for name in ("Q", "G", "A")} | own | r
+
+
+def solve(problem: dict[str, Array], *, batch: int = B, threads: int = 1, guess: object = None) -> Array:
+    return _native.solve(*problem.values(), batch, 1e-8, 1e-9, 100, threads, guess)[6]
+
+
+def guess() -> dict[str, Array]:
+    return dict(zip(GUESS, (np.zeros((B, size)) for size in (N, M, P, M)), strict=True))
+
+
+@pytest.mark.parametrize("kind", WRONG_KIND)
+@pytest.mark.parametrize("name", NAMES)
+def test_problem_of_a_wrong_dtype_or_layout(problem, name: str, kind: str) -> None:
+    change, error = WRONG_KIND[kind]
+    with pytest.raises(error, match=rf"^{name}\b"):
+        solve(problem | {name: change(problem[name])})
+
+
+@pytest.mark.parametrize("shape", WRONG_SHAPE)
+@pytest.mark.parametrize("name", NAMES)
+def test_problem_of_a_wrong_shape(problem, name: str, shape: str) -> None:
+    # a vector decides on the sizes, so that the matrix beside it is what does not fit
+    blamed = rf"{name}|{ {'q': 'Q', 'h': 'G', 'b': 'A'}.get(name, name) }"
+    with pytest.raises(ValueError, match=rf"^({blamed}) has shape|^q, h and b must have|^sizes out of range"):
+        solve(problem | {name: WRONG_SHAPE[shape](problem[name])})
+
+
+@pytest.mark.parametrize("value", [None, [[1.0]], "Q", 3.0])
+def test_what_is_no_array(problem, value: object) -> None:
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        solve(problem | {"G": value})
+
+
+@pytest.mark.parametrize("batch", [-1, 0, B - 1, B + 1, 10**12])
+def test_batch_that_is_not_that_of_the_arrays(problem, batch: int) -> None:
+    with pytest.raises(ValueError, match=r"^Q has shape \(3, 4, 4\)"):
+        solve(problem, batch=batch)
+
+
+@pytest.mark.parametrize("batch", [-1, 2**62])
+def test_batch_that_cannot_be(problem, batch: int) -> None:
+    with pytest.raises((ValueError, MemoryError)):
+        solve({name: a[0].copy() for name, a in problem.items()}, batch=batch)
+
+
+@pytest.mark.parametrize("kind", WRONG_KIND)
+@pytest.mark.parametrize("name", GUESS)
+def test_guess_of_a_wrong_dtype_or_layout(problem, name: str, kind: str) -> None:
+    change, error = WRONG_KIND[kind]
+    parts = guess()
+    with pytest.raises(error, match=rf"^warm_start\.{name}\b"):
+        solve(problem, guess=tuple((parts | {name: change(parts[name])}).values()))
+
+
+@pytest.mark.parametrize("shape", WRONG_SHAPE)
+@pytest.mark.parametrize("name", GUESS)
+def test_guess_of_a_wrong_shape(problem, name: str, shape: str) -> None:
+    parts = guess()
+    with pytest.raises(ValueError, match=rf"^warm_start\.{name} has shape"):
+        solve(problem, guess=tuple((parts | {name: WRONG_SHAPE[shape](parts[name])}).values()))
+
+
+def test_guess_that_is_not_of_four(problem) -> None:
+    with pytest.raises(ValueError, match="a guess consists of z, lam, nu and s"):
+        solve(problem, guess=tuple(guess().values())[:3])
+
+
+@pytest.mark.parametrize("threads", [-3, 0, 1, 1000])
+def test_any_number_of_threads_will_do(problem, threads: int) -> None:
+    assert (solve(problem, threads=threads) == 0).all()
+
+
+# bytes have one order and no alignment
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(n, k) for n in SYSTEM for k in WRONG_KIND if n != "kind" or k not in ("swapped", "misaligned")],
+)
+def test_linear_system_of_a_wrong_dtype_or_layout(system, name: str, kind: str) -> None:
+    change, error = WRONG_KIND[kind]
+    with pytest.raises(error):
+        _native.solve_linearised(*(system | {name: change(system[name])}).values(), 1)
+
+
+@pytest.mark.parametrize("shape", WRONG_SHAPE)
+@pytest.mark.parametrize("name", SYSTEM)
+def test_linear_system_of_a_wrong_shape(system, name: str, shape: str) -> None:
+    with pytest.raises(ValueError, match=r"has shape|must have at least one axis|out of range"):
+        _native.solve_linearised(*(system | {name: WRONG_SHAPE[shape](system[name])}).values(), 1)
+
+
+@pytest.mark.parametrize("kind", [-128, -1, 2, 127])
+def test_an_activity_that_the_core_cannot_judge_is_told(system, kind: int) -> None:
+    system["kind"][1, 2] = kind
+    error = _native.solve_linearised(*system.values(), 1)[3]
+    assert np.isinf(error).tolist() == [False, True, False]
+
+
+def test_arguments_are_not_changed(problem) -> None:
+    copies = {name: a.copy() for name, a in problem.items()}
+    parts = guess()
+    solve(problem, guess=tuple(parts.values()))
+    assert all(np.array_equal(problem[name], copies[name]) for name in NAMES)
+    assert not any(a.any() for a in parts.values())
