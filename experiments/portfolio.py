@@ -143,8 +143,8 @@ class Config(RunConfig):
     """Settings."""
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
-    # Costs of a month are in the fourth digit of wealth.
-    layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-8))
+    # A month is full of trades that hardly pay: a looser point may have the wrong ones, and their derivative.
+    layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-10))
     data: Data = field(default_factory=Data)
     grid: Grid = field(default_factory=Grid)
     train: Training = field(default_factory=Training)

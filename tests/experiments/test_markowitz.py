@@ -15,6 +15,7 @@ from experiments.markowitz import (
     Data,
     Market,
     evaluate,
+    exposure,
     make_data,
     make_model,
     rollout,
@@ -121,9 +122,23 @@ def test_tuning_raises_the_utility_of_the_trajectories_it_is_tuned_on(monkeypatc
 
 def test_the_search_takes_the_best_of_its_grid():
     config = small()
+    config.largest_exposure = 100.0
     returns = make_data(config, 0, SEARCH, config.market.test)
     found = {gamma: evaluate(make_model(config, gamma), returns) for gamma in config.gammas}
     assert search_gamma(config, 0) == max(found, key=found.get)
+
+
+def test_the_search_leaves_out_what_borrows_too_much():
+    config = small()
+    config.gammas = [1.0, 12.0]
+    config.largest_exposure = 100.0
+    assert search_gamma(config, 0) == 1.0
+    assert exposure(make_model(config, 1.0)) > 2 > exposure(make_model(config, 12.0))
+    config.largest_exposure = 2.0
+    assert search_gamma(config, 0) == 12.0
+    config.gammas = [1.0]
+    with pytest.raises(ConfigError, match="an exposure of at most 2"):
+        search_gamma(config, 0)
 
 
 def test_risk_aversion_stays_non_negative():
@@ -161,6 +176,7 @@ def test_the_assets_are_the_twelve_least_volatile_unless_named():
         ("train", "lr", 0.0, "train.lr"),
         (None, "gamma", 0.0, "gamma: got 0.0"),
         (None, "gammas", [], "gammas"),
+        (None, "largest_exposure", 0.9, "largest_exposure"),
         (None, "methods", ["magic"], "methods: got 'magic'"),
     ],
 )
