@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import markowitz, portfolio
 from experiments.common import prices as module
 from experiments.common.errors import ConfigError
 from experiments.common.prices import (
@@ -142,3 +143,16 @@ def test_the_last_month_may_be_incomplete():
     days = np.array(["2020-01-30", "2020-01-31", "2020-02-03"], dtype="datetime64[D]")
     prices = Prices(days, ("A",), np.ones((3, 1)))
     np.testing.assert_array_equal(prices.month_ends, [1, 2])
+
+
+@pytest.mark.parametrize("experiment", [markowitz, portfolio])
+def test_a_missing_file_is_told_when_the_settings_are_checked_so_before_any_training(
+    experiment, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(module, "_path", lambda: tmp_path / "prices.csv.gz")
+    load_prices.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match=r"prices\.csv\.gz is missing"):
+            experiment.Config().check()
+    finally:
+        load_prices.cache_clear()
