@@ -39,12 +39,16 @@ def _draw_returns(axes: Axes, rows: Frame) -> None:
     for method in (name for name in methods_in(rows) if name in ("untuned", "tuned")):
         own = rows_of(rows, method=method).groupby("metric")["value"]
         means = own.mean()
-        places = [means[asset] for asset in assets]
+        places = [100 * means[asset] for asset in assets]
         axes.plot(places, range(len(assets)), "o", color=COLOURS[method], label=NAMES[method])
         axes.hlines(
-            range(len(assets)), own.min()[assets], own.max()[assets], color=COLOURS[method], alpha=0.4
+            range(len(assets)),
+            100 * own.min()[assets],
+            100 * own.max()[assets],
+            color=COLOURS[method],
+            alpha=0.4,
         )
     axes.set_yticks(range(len(assets)), [asset.removeprefix(PREFIX) for asset in assets])
     axes.invert_yaxis()
-    axes.set(xlabel="expected return of a month (share of wealth)", title="what the policy believes")
+    axes.set(xlabel="expected return of a month (%)", title="what the policy believes")
     axes.legend(fontsize=7)
