@@ -10,6 +10,7 @@ so the data of the program in u are again affine in the parameters: P + MᵀM, q
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -113,7 +114,7 @@ def _without(
     curved = np.flatnonzero((in_u[s.P_rows] >= 0) & (in_u[s.P_cols] >= 0))
     P = program.P.take(curved).entries()
     P = P.placed((in_u[s.P_cols[curved]] * u.size + in_u[s.P_rows[curved]])[P.rows])
-    added = sp.coo_array(M.T @ M)
+    added: Any = sp.coo_array(M.T @ M)
     constant = Entries(added.col.astype(np.int64) * u.size + added.row, np.full(added.nnz, -1), added.data)
     P_rows, P_cols, P_values = on_pattern(P.and_also(constant), u.size)
     kept = np.flatnonzero((in_rows[s.A_rows] >= 0) & (in_u[s.A_cols] >= 0))

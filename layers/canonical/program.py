@@ -11,6 +11,7 @@ returns, as plain arrays. Nothing of CVXPY is needed, or kept, afterwards.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -109,12 +110,10 @@ def compile_problem(
     """
     # CVXPY declares a name here, and takes solvers of other people too.
     compiling: Any = problem.get_problem_data
-    data, chain, _ = compiling(
-        solver=CONE_FORM,
-        gp=gp,
-        canon_backend=canon_backend,
-        verbose=verbose,
-    )
+    with warnings.catch_warnings():
+        # It looks at sparse parameters by the way that it discourages itself.
+        warnings.filterwarnings("ignore", "Reading from a sparse CVXPY expression", RuntimeWarning)
+        data, chain, _ = compiling(solver=CONE_FORM, gp=gp, canon_backend=canon_backend, verbose=verbose)
     program = data["param_prob"]
     cones = _cones(program)
     logs = chain.get(Dgp2Dcp).param_id_map if gp else {}

@@ -25,7 +25,10 @@ def solve_conic(
     See :mod:`layers.canonical.conic` for the formulas.
     """
     f = blocks["f"]
-    flat = {name: block.reshape(-1, block.shape[-1]) if block.dim() > 1 else block for name, block in blocks.items()}
+    flat = {
+        name: block.reshape(-1, block.shape[-1]) if block.dim() > 1 else block
+        for name, block in blocks.items()
+    }
     q, b = (flat[name].expand(batch.numel(), -1) for name in ("q", "b"))
     found = solve_cone_program(
         ConeProgram(form.structure, flat["P"], q, flat["A"], b),
@@ -35,22 +38,32 @@ def solve_conic(
         max_iterations=options.max_iterations,
         on_failure=options.on_failure,
         warm_start=warm,
+        **options.settings,
     )
 
     def shaped(value: Tensor) -> Tensor:
         return value.reshape((*batch, *value.shape[1:]))
 
     def minus(u: Tensor) -> Tensor:
-        M = form.M.tocoo()
+        M: Any = form.M.tocoo()
         row, column, value = (torch.as_tensor(v, device=u.device) for v in (M.row, M.col, -M.data))
-        return u.new_zeros((*u.shape[:-1], f.shape[-1])).index_add(-1, row, u.index_select(-1, column) * value)
+        return u.new_zeros((*u.shape[:-1], f.shape[-1])).index_add(
+            -1, row, u.index_select(-1, column) * value
+        )
 
     computed: list[tuple[Tensor, Tensor]] = []
 
     def defined() -> tuple[Tensor, Tensor]:
         if not computed:
             taken_out = defined_variables(
-                form.scale, form.pivots, None, minus, f, shaped(found.x), shaped(found.status), options.on_failure
+                form.scale,
+                form.pivots,
+                None,
+                minus,
+                f,
+                shaped(found.x),
+                shaped(found.status),
+                options.on_failure,
             )
             computed.append(taken_out)
         return computed[0]

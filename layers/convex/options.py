@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 from typing import Any
 
 from layers.cone_program import Cones
@@ -13,6 +14,8 @@ from layers.qp_layer import QPLayer, engines
 
 #: engines of cone programs; they take quadratic programs too
 CONE_ENGINES = ("clarabel", "moreau", "diffcp")
+#: where conic engines keep their settings
+SETTINGS = {"clarabel": ("clarabel", "DefaultSettings"), "moreau": ("moreau", "IPMSettings")}
 #: CVXPY's names of solvers that have no counterpart here
 REPLACED = ("scs", "ecos", "cuclarabel", "mpax", "osqp", "piqp", "qpalm", "daqp", "proxqp")
 TOLERANCES = frozenset(
@@ -38,13 +41,14 @@ HARMLESS = frozenset(
 
 @dataclass(frozen=True)
 class Options:
-    """How to solve: as in :func:`layers.solve_qp`."""
+    """How to solve: as in :func:`layers.solve_qp`; ``settings`` are those of a conic engine under its own names."""
 
     solver: str
     adjoint: str
     tol: float
     max_iterations: int
     on_failure: str
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 def solver_name(given: Any) -> str:
@@ -76,21 +80,21 @@ def solver_name(given: Any) -> str:
 def with_solver_args(options: Options, given: Mapping[str, Any]) -> Options:
     """The options after a dictionary of solver arguments in the names of SCS, ECOS, Clarabel, OSQP, diffcp or ours.
 
-    Tolerances become ``tol`` (the smallest counts), limits of iterations ``max_iterations``, ``solve_method`` the
-    solver. One UserWarning names the arguments that mean nothing here.
+    Tolerances become ``tol`` (the smallest counts), limits of iterations ``max_iterations``; a conic engine that was
+    asked for by name gets its own settings. One UserWarning names the arguments that mean nothing here, among them
+    ``solve_method``, the solver inside diffcp, unless it is the engine in use.
     """
     tolerances = [float(value) for name, value in given.items() if name in TOLERANCES]
     limits = [int(value) for name, value in given.items() if name in LIMITS]
-    unknown = {n: v for n, v in given.items() if n not in TOLERANCES | LIMITS | HARMLESS}
-    method = str(unknown.pop("solve_method", "")).lower()
-    if method == "clarabel" and options.solver in ("auto", "clarabel", "diffcp"):
-        options = replace(options, solver="clarabel" if options.solver == "auto" else options.solver)
-    elif method:
-        unknown["solve_method"] = method
-    if unknown:
-        names = ", ".join(sorted(unknown))
+    others = {n: v for n, v in given.items() if n not in TOLERANCES | LIMITS | HARMLESS}
+    if str(others.get("solve_method", "")).lower() == options.solver:
+        del others["solve_method"]
+    settings = _settings_of(options.solver) if others else None
+    own = {name: value for name, value in others.items() if hasattr(settings, name)}
+    left_out = sorted(others.keys() - own.keys())
+    if left_out:
         warnings.warn(
-            f"solver_args that mean nothing to solver={options.solver!r} are left out: {names}",
+            f"solver_args that mean nothing to solver={options.solver!r} are left out: {', '.join(left_out)}",
             UserWarning,
             stacklevel=4,
         )
@@ -98,7 +102,20 @@ def with_solver_args(options: Options, given: Mapping[str, Any]) -> Options:
         options,
         tol=min(tolerances, default=options.tol),
         max_iterations=min(limits, default=options.max_iterations),
+        settings={**options.settings, **own},
     )
+
+
+def _settings_of(engine: str) -> Any:
+    """The settings that a conic engine has, with their defaults, or None."""
+    if engine not in SETTINGS:
+        return None
+    package, name = SETTINGS[engine]
+    try:
+        return getattr(import_module(package), name)()
+    except ImportError:
+        # The solve says that the package is missing, and how to get it.
+        return None
 
 
 def uses_qp(options: Options, cones: Cones) -> bool:

@@ -16,9 +16,7 @@ from layers.linalg import dot, mtv, mv
 from layers.qp_layer import solve_qp
 
 
-def solve_quadratic(
-    form: QuadraticForm, blocks: Mapping[str, Tensor], options: Options, warm: Any
-) -> Answer:
+def solve_quadratic(form: QuadraticForm, blocks: Mapping[str, Tensor], options: Options, warm: Any) -> Answer:
     """Solve with :func:`layers.solve_qp` for the variables that stay; the pieces are those of ``form.pieces``.
 
     See :mod:`layers.canonical.quadratic` for the formulas.
@@ -54,12 +52,22 @@ def solve_quadratic(
             computed.append(taken_out)
         return computed[0]
 
+    def slack() -> Tensor:
+        equalities = form.equalities.size + form.w.size
+        return torch.cat([found.z.new_zeros((*found.z.shape[:-1], equalities)), found.s], -1)
+
     def objective() -> Tensor:
         return found.objective + blocks["offset"] + 0.5 * dot(f, f if D is None else D * f)
 
     return Answer(
-        pieces=(lambda: found.z, lambda: found.nu, lambda: found.lam, lambda: defined()[0], lambda: defined()[1]),
-        s=lambda: torch.cat([found.z.new_zeros((*found.z.shape[:-1], form.equalities.size + form.w.size)), found.s], -1),
+        pieces=(
+            lambda: found.z,
+            lambda: found.nu,
+            lambda: found.lam,
+            lambda: defined()[0],
+            lambda: defined()[1],
+        ),
+        s=slack,
         objective=objective,
         found=found,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import warnings
 
 import cvxpy as cp
 import pytest
@@ -178,6 +179,25 @@ def test_solver_args_that_mean_nothing_are_named():
     layer = simplex_projection()
     with pytest.warns(UserWarning, match="acceleration_lookback, scale"):
         layer(torch.zeros(3), solver_args={"eps": 1e-6, "acceleration_lookback": 0, "scale": 1.0})
+
+
+def test_the_solver_inside_diffcp_means_nothing_here():
+    layer = simplex_projection()
+    for solver in ("SCS", "ECOS", "Clarabel"):
+        with pytest.warns(UserWarning, match="left out: solve_method"):
+            (found,) = layer(torch.tensor([2.0, 1.0, -1.0]), solver_args={"solve_method": solver})
+        torch.testing.assert_close(found, torch.tensor([1.0, 0.0, 0.0]), rtol=1e-6, atol=1e-6)
+
+
+def test_an_engine_asked_for_by_name_gets_its_own_settings():
+    layer = simplex_projection(solver="clarabel", solver_args={"equilibrate_enable": False})
+    assert layer.options.settings == {"equilibrate_enable": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = layer(torch.tensor([2.0, 1.0, -1.0]), solver_args={"max_step_fraction": 0.9, "eps": 1e-9})
+    torch.testing.assert_close(found, torch.tensor([1.0, 0.0, 0.0]), rtol=1e-6, atol=1e-6)
+    with pytest.warns(UserWarning, match="left out: alpha"):
+        layer(torch.zeros(3), solver_args={"alpha": 1.5})
 
 
 @pytest.mark.parametrize("name", [None, "auto", "DIFFCP", "CLARABEL", "clarabel", "interior_point", "qpth"])

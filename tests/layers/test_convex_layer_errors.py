@@ -226,6 +226,34 @@ def test_a_failed_element_does_not_spoil_a_shared_matrix_of_a_defined_variable()
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-10)
 
 
+def cone_arguments() -> tuple[cp.Problem, list[cp.Parameter], list[cp.Variable]]:
+    """The nearest point to g in a ball of radius r, weighted, with a defined variable for a conic engine to lose."""
+    y, g, r = cp.Variable(2), cp.Parameter(2, name="g"), cp.Parameter(name="r")
+    objective = cp.sum_squares(np.array([[1.0, 0.5], [0.0, 2.0], [1.0, 1.0]]) @ y - cp.hstack([g, 1]))
+    return cp.Problem(cp.Minimize(objective), [cp.norm(y) <= r]), [g, r], [y]
+
+
+@pytest.mark.parametrize("on_failure", ["nan", "ignore"])
+def test_an_infeasible_cone_program_leaves_the_others_exact(on_failure: str):
+    problem, parameters, variables = cone_arguments()
+    layer = ConvexLayer(problem, parameters, variables, on_failure=on_failure)
+    assert layer._form.w.size == 3
+    g, r = torch.tensor([2.0, 1.0]).double().requires_grad_(), torch.tensor([0.5, -1.0, 2.0]).double()
+    solution = layer.solve(g, r)
+    assert solution.status.tolist() == [Status.OPTIMAL, Status.INFEASIBLE, Status.OPTIMAL]
+    good = torch.tensor([0, 2])
+    expected = ConvexLayer(problem, parameters, variables).solve(g, r[good])
+    for name in ("x", "y", "s", "objective"):
+        torch.testing.assert_close(
+            getattr(solution, name)[good], getattr(expected, name), rtol=1e-8, atol=1e-8
+        )
+    (found,) = torch.autograd.grad(solution.x[good].sum(), g)
+    torch.testing.assert_close(found, *torch.autograd.grad(expected.x.sum(), g), rtol=1e-7, atol=1e-8)
+    assert torch.isnan(solution.x[1]).all() == (on_failure == "nan")
+    with pytest.raises(SolverError, match=r"\(1,\).*INFEASIBLE"):
+        ConvexLayer(problem, parameters, variables)(g, r)
+
+
 def test_certificates_of_the_compiled_program_are_certificates():
     solution = ConvexLayer(*bounded_arguments(), on_failure="ignore").solve(*crossing())
     # The same program for a conic engine has its matrices, which the certificates are about.
