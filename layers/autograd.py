@@ -76,7 +76,7 @@ class SolutionMap(torch.autograd.Function):
         outputs = (
             point.z, point.lam, point.nu, answer.value, answer.kind, point.status, residuals, point.iterations,
         )  # fmt: skip
-        return tuple(v.reshape((*batch, *v.shape[1:])) for v in outputs)
+        return outputs if len(batch) == 1 else tuple(v.reshape((*batch, *v.shape[1:])) for v in outputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -139,14 +139,12 @@ class LinearisedSystem(torch.autograd.Function):
         transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, solved: Tensor, *r: Tensor
     ) -> tuple[Tensor, ...]:
         batch = broadcast([QP(Q, r[0], G, r[1], A, r[2]).batch_shape, kind.shape[:-1], solved.shape])
-        flat = QP(Q, r[0].expand(*batch, -1), G, r[1], A, r[2]).flatten()
-        kind = kind.expand(*batch, -1).reshape(flat.h.shape)
-        solved = solved.expand(batch).reshape(-1) > 0
-        rhs = tuple(v * solved.unsqueeze(-1) for v in (flat.q, flat.h, flat.b))
+        flat = QP(Q, r[0].expand(*batch, -1), G, r[1], A, r[2]).flat_view()
         if flat.q.shape[0] == 0:
-            return tuple(v.reshape((*batch, v.shape[-1])) for v in rhs)
-        x = implicit.solve_accurately(flat, kind, solved, rhs, transpose=transpose)
-        return tuple(v.reshape((*batch, v.shape[-1])) for v in x)
+            return tuple(v.reshape((*batch, v.shape[-1])) for v in (flat.q, flat.h, flat.b))
+        kind = kind.expand(*batch, -1).reshape(flat.h.shape)
+        x = implicit.solve_accurately(flat, kind, solved.expand(batch).reshape(-1) > 0, transpose=transpose)
+        return x if len(batch) == 1 else tuple(v.reshape((*batch, v.shape[-1])) for v in x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -98,13 +98,11 @@ def solve(
     return Raw(*map(torch.from_numpy, _core.solve(*arrays, batch, tol, rounding, most, threads, start)))
 
 
-def solve_linearised(
-    flat: QP, kind: Tensor, status: Tensor, r: tuple[Tensor, Tensor, Tensor]
-) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """x = K⁻¹ r and its backward error, which is infinite for elements that the core does not answer."""
+def solve_linearised(flat: QP, kind: Tensor, status: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
+    """x = K⁻¹ r for r in (q, h, b), and its backward error: infinite for elements that the core does not answer."""
     assert _core is not None
     threads = _threads(flat.q.shape[0] * (flat.n * flat.n * (flat.n + flat.m + flat.p)))
-    arrays = [_array(t) for t in (flat.Q, flat.G, flat.A, kind, status, *r)]
+    arrays = [_array(t) for t in (flat.Q, flat.G, flat.A, kind, status, flat.q, flat.h, flat.b)]
     x_z, x_lam, x_nu, error = map(torch.from_numpy, _core.solve_linearised(*arrays, threads))
     return (x_z, x_lam, x_nu), error
 

@@ -76,8 +76,11 @@ class QP:
 
         Q is symmetrised here, once: what is solved is ½zᵀ½(Q + Qᵀ)z, the same function.
         """
-        Q, q, G, h, A, b = self.flat_view().tensors
-        return QP(0.5 * (Q + Q.mT), q, G, h, A, b)
+        return self.flat_view().symmetric()
+
+    def symmetric(self) -> QP:
+        """The same problem with ½(Q + Qᵀ)."""
+        return QP(0.5 * (self.Q + self.Q.mT), self.q, self.G, self.h, self.A, self.b)
 
     def flat_view(self) -> QP:
         """As :meth:`flatten`, with Q as it is: nothing is copied when there is one batch axis already."""

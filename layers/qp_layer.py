@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,20 +15,12 @@ from layers.autograd import Call, SolutionMap, describe_failures
 from layers.backends import BACKENDS
 from layers.errors import LayerError, ProblemError, SolverError, UnavailableError
 from layers.kkt import residuals, slack
+from layers.opaque import opaque
 from layers.problem import QP, check_values, make_qp
 from layers.solution import Degeneracy, Point, Residuals, Solution, Status
 
 ADJOINTS = ("implicit",)
 POLICIES = ("raise", "nan", "ignore")
-
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _opaque(function: Callable[P, R]) -> Callable[P, R]:
-    """Break the graph of torch.compile here: the number of iterations depends on the data."""
-    return cast("Callable[P, R]", torch.compiler.disable(function))
 
 
 def engines() -> dict[str, str | None]:
@@ -39,7 +29,7 @@ def engines() -> dict[str, str | None]:
     return own | {name: backend.unavailable() for name, backend in BACKENDS.items()}
 
 
-@_opaque
+@opaque
 def solve_qp(
     Q: Tensor,
     q: Tensor,
@@ -70,7 +60,7 @@ def solve_qp(
         Any tensor may lack leading batch axes, or have size one there: it is then shared over the batch, and
         its gradient is the sum over the batch. All share one floating dtype and one device.
     solver : str
-        ``"auto"`` and ``"interior_point"`` are ours; ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole
+        ``"auto"``, ``"native"`` (C++, on the CPU) and ``"interior_point"`` (torch, any device) are ours; ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole
         third-party layers, with their own derivative. :func:`engines` lists them.
     adjoint : {"auto", "implicit"}
         How our solution is differentiated; a third-party layer takes ``"auto"`` only.

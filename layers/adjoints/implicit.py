@@ -131,37 +131,40 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
 
 
 def solve_accurately(
-    flat: QP, kind: Tensor, solved: Tensor, r: Block, *, transpose: bool
+    flat: QP, kind: Tensor, solved: Tensor, *, transpose: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x = K⁺ r, or K⁺ᵀ r, for a whole batch: by the compiled core where it can, else by :func:`solve_linearised`.
 
     Parameters
     ----------
+    flat : QP
+        Flat, its Q not yet made symmetric; q, h and b hold r.
     solved : Tensor of bool, shape ``(B,)``
-        Elements that were solved; the others have r = 0, and x = 0.
+        Elements that were solved; for the others x = 0.
 
     Raises
     ------
     DifferentiationError
         If the linear solve of a solved element missed its accuracy.
     """
-    if compiled.suits(flat.q):
-        x, error = compiled.solve_linearised(flat, kind, (~solved).to(torch.int64), (r[0], r[1], r[2]))
-        # K is symmetric where no constraint is weakly active; where one is, the core answers with an infinite error.
-        left = (~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
-        if left.numel() == 0:
-            return x
-        part, rest = flat.take(left), (r[0][left], r[1][left], r[2][left])
-        answer = solve_accurately_in_torch(part, kind[left], solved[left], rest, transpose=transpose)
-        z, lam, nu = (a.index_copy(0, left, b) for a, b in zip(x, answer, strict=True))
-        return z, lam, nu
-    return solve_accurately_in_torch(flat, kind, solved, r, transpose=transpose)
+    if not compiled.suits(flat.q):
+        return _solve_in_torch(flat, kind, solved, transpose)
+    x, error = compiled.solve_linearised(flat, kind, (~solved).to(torch.int64))
+    # K is symmetric where no constraint is weakly active; where one is, the core answers with an infinite error.
+    if bool((error <= SOLVE_TOLERANCE).all()):
+        return x
+    left = (~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
+    rest = _solve_in_torch(flat.take(left), kind[left], solved[left], transpose)
+    z, lam, nu = (a.index_copy(0, left, b) for a, b in zip(x, rest, strict=True))
+    return z, lam, nu
 
 
-def solve_accurately_in_torch(
-    flat: QP, kind: Tensor, solved: Tensor, r: Block, *, transpose: bool
+def _solve_in_torch(
+    given: QP, kind: Tensor, solved: Tensor, transpose: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`solve_accurately` part by part, so that the work arrays stay in the cache."""
+    """:func:`solve_accurately` in torch, part by part, so that the work arrays stay in the cache."""
+    flat = given.symmetric()
+    r = tuple(v * solved.unsqueeze(-1) for v in (flat.q, flat.h, flat.b))
     parts = [
         solve_linearised(flat.part(c), kind[c], tuple(v[c] for v in r), transpose=transpose)
         for c in flat.chunks()

@@ -9,6 +9,7 @@ constexpr double SHIFT = 1e-9;          // regularisation of an equilibrated sys
 constexpr double PIVOT = 4 * SHIFT;     // a pivot below this: the true matrix is singular
 constexpr double STRICT = 1e-4;         // smallest pivot of Q with which Q alone is factorised
 constexpr double WEIGHT_SHIFT = 1e-11;  // weights λ/s are at most the inverse of this
+constexpr double LEAST_SHIFT = 1e-200;   // lets Q = 0 pass as semidefinite
 constexpr int DEPTH = 64;               // rows of G that are weighed at a time
 
 template <class T>
@@ -52,7 +53,7 @@ struct DenseSystems {
         if (g.p) add_gram(g.A.data, g.A.data, g.p, g.n, g.ldn, base);
         std::memcpy(curvature, g.Q.data, size);
         // In the caller's units the shift is rounding · max|Q|; D and c carry it here.
-        const T shift = rounding * g.scale * g.c;
+        const T shift = larger(rounding * g.scale * g.c, constant<T>(LEAST_SHIFT));
         for (int i = 0; i < g.n; ++i) curvature[(long)i * g.ldn + i] += shift * g.D[i] * g.D[i];
         factor(curvature, g.n, g.ldn, curvature_inverse, constant<T>(0), curvature_pivot);
         T most = constant<T>(0);

@@ -36,7 +36,7 @@ struct SparseSystems {
     void prepare(double rounding, bool judged) {
         if (!judged) return;
         collect(nullptr);
-        const T amount = rounding * g.scale * g.c;
+        const T amount = larger(rounding * g.scale * g.c, constant<T>(LEAST_SHIFT));
         for (int j = 0; j < g.n; ++j) shift[j] = amount * g.D[j] * g.D[j];
         const int stored = plan.Q.count() + plan.G.count() + plan.A.count();
         for (int k = plan.Q.count(); k < stored; ++k) values[k] = constant<T>(0);
