@@ -1,4 +1,4 @@
-"""9x9 Sudoku: puzzles solved by number of givens, and how many solved boards determine the constraints."""
+"""9x9 Sudoku: puzzles solved by number of givens, solved boards needed, and learning by gradient."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,9 +10,9 @@ TABLES = {"summary": "sudoku_9x9/summary", "metrics": "sudoku_9x9/metrics"}
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """Left: mean over seeds, bars are 95 % intervals. Right: equalities left and puzzles solved."""
-    figure = Figure(figsize=(7.6, 3.9), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    """Left: mean over seeds, bars are 95 % intervals. Middle: equalities left and puzzles solved. Right: angles."""
+    figure = Figure(figsize=(10.5, 3.9), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
     solved = rows_of(tables["summary"], metric="solved")
     solved = solved.assign(givens=solved["split"].str.removeprefix("givens_").astype(int))
     for place, method in enumerate(methods_in(solved)):
@@ -28,7 +28,8 @@ def draw(tables: dict[str, Frame]) -> Figure:
     )
     left.yaxis.set_major_formatter(PercentFormatter(1.0))
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
-    _sample_efficiency(right, tables["metrics"])
+    _sample_efficiency(middle, tables["metrics"])
+    _learning(right, tables["metrics"])
     return figure
 
 
@@ -47,3 +48,15 @@ def _sample_efficiency(axes: Axes, metrics: Frame) -> None:
     other.set_ylim(-0.04, 1.04)
     other.yaxis.set_major_formatter(PercentFormatter(1.0))
     other.grid(False)
+
+
+def _learning(axes: Axes, metrics: Frame) -> None:
+    for name, line in (("largest", ":"), ("median", "-")):
+        rows = rows_of(metrics, metric=f"{name}_angle_met")
+        for method in methods_in(rows, ("gradient", "gradient_puzzles")):
+            mean = rows_of(rows, method=method).groupby("step")["value"].mean()
+            axes.plot(mean.index, mean, line, color=COLOURS[method])
+        axes.plot([], [], line, color="0.4", label=f"{name} angle")
+    axes.set(yscale="log", xlabel="steps of training by gradient")
+    axes.set_ylabel("angle to the true equalities (unit: degree)")
+    axes.legend(fontsize=7)

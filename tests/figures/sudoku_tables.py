@@ -83,6 +83,11 @@ def _large():
     metrics += [
         _metric("identified", "givens_36", count, "solved_by_boards", count / 60) for count in (20, 60)
     ]
+    metrics += [
+        _metric("gradient", "train", step, f"{name}_angle_met", 90.0 / step)
+        for name in ("largest", "median")
+        for step in (1, 10)
+    ]
     # The first cell is given, the second is sure, the others are open.
     givens = [[1.0, 0.0, 0.0, 0.0]] + 15 * [[0.0] * 4]
     answer = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]] + 14 * [[0.5, 0.3, 0.2, 0.0]]
