@@ -135,6 +135,15 @@ class Decomposition:
         s, y, inside, outside = (v[:, rows] for v in (self.s, self.y, self.inside, self.outside))
         return Decomposition(cones, s, y, inside, outside, frames)
 
+    def weak_rows(self, small: Tensor) -> Tensor:
+        """Nonnegative rows where s and y are both ``small``, ``(B, 1)``, beside the largest of all: ``(B, m)``."""
+        size = self.s.abs().maximum(self.y.abs())
+        weak = size < small * size.amax(-1, keepdim=True)
+        linear = torch.zeros_like(weak)
+        for group in groups(self.cones):
+            linear[:, group.index] = group.kind == "nonneg"
+        return weak & linear
+
     def slack_derivative(self, h: Tensor) -> Tensor:
         """DΠ_K(v) h for h of shape ``(B, m)``."""
         return self.out(self.inside.unsqueeze(-1) * self.into(h.unsqueeze(-1))).squeeze(-1)

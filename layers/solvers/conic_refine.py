@@ -18,6 +18,8 @@ from layers.solution import Residuals
 TARGET, FACTORISATIONS, CHORDS = 1e-14, 30, 4
 #: parts of a step that are tried
 FRACTIONS = (1.0, 0.25, 0.0625)
+#: s and y of a weakly active row are below this multiple of the largest: what is tried, one after the other
+WEAK = (1e-2, 1e-4, 1e-3)
 #: a factorisation that takes off less than this part of the residual is the last but one
 GAIN = 0.1
 
@@ -59,7 +61,7 @@ def refine(
     point = Iterate(start.x, start.v, at.y, at.s)
     error = cone_kkt.residuals_in_cones(program, point.x, at.y, at.s, scale)
     fresh = wanted & (error.largest > TARGET)
-    stuck = torch.zeros_like(fresh)
+    stuck = torch.zeros_like(fresh, dtype=torch.int64)
     for _ in range(FACTORISATIONS):
         index = fresh.nonzero().squeeze(-1)
         if not index.numel():
@@ -68,7 +70,8 @@ def refine(
             new, new_at, new_error = _chords(program, point, at, error, scale, stuck)
             gained = new_error.largest < (1 - GAIN) * error.largest
             point, at, error = new, new_at, new_error
-            fresh, stuck = (gained | ~stuck) & (error.largest > TARGET), ~gained
+            fresh = (gained | (stuck < len(WEAK))) & (error.largest > TARGET)
+            stuck = torch.where(gained, 0, stuck + 1)
             continue
         careful, old = stuck[index], error.take(index)
         new, new_at, new_error = _chords(
@@ -76,8 +79,9 @@ def refine(
         )
         gained = new_error.largest < (1 - GAIN) * old.largest
         point, at, error = point.put(index, new), at.put(index, new_at), error.put(index, new_error)
-        more = (gained | ~careful) & (new_error.largest > TARGET)
-        fresh, stuck = fresh.index_copy(0, index, more), stuck.index_copy(0, index, ~gained)
+        more = (gained | (careful < len(WEAK))) & (new_error.largest > TARGET)
+        fresh = fresh.index_copy(0, index, more)
+        stuck = stuck.index_copy(0, index, torch.where(gained, 0, careful + 1))
     return _or_start(program, start, norms, point, error, wanted)
 
 
@@ -91,14 +95,48 @@ def _chords(
 ) -> tuple[Iterate, Decomposition, Residuals]:
     """Newton steps with one factorisation, each kept where it lowers the residual.
 
-    Where the last factorisation led nowhere, a nearly singular system is to blame: ``careful`` takes a short step.
+    Where the last factorisation led nowhere, a nearly singular system is to blame, or a row that is active only weakly:
+    ``careful``, the number of attempts that led nowhere, makes for short steps, and lets such rows go.
     """
+    if careful.any():
+        return _carefully(program, point, at, error, scale, careful)
+    return _steps(program, point, at, error, scale, careful)
+
+
+def _carefully(
+    program: ConeProgram,
+    point: Iterate,
+    at: Decomposition,
+    error: Residuals,
+    scale: cone_kkt.Scales,
+    careful: Tensor,
+) -> tuple[Iterate, Decomposition, Residuals]:
+    """Steps from where weakly active rows have been let go; the point itself where they lead nowhere."""
+    small = torch.tensor((0.0, *WEAK), dtype=error.gap.dtype, device=careful.device)[careful]
+    weak = at.weak_rows(small.unsqueeze(-1))
+    v = torch.where(weak, point.v.abs(), point.v)
+    base_at = decompose(program.structure.cones, v, point.s)
+    base = Iterate(point.x, v, base_at.y, base_at.s)
+    new, new_at, new_error = _steps(program, base, base_at, error, scale, careful)
+    index = (~(new_error.largest < error.largest)).nonzero().squeeze(-1)
+    return new.put(index, point.take(index)), new_at.put(index, at.take(index)), new_error
+
+
+def _steps(
+    program: ConeProgram,
+    point: Iterate,
+    at: Decomposition,
+    error: Residuals,
+    scale: cone_kkt.Scales,
+    careful: Tensor,
+) -> tuple[Iterate, Decomposition, Residuals]:
+    """At most ``CHORDS`` steps."""
     system = factorise(program, at)
     structure = program.structure
     for _ in range(CHORDS):
         r1 = -cone_kkt.stationarity(program, point.x, point.y)
         r2 = program.b - times_A(structure, program.A, point.x) - point.s
-        dx, dy = system.step(r1, r2, careful)
+        dx, dy = system.step(r1, r2, careful > 0)
         # A dx + ds = r₂ and dv = ds − dy
         dv = r2 - times_A(structure, program.A, dx) - dy
         before = error.largest

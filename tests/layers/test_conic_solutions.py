@@ -96,6 +96,32 @@ def test_softmax_of_extreme_arguments(spread: float):
     assert (solution.x[:, :6] - torch.softmax(c, -1)).abs().max() < 1e-12
 
 
+def test_bounds_that_cones_imply_do_no_harm():
+    """Softmax with x ≥ 0 besides: rows that are active to rounding, whose multipliers are anybody's guess."""
+    c = 40 * torch.randn(50, 10, dtype=torch.float64)
+    plain = entropy(c)
+    A = torch.zeros(31, 20, dtype=torch.float64)
+    A[plain.structure.A_rows, plain.structure.A_cols] = plain.A
+    bounds = torch.cat([-eye(10), 0 * eye(10)], -1)
+    b = torch.cat([plain.b[:, :1], 0 * c, plain.b[:, 1:]], -1)
+    rows = torch.cat([A[:1], bounds, A[1:]])
+    program = sparse(torch.zeros(20, 20).double(), plain.q, rows, b, Cones(zero=1, nonneg=10, exp=10))
+    solution = solve_cone_program(program)
+    assert (solution.x[:, :10] - torch.softmax(c, -1)).abs().max() < 1e-6
+
+
+def test_exponentials_of_several_orders_in_one_program():
+    """minimise Σ exp(xⱼ) − cᵀx for c from 1e-3 to 1e3: x = log c, though engines stop at errors of a half."""
+    c = torch.tensor([[1e-3, 1.0, 1e3]], dtype=torch.float64)
+    A = torch.zeros(9, 6, dtype=torch.float64)
+    for j in range(3):
+        A[3 * j, j] = A[3 * j + 2, 3 + j] = -1
+    b = torch.tensor([[0.0, 1.0, 0.0] * 3], dtype=torch.float64)
+    q = torch.cat([-c, torch.ones_like(c)], -1)
+    program = sparse(torch.zeros(6, 6).double(), q, A, b, Cones(exp=3))
+    assert (solve_cone_program(program).x[:, :3] - c.log()).abs().max() < 1e-9
+
+
 def test_largest_determinant_under_a_trace_is_a_multiple_of_the_identity():
     """maximise log det X, tr(CX) = k: X = C⁻¹, as [X Z; Zᵀ diag Z] ⪰ 0, Z lower triangular, tⱼ ≤ log Zⱼⱼ."""
     k = 3
