@@ -36,8 +36,8 @@ from layers.convex import (
     with_solver_args,
     without_graph,
 )
-from layers.errors import ProblemError
-from layers.solution import Residuals
+from layers.errors import ProblemError, SolverError
+from layers.solution import Residuals, Status
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -202,6 +202,13 @@ class ConvexLayer(nn.Module):
             # The engine names its own data: say which parameter they come from.
             inspect_values(self._specs, tensors)
             raise
+        except SolverError as error:
+            if _common_dtype(tensors) == torch.float64 or Status.INFEASIBLE.name not in str(error):
+                raise
+            raise SolverError(
+                f"{error}\nThe tensors were not float64: constraints that follow from one another in exact numbers "
+                "contradict each other by their rounding; compute their values in float64."
+            ) from error
         if warm_start:
             self._last = without_graph(answer.found)
         return answer, batch

@@ -197,6 +197,20 @@ def test_infeasible_and_unbounded_elements_are_named():
         ConvexLayer(*bounded_arguments())(*crossing())
 
 
+def test_equalities_that_only_rounding_contradicts_are_explained():
+    plan, row, column = cp.Variable((3, 3), nonneg=True), cp.Parameter(3), cp.Parameter(3)
+    margins = [cp.sum(plan, axis=1) == row, cp.sum(plan, axis=0) == column]
+    transport = ConvexLayer(cp.Problem(cp.Minimize(cp.sum_squares(plan)), margins), [row, column], [plan])
+    rows, columns = (
+        torch.tensor([0.2, 0.3, 0.5]),
+        torch.tensor([0.1, 0.1, 0.8]) * (1 + 4 * torch.finfo(torch.float32).eps),
+    )
+    with pytest.raises(SolverError, match="compute their values in float64"):
+        transport(rows, columns)
+    exact = [v.double() / v.double().sum() for v in (rows, columns)]
+    torch.testing.assert_close(transport(*exact)[0].sum(-1), exact[0], rtol=1e-7, atol=1e-8)
+
+
 @pytest.mark.parametrize("on_failure", ["nan", "ignore"])
 def test_elements_that_fail_leave_the_others_exact(on_failure: str):
     tensors = [t.requires_grad_() for t in crossing()]
