@@ -18,8 +18,8 @@ from layers.solution import Residuals
 TARGET, FACTORISATIONS, CHORDS = 1e-14, 30, 4
 #: parts of a step that are tried
 FRACTIONS = (1.0, 0.25, 0.0625)
-#: s and y of a weakly active row are below this multiple of the largest: what is tried, one after the other
-WEAK = (1e-2, 1e-4, 1e-3)
+#: s and y of a weakly active row are below this multiple of the largest: what is tried in turn, at first no row
+WEAK = (0.0, 1e-2, 1e-4, 1e-3)
 #: a factorisation that takes off less than this part of the residual is the last but one
 GAIN = 0.1
 
