@@ -16,7 +16,7 @@ themselves. `convolutional`: OptNet's baseline. All are tested on puzzles with e
 boards of their own.
 
     python -m experiments.run experiment=sudoku_9x9 size=smoke        # seconds, on 4x4
-    python -m experiments.run experiment=sudoku_9x9 size=companion    # minutes, not `gradient_puzzles`
+    python -m experiments.run experiment=sudoku_9x9 size=companion    # minutes, few puzzles
     python -m experiments.run experiment=sudoku_9x9 size=paper        # hours
 """
 

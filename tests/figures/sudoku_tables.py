@@ -10,6 +10,7 @@ METHODS = (
     "identified_passes",
     "identified_refined",
     "gradient",
+    "gradient_puzzles",
     "true_constraints",
     "convolutional",
 )
