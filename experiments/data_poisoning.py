@@ -25,7 +25,7 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from experiments.common.cells import run_cells
-from experiments.common.config import LayerConfig, RunConfig, check_methods
+from experiments.common.config import RunConfig, check_methods
 from experiments.common.errors import ConfigError, require
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
@@ -78,7 +78,6 @@ class Config(RunConfig):
     """Settings; the defaults are the paper's. `methods` names data sets."""
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
-    layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-8))
     data: Data = field(default_factory=Data)
     attack: Attack = field(default_factory=Attack)
 

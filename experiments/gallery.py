@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments import programs
 from experiments.common.cells import run_cells
-from experiments.common.config import LayerConfig, RunConfig, check_methods
+from experiments.common.config import RunConfig, check_methods
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
 from experiments.programs.engines import beyond, builder, require_solvable
@@ -44,7 +44,6 @@ class Config(RunConfig):
     """Settings; the defaults are the notebooks'. `methods` names programs; null means all that the layer can solve."""
 
     methods: list[str] | None = None
-    layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-8))
     constrained_mpc: programs.constrained_mpc.Settings = field(
         default_factory=programs.constrained_mpc.Settings
     )
