@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from math import prod
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -37,15 +37,8 @@ from layers.convex import (
     without_graph,
 )
 from layers.errors import ProblemError, SolverError
+from layers.opaque import opaque
 from layers.solution import Residuals, Status
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def _opaque(function: Callable[P, R]) -> Callable[P, R]:
-    """Break the graph of torch.compile here: the number of iterations depends on the data."""
-    return cast("Callable[P, R]", torch.compiler.disable(function))
 
 
 class ConvexLayer(nn.Module):
@@ -139,7 +132,7 @@ class ConvexLayer(nn.Module):
         )
         self._last: Any = None
 
-    @_opaque
+    @opaque
     def forward(
         self,
         *tensors: Tensor,
@@ -150,7 +143,7 @@ class ConvexLayer(nn.Module):
         answer, batch = self._answer(tensors, solver_args, warm_start)
         return self._variables(answer, batch, _common_dtype(tensors))
 
-    @_opaque
+    @opaque
     def solve(
         self,
         *tensors: Tensor,
