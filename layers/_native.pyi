@@ -2,15 +2,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 Doubles = NDArray[np.float64]
+LARGEST: tuple[int, int, int]
 
 def solve(
-    Q: Doubles, q: Doubles, G: Doubles, h: Doubles, A: Doubles, b: Doubles,
-    batch: int, tol: float, rounding: float, max_iterations: int, threads: int,
+    Q: Doubles,
+    q: Doubles,
+    G: Doubles,
+    h: Doubles,
+    A: Doubles,
+    b: Doubles,
+    batch: int,
+    tol: float,
+    rounding: float,
+    max_iterations: int,
+    threads: int,
     guess: tuple[Doubles, Doubles, Doubles, Doubles] | None,
-) -> tuple[Doubles, Doubles, Doubles, Doubles, Doubles, NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]: ...
+) -> tuple[
+    Doubles, Doubles, Doubles, Doubles, Doubles, NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]
+]: ...
 def solve_linearised(
-    Q: Doubles, G: Doubles, A: Doubles, kind: NDArray[np.int8], status: NDArray[np.int64],
-    r_z: Doubles, r_lam: Doubles, r_nu: Doubles, threads: int,
+    Q: Doubles,
+    G: Doubles,
+    A: Doubles,
+    kind: NDArray[np.int8],
+    status: NDArray[np.int64],
+    r_z: Doubles,
+    r_lam: Doubles,
+    r_nu: Doubles,
+    threads: int,
 ) -> tuple[Doubles, Doubles, Doubles, Doubles]: ...
 def outer_pair(u: Doubles, v: Doubles, w: Doubles, x: Doubles, scale: float, threads: int) -> Doubles: ...
 def lanes() -> int: ...

@@ -85,10 +85,9 @@ def answer_natively(problem: QP, request: Request) -> Answer:
     Raises
     ------
     UnavailableError
-        If the core is not built, or the tensors are not on the CPU.
+        If the core is not built, the tensors are not on the CPU, or the problem is too large for it.
     """
-    if not compiled.suits(problem.q):
-        reason = compiled.unavailable() or f"it works on the CPU, and the tensors are on {problem.q.device}"
+    if reason := compiled.refusal(problem):
         raise UnavailableError(f"solver='native' cannot be used: {reason}; pass solver=\"auto\"")
     batch = problem.batch_shape.numel()
     flat = problem.flat_view()
@@ -112,9 +111,9 @@ def answer_natively(problem: QP, request: Request) -> Answer:
 
 def answer_automatically(problem: QP, request: Request) -> Answer:
     """The compiled core where it can be used, the torch engine elsewhere."""
-    if compiled.suits(problem.q):
+    if not compiled.refusal(problem):
         return answer_natively(problem, request)
-    if problem.q.device.type == "cpu":
+    if compiled.unavailable() and problem.q.device.type == "cpu":
         _warn_once()
     return answer_in_torch(problem, request)
 

@@ -40,8 +40,20 @@ _core, _reason = _load()
 
 
 def unavailable() -> str | None:
-    """Why the core cannot be used here; None if it can."""
+    """Why the core cannot be used at all; None if it can."""
     return _reason
+
+
+def refusal(problem: QP) -> str | None:
+    """Why the core does not take this problem; None if it does."""
+    if _core is None:
+        return _reason
+    if problem.q.device.type != "cpu":
+        return f"it works on the CPU, and the tensors are on {problem.q.device}"
+    sizes = (problem.n, problem.m, problem.p)
+    if any(size > most for size, most in zip(sizes, _core.LARGEST, strict=True)):
+        return f"it takes (n, m, p) up to {_core.LARGEST}, and the problem has {sizes}"
+    return None
 
 
 def suits(*tensors: Tensor) -> bool:

@@ -60,8 +60,9 @@ def solve_qp(
         Any tensor may lack leading batch axes, or have size one there: it is then shared over the batch, and
         its gradient is the sum over the batch. All share one floating dtype and one device.
     solver : str
-        ``"auto"``, ``"native"`` (C++, on the CPU) and ``"interior_point"`` (torch, any device) are ours; ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole
-        third-party layers, with their own derivative. :func:`engines` lists them.
+        ``"auto"``, ``"native"`` (C++, on the CPU) and ``"interior_point"`` (torch, any device) are ours;
+        ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole third-party layers, with their own derivative.
+        :func:`engines` lists them.
     adjoint : {"auto", "implicit"}
         How our solution is differentiated; a third-party layer takes ``"auto"`` only.
     tol : float
@@ -185,7 +186,7 @@ class QPLayer(nn.Module):
 
 def _check_options(solver: str, adjoint: str, tol: float, max_iterations: int, on_failure: str) -> None:
     valid = {
-        "solver": (solver, tuple(engines())),
+        "solver": (solver, (*ENGINES, *BACKENDS)),
         "adjoint": (adjoint, ("auto", *ADJOINTS)),
         "on_failure": (on_failure, POLICIES),
     }

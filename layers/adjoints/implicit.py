@@ -147,7 +147,7 @@ def solve_accurately(
     DifferentiationError
         If the linear solve of a solved element missed its accuracy.
     """
-    if not compiled.suits(flat.q):
+    if not compiled.suits(flat.q) or compiled.refusal(flat):
         return _solve_in_torch(flat, kind, solved, transpose)
     x, error = compiled.solve_linearised(flat, kind, (~solved).to(torch.int64))
     # K is symmetric where no constraint is weakly active; where one is, the core answers with an infinite error.

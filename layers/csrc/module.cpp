@@ -13,6 +13,9 @@ namespace cl = convex_layers;
 
 namespace {
 
+// Most variables, inequalities and equalities: sizes beyond these could not be counted in an int.
+constexpr long LARGEST[3] = {20000, 100000, 20000};
+
 // CONVEX_LAYERS_LANES=4 or 2 takes a narrower instruction set than the processor has: for tests.
 const cl::Kernels& chosen() {
     static const cl::Kernels& kernels = [&]() -> const cl::Kernels& {
@@ -63,7 +66,7 @@ cl::Data read(const py::array& Q, const py::array& q, const py::array& G, const 
               long batch, const char* q_name = "q", const char* h_name = "h", const char* b_name = "b") {
     if (q.ndim() < 1 || h.ndim() < 1 || b.ndim() < 1) throw py::value_error("q, h and b must have at least one axis");
     const long n = q.shape(q.ndim() - 1), m = h.shape(h.ndim() - 1), p = b.shape(b.ndim() - 1);
-    if (n < 1 || n > 100000 || m > 1000000 || p > 100000) throw py::value_error("sizes out of range for the native engine");
+    if (n < 1 || n > LARGEST[0] || m > LARGEST[1] || p > LARGEST[2]) throw py::value_error("sizes out of range for the native engine");
     cl::Data d{};
     d.n = (int)n, d.m = (int)m, d.p = (int)p, d.batch = batch;
     d.Q = block(Q, "Q", batch, {n, n}, &d.Q_stride), d.q = block(q, q_name, batch, {n}, &d.q_stride);
@@ -139,5 +142,6 @@ PYBIND11_MODULE(_native, module) {
     module.def("solve", &solve);
     module.def("solve_linearised", &solve_linearised);
     module.def("outer_pair", &outer_pair);
+    module.attr("LARGEST") = py::make_tuple(LARGEST[0], LARGEST[1], LARGEST[2]);
     module.def("lanes", [] { return chosen().lanes; }, "Problems that are solved side by side in one register.");
 }

@@ -2,7 +2,7 @@
 #pragma once
 #include "derivative.hpp"
 #include "engine.hpp"
-#include "sparse.hpp"
+#include "separable.hpp"
 
 namespace CORE {
 
@@ -74,6 +74,12 @@ inline Choice choose(const Data& d, const Sparse* plan) {
     const double n = d.n, m = d.m, p = d.p;
     const double dense = n * n * (0.5 * m + n / 6) + p * (n * n + 0.5 * n * p + p * p / 6);
     const bool many = d.batch > 1;
+    const double schur = n * p * p / 2 + p * p * p / 6;
+    if (plan && plan->separable && schur < dense && schur < plan->multiplications * SPARSE_COST * (many ? 1 : W)) {
+        const long side_by_side = bytes<V, SeparableSystems<V>>(d, plan);
+        if (many && side_by_side <= SIDE_BY_SIDE_BYTES && d.p < SCHUR_SINGLE) return {Choice::SEPARABLE_LANES, W, side_by_side};
+        return {Choice::SEPARABLE_SINGLE, 1, bytes<double, SeparableSystems<double>>(d, plan)};
+    }
     if (plan && plan->multiplications * SPARSE_COST * (many ? 1 : W) < dense) {
         const long side_by_side = bytes<V, SparseSystems<V>>(d, plan);
         if (many && side_by_side < SPARSE_BYTES) return {Choice::SPARSE_LANES, W, side_by_side};
@@ -90,6 +96,8 @@ inline void solve(const Choice& choice, const Data& data, const Sparse* plan, co
         case Choice::DENSE_LANES: return solve_part<V, DenseSystems<V>>(data, plan, options, out, arena, first, last, watch);
         case Choice::DENSE_SINGLE: return solve_part<double, DenseSystems<double>>(data, plan, options, out, arena, first, last, watch);
         case Choice::SPARSE_LANES: return solve_part<V, SparseSystems<V>>(data, plan, options, out, arena, first, last, watch);
+        case Choice::SEPARABLE_LANES: return solve_part<V, SeparableSystems<V>>(data, plan, options, out, arena, first, last, watch);
+        case Choice::SEPARABLE_SINGLE: return solve_part<double, SeparableSystems<double>>(data, plan, options, out, arena, first, last, watch);
         case Choice::SPARSE_SINGLE: return solve_part<double, SparseSystems<double>>(data, plan, options, out, arena, first, last, watch);
     }
 }
@@ -99,6 +107,8 @@ inline void solve_linearised(const Choice& choice, const Data& data, const Spars
         case Choice::DENSE_LANES: return derivative_part<V, DenseSystems<V>>(data, plan, call, arena, first, last);
         case Choice::DENSE_SINGLE: return derivative_part<double, DenseSystems<double>>(data, plan, call, arena, first, last);
         case Choice::SPARSE_LANES: return derivative_part<V, SparseSystems<V>>(data, plan, call, arena, first, last);
+        case Choice::SEPARABLE_LANES: return derivative_part<V, SeparableSystems<V>>(data, plan, call, arena, first, last);
+        case Choice::SEPARABLE_SINGLE: return derivative_part<double, SeparableSystems<double>>(data, plan, call, arena, first, last);
         case Choice::SPARSE_SINGLE: return derivative_part<double, SparseSystems<double>>(data, plan, call, arena, first, last);
     }
 }

@@ -13,19 +13,39 @@
 #include <thread>
 #include <vector>
 
+// Under AddressSanitizer the arrays of an arena have red zones between them.
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+constexpr long RED_ZONE = 64;
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+constexpr long RED_ZONE = 0;
+#endif
+constexpr long MOST_ARRAYS = 128;
+
 namespace convex_layers {
 
-Arena::Arena(long bytes) : bytes_((bytes + 63) / 64 * 64), used_(0), block_(static_cast<char*>(std::aligned_alloc(64, bytes_))) {
+Arena::Arena(long bytes)
+    : bytes_((bytes + 63) / 64 * 64 + MOST_ARRAYS * RED_ZONE), used_(0), block_(static_cast<char*>(std::aligned_alloc(64, bytes_))) {
     if (!block_) throw std::bad_alloc();
+    ASAN_POISON_MEMORY_REGION(block_, bytes_);
 }
-Arena::~Arena() { std::free(block_); }
-void Arena::reset() { used_ = 0; }
+Arena::~Arena() {
+    ASAN_UNPOISON_MEMORY_REGION(block_, bytes_);
+    std::free(block_);
+}
+void Arena::reset() {
+    used_ = 0;
+    ASAN_POISON_MEMORY_REGION(block_, bytes_);
+}
 void* Arena::zeros(long bytes) {
     const long size = (bytes + 63) / 64 * 64;
     if (used_ + size > bytes_) throw std::logic_error("the native engine ran out of its own work memory: please report this");
     void* out = block_ + used_;
-    used_ += size;
-    return std::memset(out, 0, size);
+    used_ += size + RED_ZONE;
+    ASAN_UNPOISON_MEMORY_REGION(out, bytes);
+    return std::memset(out, 0, bytes);
 }
 
 Watch::~Watch() = default;
@@ -112,7 +132,7 @@ const Kernels& kernels(int most_lanes) {
 }
 
 void spread(long batch, int threads, const std::function<void(long, long)>& part) {
-    const long count = threads < batch ? threads : batch;
+    const long most = threads < batch ? threads : batch, count = most > 1 ? most : 1;
     std::atomic<long> next{0};
     on_threads(count, [&](bool) {
         for (long i; (i = next++) < count;) part(batch * i / count, batch * (i + 1) / count);

@@ -7,6 +7,18 @@ namespace CORE {
 
 constexpr double SINGULAR = 1e-2;
 
+// Numbers between ½ and 1 in size, the same ones every time.
+class Samples {
+  public:
+    double next() {
+        seed_ = seed_ * 1664525u + 1013904223u;
+        return (seed_ >> 31 ? 1 : -1) * (0.5 + (seed_ >> 8 & 0x7fffff) * 0x1p-24);
+    }
+
+  private:
+    unsigned seed_ = 1;
+};
+
 template <class T>
 struct SparseSystems {
     using Mask = typename Lane<T>::Mask;
@@ -75,11 +87,10 @@ struct SparseSystems {
     // is applied to numbers between ½ and 1.
     void judge() {
         const int N = g.n + g.m + g.p;
-        unsigned seed = 1;
+        Samples samples;
         for (int k = 0; k < N; ++k) {
-            seed = seed * 1664525u + 1013904223u;
-            const int unknown = plan.order[k], row = unknown - g.n;
-            const T sample = constant<T>((seed >> 31 ? 1 : -1) * (0.5 + (seed >> 8 & 0x7fffff) * 0x1p-24));
+            const int row = plan.order[k] - g.n;
+            const T sample = constant<T>(samples.next());
             work[k] = row >= 0 && row < g.m ? sample * active_rows[row] : sample;
         }
         substitute();

@@ -16,7 +16,8 @@ namespace {
 
 constexpr double MOST_FILLED = 0.35;  // denser matrices are not looked at further
 constexpr int MOST_UNKNOWNS = 4000;
-constexpr std::size_t KEPT = 32;  // plans
+constexpr std::size_t KEPT = 32;            // plans
+constexpr long KEPT_ENTRIES = 20'000'000;  // of L, in all of them
 
 using Bits = std::vector<std::uint64_t>;
 
@@ -63,10 +64,13 @@ class Structure {
         sparse_ = Sparse{};
         sparse_.n = n, sparse_.m = m, sparse_.p = p;
         sparse_.Q = Q_.view(n), sparse_.G = G_.view(m), sparse_.A = A_.view(p);
+        sparse_.separable = sparse_.Q.count() == n;
+        for (int i = 0; i < m; ++i) sparse_.separable = sparse_.separable && G_.start[i + 1] - G_.start[i] <= 1;
         eliminate();
         enter();
     }
     const Sparse& sparse() const { return sparse_; }
+    long entries() const { return (long)row_of_.size(); }
     bool same(const Rows& Q, const Rows& G, const Rows& A) const {
         return Q.column == Q_.column && Q.start == Q_.start && G.column == G_.column && G.start == G_.start && A.column == A_.column &&
                A.start == A_.start;
@@ -191,7 +195,9 @@ std::shared_ptr<const Structure> analyse(const Data& d) {
             return kept.front();
         }
     kept.push_front(std::make_shared<const Structure>(d.n, d.m, d.p, std::move(Q), std::move(G), std::move(A)));
-    if (kept.size() > KEPT) kept.pop_back();
+    long entries = 0;
+    for (const auto& plan : kept) entries += plan->entries();
+    for (; kept.size() > 1 && (kept.size() > KEPT || entries > KEPT_ENTRIES); kept.pop_back()) entries -= kept.back()->entries();
     return kept.front();
 }
 

@@ -22,6 +22,7 @@ struct Sparse {
     const int *entry_start, *entry_place, *entry;   // above the diagonal of place k: place, and position in the values of (Q, G, A)
     const int *entry_row;                           // the row of G that an entry belongs to, or -1
     const int *diagonal;                            // position of the diagonal of Q
+    bool separable;                                 // Q is diagonal and every row of G holds one variable
     double multiplications;                         // of one factorisation
 };
 

@@ -11,6 +11,8 @@ constexpr long SIDE_BY_SIDE_BYTES = 1L << 20;
 // … and this much with a sparse kernel, whose single problem is not faster by more than the lanes.
 constexpr long SPARSE_BYTES = 64L << 20;
 constexpr double SPARSE_COST = 3;
+// With so many equalities the Schur complement of one problem fills the registers better than eight side by side.
+constexpr int SCHUR_SINGLE = 24;
 
 namespace convex_layers {
 
@@ -38,7 +40,7 @@ class Watch {
 
 // Which kernel solves a batch, how many problems it takes at a time, and its work memory.
 struct Choice {
-    enum Kernel { DENSE_LANES, DENSE_SINGLE, SPARSE_LANES, SPARSE_SINGLE } kernel;
+    enum Kernel { DENSE_LANES, DENSE_SINGLE, SPARSE_LANES, SPARSE_SINGLE, SEPARABLE_LANES, SEPARABLE_SINGLE } kernel;
     int group;
     long bytes;
 };

@@ -34,7 +34,14 @@ TINY = {
     "denoising_ecg": ("data.window=4", "data.stride=4", "train.batch=300"),
     "data_poisoning": ("attack.radii=[0.1]", "attack.steps=1"),
     "gallery": ("relu_network.form=product",),
-    "sudoku": ("seeds=[0]", "data.train=4", "data.test=4", "train.epochs=1", "train.batch=4", "train.epoch=4"),
+    "sudoku": (
+        "seeds=[0]",
+        "data.train=4",
+        "data.test=4",
+        "train.epochs=1",
+        "train.batch=4",
+        "train.epoch=4",
+    ),
     "sudoku_9x9": ("data.test=2", "data.counts=[40]", "refine.steps=1"),
     "representation": ("seeds=[0]", "train.epochs=1"),
 }
@@ -173,7 +180,10 @@ def test_cells_of_other_settings_are_not_reused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["layer=foo"], "layer: got 'foo', expected one of: auto, cvxpylayers, interior_point, moreau, native, qpth"),
+        (
+            ["layer=foo"],
+            "layer: got 'foo', expected one of: auto, cvxpylayers, interior_point, moreau, native, qpth",
+        ),
         (["size=huge"], "expected one of: companion, paper, smoke"),
         (["experiment=tennis"], "expected one of: data_poisoning, denoising, denoising_ecg"),
         (["train.foo=1"], "expected one of: epochs, batch, lr, anneal"),

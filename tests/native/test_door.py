@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from layers import _native
+from layers import UnavailableError, _native, solve_qp
 from tests.layers.instances import NAMES, random_qp
 
 Array = NDArray[np.generic]
@@ -153,3 +154,12 @@ def test_arguments_are_not_changed(problem) -> None:
     solve(problem, guess=tuple(parts.values()))
     assert all(np.array_equal(problem[name], copies[name]) for name in NAMES)
     assert not any(a.any() for a in parts.values())
+
+
+def test_a_problem_beyond_the_sizes_of_the_core_goes_to_the_torch_engine() -> None:
+    m = _native.LARGEST[1] + 1
+    Q, q = torch.ones(1, 1, dtype=torch.float64), torch.full((1,), -2.0, dtype=torch.float64)
+    G, h = torch.ones(m, 1, dtype=torch.float64), torch.linspace(1, 2, m, dtype=torch.float64)
+    assert solve_qp(Q, q, G, h).z.item() == pytest.approx(1, abs=1e-9)
+    with pytest.raises(UnavailableError, match=rf"up to \(20000, 100000, 20000\), .* has \(1, {m}, 0\)"):
+        solve_qp(Q, q, G, h, solver="native")
