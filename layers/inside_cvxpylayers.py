@@ -15,20 +15,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cvxpy as cp
 import numpy as np
 import torch
 from cvxpylayers.interfaces.base import SolverInterface
 from torch import Tensor
 
+from layers.canonical.squares import lost_square
 from layers.cone_program import ConeProgram, Cones, ConeStructure, Indices
 from layers.conic_autograd import solve_cone_program
 from layers.convex.options import Options, solver_name, uses_qp, with_solver_args
 from layers.errors import LayerError, ProblemError
 from layers.qp_layer import solve_qp
-
-# Attributes of a matrix of which CVXPY keeps a part of the entries only.
-LOWERED = ("symmetric", "PSD", "NSD", "diag")
 
 
 @dataclass(frozen=True)
@@ -128,21 +125,13 @@ class CvxpylayersSolver(SolverInterface):  # pyright: ignore[reportUntypedBaseCl
         return None if linear else dP, dq, dA
 
 
-def _refuse_lost_squares(expression: Any) -> None:
-    """Raise where CVXPY 1.9.2 loses a square: X itself, symmetric, semidefinite or diagonal, inside a quadratic term.
-
-    It compiles such a term to nothing, for every solver that takes quadratic objectives.
-    """
-    for part in expression.args:
-        lowered = (
-            isinstance(part, cp.Variable) and part.ndim == 2 and any(part.attributes[a] for a in LOWERED)
+def _refuse_lost_squares(objective: Any) -> None:
+    if lost := lost_square(objective):
+        term, variable = lost
+        raise ProblemError(
+            f"CVXPY loses {term} when it compiles, because {variable} is declared symmetric, semidefinite, diagonal "
+            f"or sparse; write 1 * {variable} there"
         )
-        if lowered and expression.is_quadratic() and not expression.is_affine():
-            raise ProblemError(
-                f"CVXPY loses {expression} when it compiles, because {part} is declared symmetric, semidefinite or "
-                f"diagonal; write 1 * {part} there"
-            )
-        _refuse_lost_squares(part)
 
 
 def _form(ctx: Any) -> _Form:

@@ -23,6 +23,7 @@ from cvxpy.reductions.dgp2dcp.dgp2dcp import Dgp2Dcp
 from layers.canonical.affine import AffineMap, Entries, affine, entries_of, on_pattern
 from layers.canonical.assembly import Block
 from layers.canonical.cone_form import CONE_FORM, ORDER
+from layers.canonical.squares import keep_squares
 from layers.cone_program import Cones, ConeStructure, Indices
 from layers.errors import ProblemError
 
@@ -109,7 +110,7 @@ def compile_problem(
         If CVXPY's program has a part that the cone form cannot hold: nothing is dropped.
     """
     # CVXPY declares a name here, and takes solvers of other people too.
-    compiling: Any = problem.get_problem_data
+    compiling: Any = keep_squares(problem).get_problem_data
     with warnings.catch_warnings():
         # It looks at sparse parameters by the way that it discourages itself.
         warnings.filterwarnings("ignore", "Reading from a sparse CVXPY expression", RuntimeWarning)

@@ -224,6 +224,43 @@ def test_gradients_are_those_of_the_closed_form(name: str):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
+def semidefinite_part(C: Tensor) -> Tensor:
+    values, vectors = torch.linalg.eigh(0.5 * (C + C.mT))
+    return vectors * values.clamp(min=0).unsqueeze(-2) @ vectors.mT
+
+
+NEAREST: dict[str, tuple[object, Callable[[Tensor], Tensor]]] = {
+    "symmetric": (True, lambda C: 0.5 * (C + C.mT)),
+    "PSD": (True, semidefinite_part),
+    "NSD": (True, lambda C: -semidefinite_part(-C)),
+    "diag": (True, lambda C: C.diagonal(dim1=-2, dim2=-1).diag_embed()),
+    "sparsity": ([(0, 1, 1), (0, 0, 2)], lambda C: C * torch.tensor([[1.0, 0, 0], [1, 0, 1], [0, 0, 0]])),
+    "nonneg": (True, lambda C: C.clamp(min=0)),
+}
+SQUARES = {
+    "sum_squares": cp.sum_squares,
+    "square": lambda X: cp.sum(cp.square(X)),
+    "quad_over_lin": lambda X: 2 * cp.quad_over_lin(X, 2),
+    "by columns": lambda X: cp.sum(cp.quad_over_lin(X, 1, axis=0)),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Reading from a sparse CVXPY expression:RuntimeWarning")
+@pytest.mark.parametrize("square", SQUARES)
+@pytest.mark.parametrize("attribute", NEAREST)
+def test_squares_of_variables_with_attributes_are_kept(attribute: str, square: str):
+    # CVXPY 1.9.2 compiles the square of X itself to nothing where it replaces X by its free entries.
+    declared, nearest = NEAREST[attribute]
+    X, C = cp.Variable((3, 3), **{attribute: declared}), cp.Parameter((3, 3))
+    objective = cp.Minimize(SQUARES[square](X) - 2 * cp.sum(cp.multiply(C, X)))
+    given = draw(4, 3, 3).requires_grad_()
+    found, expected = layer(objective, [cp.trace(X) <= 100], [C], X)(given)[0], nearest(given)
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
+    weights = draw(4, 3, 3, seed=1)
+    slopes = [torch.autograd.grad((value * weights).sum(), given)[0] for value in (found, expected)]
+    torch.testing.assert_close(*slopes, rtol=1e-5, atol=1e-6)
+
+
 def test_the_projection_on_the_simplex_keeps_its_signs():
     # A layer that loses x ≥ 0 on the way to its engine answers (1.667, 0.667, −1.333).
     x, y = cp.Variable(3, nonneg=True), cp.Parameter(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cvxpy as cp
+import numpy as np
 import pytest
 import torch
 from cvxpylayers.torch import CvxpyLayer
@@ -153,3 +154,26 @@ def test_a_parameter_that_cancels_has_gradient_zero():
     layer(value, torch.ones(2))[0].sum().backward()
     assert value.grad is not None
     assert value.grad.tolist() == [0.0, 0.0]
+
+
+def test_gradients_of_second_order_cones_are_exact_at_the_default_tolerance():
+    # Half of the solutions lie on the boundary of the ball; terms of the norms are zero up to the tolerance.
+    n, batch = 20, 16
+    rng = np.random.default_rng(0)
+    x, y, A, weight = cp.Variable(n), cp.Parameter(n), cp.Parameter((n, n)), cp.Parameter(nonneg=True)
+    objective = cp.Minimize(cp.norm(A @ x - y) + weight * cp.norm1(x))
+    layer = ConvexLayer(cp.Problem(objective, [cp.norm(x) <= 1]), [A, y, weight], [x])
+    data = [torch.as_tensor(rng.normal(size=size)) for size in ((n, n), (batch, n))]
+    data = [t.requires_grad_() for t in (*data, torch.tensor(0.3, dtype=torch.float64))]
+    c = torch.linspace(-1, 1, batch * n, dtype=torch.float64).reshape(batch, n)
+
+    def value(*tensors: torch.Tensor) -> torch.Tensor:
+        return (layer(*tensors)[0] * c).sum()
+
+    gradients, step = torch.autograd.grad(value(*data), data), 1e-6
+    for i, gradient in enumerate(gradients):
+        direction = torch.as_tensor(rng.normal(size=tuple(gradient.shape)))
+        with torch.no_grad():
+            ends = [value(*data[:i], data[i] + h * direction, *data[i + 1 :]) for h in (step, -step)]
+        slope = (ends[0] - ends[1]) / (2 * step)
+        torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-6, atol=1e-8)

@@ -162,13 +162,16 @@ def test_a_row_that_the_cone_form_does_not_hold_is_not_dropped():
         CvxpylayersSolver().setup(layer.ctx)
 
 
-@pytest.mark.parametrize("attribute", ["symmetric", "PSD", "diag"])
+@pytest.mark.filterwarnings("ignore:Reading from a sparse CVXPY expression:RuntimeWarning")
+@pytest.mark.parametrize(
+    "attribute", [{"symmetric": True}, {"PSD": True}, {"diag": True}, {"sparsity": [(0, 1), (0, 1)]}], ids=str
+)
 def test_a_square_that_cvxpy_loses_is_refused_and_the_advice_helps(attribute):
-    X, c = cp.Variable((2, 2), **{attribute: True}), cp.Parameter()
+    X, c = cp.Variable((2, 2), **attribute), cp.Parameter()
     lost = cp.Problem(cp.Minimize(cp.sum_squares(X) - c * cp.trace(X)), [cp.trace(X) <= 5])
     with pytest.raises(ProblemError, match=r"write 1 \* "):
         CvxpyLayer(lost, [c], [X], solver=CvxpylayersSolver())
-    if attribute == "diag":
+    if {"diag", "sparsity"} & attribute.keys():
         return  # cvxpylayers itself cannot return such a variable
     kept = cp.Problem(cp.Minimize(cp.sum_squares(1 * X) - c * cp.trace(X)), [cp.trace(X) <= 5])
     (answer,) = CvxpyLayer(kept, [c], [X], solver=CvxpylayersSolver())(torch.tensor(1.0, dtype=torch.float64))
