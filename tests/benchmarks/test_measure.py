@@ -90,7 +90,8 @@ def test_engines_take_turns_and_batches_alternate():
     subjects = {name: fake.contender([[{}]], name).build({}) for name in ("first", "second")}
     samples = interleaved(subjects, rounds=4, seconds=60.0)
     assert [len(found) for found in samples.values()] == [4, 4]
-    assert fake.calls == [f"{name} {{}} {draw}" for draw in (0, 1, 0, 1) for name in ("first", "second")]
+    turns = [(name, draw) for draw in (0, 1, 0, 1) for name in ("first", "second")]
+    assert fake.calls == [f"{name} {{}} {d}" for name, draw in turns for d in (1 - draw, draw)]
 
 
 def test_both_is_forward_and_backward():
