@@ -52,6 +52,9 @@ def compare_run(metrics: Frame, claims: list[dict[str, Any]], size: str) -> Iter
         ours = bootstrap(values.to_numpy())
         target = claim["value"][0] / claim["value"][1] - 1 if relative else claim["value"]
         tolerance = claim.get("tolerance", np.nan) * (1.0 if relative else abs(target))
+        # A change is above or below no change at all, a level above or below the published one.
+        edge = 0.0 if relative else target
+        holds = verdict(claim["rule"], ours, target, tolerance, edge, size in claim["sizes"])
         yield {
             "claim": claim["claim"] if relative else f"{claim['level']['method']}: {claim['claim']}",
             "published": target,
@@ -61,19 +64,23 @@ def compare_run(metrics: Frame, claims: list[dict[str, Any]], size: str) -> Iter
             "hi": ours.hi,
             "unit": "relative change" if relative else "as in the paper",
             "seeds": len(values),
-            "verdict": verdict(claim["rule"], ours, target, tolerance, size in claim["sizes"]),
+            "verdict": holds,
+            "cause": claim.get("cause", "") if holds == "not reproduced" else "",
         }
 
 
-def verdict(rule: str, ours: Interval, target: float, tolerance: float, applies: bool) -> str:
-    """`reproduced` or not; `other setting` where the rule does not apply, `one seed` where it cannot."""
+def verdict(rule: str, ours: Interval, target: float, tolerance: float, edge: float, applies: bool) -> str:
+    """`reproduced` or not; `other setting` where the rule does not apply, `one seed` where it cannot.
+
+    `within` compares the mean with `target`, `below` and `above` the whole interval with `edge`.
+    """
     if not applies:
         return "other setting"
     if rule == "within":
         return "reproduced" if abs(ours.mean - target) <= tolerance else "not reproduced"
     if np.isnan(ours.lo):
         return "one seed"
-    holds = {"below": ours.hi < 0, "above": ours.lo > 0}[rule]
+    holds = {"below": ours.hi < edge, "above": ours.lo > edge}[rule]
     return "reproduced" if holds else "not reproduced"
 
 

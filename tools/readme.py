@@ -8,11 +8,13 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-HEAD = "| claim | published | ours [95 % interval over seeds] | size | verdict |\n|---|---:|---|---|---|"
+HEAD = """| experiment | claim | published | ours [95 % interval over seeds] | size | verdict |
+|---|---|---:|---|---|---|"""
 
 
 def minutes() -> str:
@@ -34,23 +36,44 @@ def tally() -> str:
 
 
 def comparison() -> str:
-    """Return the claims of results/comparison.csv that apply to the setting they were run in, as a table."""
+    """Return the claims of results/comparison.csv that apply to the setting they were run in."""
     with (ROOT / "results" / "comparison.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["verdict"] != "other setting"]
-    notes = sorted({(row["size"], row["note"]) for row in rows if row["note"]})
-    below = [f"\nSize {size}: {note}." for size, note in notes]
-    return "\n" + "\n".join([HEAD, *(_row(row) for row in rows), *below]) + "\n"
+        return table(list(csv.DictReader(file)))
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Return a line for each claim with an interval over seeds, and one for all single numbers of an experiment.
+
+    Below stand the causes of what was not reproduced, and where the settings differ from the published ones.
+    """
+    rows = [row for row in rows if row["verdict"] != "other setting"]
+    rows.sort(key=lambda row: (_experiment(row), row["size"]))
+    listed = [_row(row) for row in rows if row["lo"]]
+    singles = groupby((row for row in rows if not row["lo"]), key=lambda row: (_experiment(row), row["size"]))
+    tallies = [_tally(*key, list(group)) for key, group in singles]
+    causes = {f"- Not reproduced: {row['claim']}. Cause: {row['cause']}." for row in rows if row["cause"]}
+    notes = {f"- {_experiment(row)}, size {row['size']}: {row['note']}." for row in rows if row["note"]}
+    below = [*tallies, *sorted(causes), *sorted(notes)]
+    return "\n" + "\n".join([HEAD, *listed, "", *below]) + "\n"
+
+
+def _experiment(row: dict[str, str]) -> str:
+    return row["command"].partition("experiment=")[2].split()[0]
+
+
+def _tally(experiment: str, size: str, rows: list[dict[str, str]]) -> str:
+    good = sum(row["verdict"] == "reproduced" for row in rows)
+    which = f"{experiment}, size {size}: {good} of {len(rows)} single published numbers reproduced"
+    return f"- {which}; see [comparison.csv](results/comparison.csv)."
 
 
 def _row(row: dict[str, str]) -> str:
     def show(name: str) -> str:
         value = float(row[name])
-        return f"{100 * value:+.1f} %" if row["unit"] == "relative change" else f"{value:.1f}"
+        return f"{100 * value:+.1f} %" if row["unit"] == "relative change" else f"{value:.4g}"
 
-    interval = (
-        f"{show('ours')} [{show('lo')}, {show('hi')}], {row['seeds']} seeds" if row["lo"] else show("ours")
-    )
-    cells = (row["claim"], show("published"), interval, row["size"], row["verdict"])
+    ours = f"{show('ours')} [{show('lo')}, {show('hi')}], {row['seeds']} seeds"
+    cells = (_experiment(row), row["claim"], show("published"), ours, row["size"], row["verdict"])
     return "| " + " | ".join(cells) + " |"
 
 

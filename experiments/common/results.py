@@ -23,7 +23,7 @@ COLUMNS = {
     "intervals": ("experiment", "method", "baseline", "split", "metric", "mean", "lo", "hi", "unit"),
     "comparison": (
         *("claim", "source", "published", "tolerance", "ours", "lo", "hi", "unit", "size", "seeds"),
-        *("command", "verdict", "note"),
+        *("command", "verdict", "cause", "note"),
     ),
 }
 NUMBERS = ("value", "mean", "lo", "hi", "ours", "published", "tolerance")

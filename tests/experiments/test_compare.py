@@ -56,7 +56,24 @@ def test_a_gain_that_the_interval_does_not_carry_is_not_reproduced():
     ],
 )
 def test_verdict_follows_the_rule(rule, interval, applies, expected):
-    assert verdict(rule, interval, target=2.0, tolerance=1.0, applies=applies) == expected
+    assert verdict(rule, interval, target=2.0, tolerance=1.0, edge=0.0, applies=applies) == expected
+
+
+def test_a_level_is_above_or_below_the_published_one():
+    rows = pd.DataFrame(metrics(tuned=(9.0, 8.0, 8.5)))
+    claim = {
+        "claim": "c",
+        "sizes": ["paper"],
+        "cause": "why",
+        "level": {"method": "optnet_tuned_tv", "split": "test"},
+    }
+    for rule, value, expected in (
+        ("above", 7.0, "reproduced"),
+        ("above", 8.5, "not reproduced"),
+        ("below", 10.0, "reproduced"),
+    ):
+        (row,) = compare_run(rows, [{**claim, "rule": rule, "value": value}], "paper")
+        assert (row["verdict"], row["cause"]) == (expected, "" if expected == "reproduced" else "why")
 
 
 def test_a_claim_may_be_about_one_point_of_one_seed_s_curve():

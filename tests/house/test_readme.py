@@ -10,7 +10,7 @@ import pytest
 
 from experiments.common.overrides import check_command_line
 from experiments.run import CONFIGS
-from tools.readme import filled
+from tools.readme import filled, table
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -63,3 +63,45 @@ def test_numbers_are_those_of_the_tracked_results():
 def test_a_missing_mark_is_told():
     with pytest.raises(ValueError, match="<!-- minutes -->"):
         filled("no marks here")
+
+
+def _claim(**changes: str) -> dict[str, str]:
+    row = {
+        **{
+            "claim": "wrong boards",
+            "published": "0.00053",
+            "ours": "0.00061239",
+            "lo": "0.0005",
+            "hi": "0.0007",
+        },
+        **{"unit": "as in the paper", "size": "paper", "seeds": "3", "verdict": "reproduced"},
+        **{"command": "python -m experiments.run experiment=sudoku size=paper", "cause": "", "note": ""},
+    }
+    return {**row, **changes}
+
+
+def test_small_numbers_keep_their_digits_and_changes_are_percentages():
+    (line,) = (line for line in table([_claim()]).splitlines() if "wrong boards" in line)
+    assert "| 0.00053 | 0.0006124 [0.0005, 0.0007], 3 seeds | paper | reproduced |" in line
+    change = {"published": "-0.12727", "ours": "-0.0992", "lo": "-0.1057", "hi": "-0.0937"}
+    (line,) = (
+        line for line in table([_claim(unit="relative change", **change)]).splitlines() if "wrong" in line
+    )
+    assert "| -12.7 % | -9.9 % [-10.6 %, -9.4 %], 3 seeds |" in line
+
+
+def test_single_numbers_are_counted_by_experiment_and_size():
+    single = {"lo": "", "hi": "", "seeds": "1", "command": "python -m experiments.run experiment=gallery"}
+    rows = [_claim(**single) for _ in range(3)]
+    rows += [_claim(**single, verdict=verdict) for verdict in ("not reproduced", "other setting")]
+    page = table([*rows, _claim(**{**single, "size": "companion"})])
+    assert page.count("wrong boards") == 0
+    assert "gallery, size paper: 3 of 4 single published numbers reproduced" in page
+    assert "gallery, size companion: 1 of 1 single published numbers reproduced" in page
+
+
+def test_causes_of_misses_and_differing_settings_stand_below():
+    miss = _claim(verdict="not reproduced", cause="another bound", note="fewer boards")
+    page = table([miss, _claim(claim="another", note="fewer boards")])
+    assert page.count("- Not reproduced: wrong boards. Cause: another bound.") == 1
+    assert page.count("- sudoku, size paper: fewer boards.") == 1
