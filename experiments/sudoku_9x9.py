@@ -39,10 +39,11 @@ from experiments.common.sudoku.constraints import (
     AffineHull,
     affine_hull,
     dimensions,
+    independent_rows,
     principal_angles,
     row_space,
 )
-from experiments.common.sudoku.models import Network, convolutional
+from experiments.common.sudoku.models import LearnedEqualities, Network, convolutional
 from experiments.common.sudoku.puzzles import Puzzles, puzzles_from, random_grids
 from experiments.common.sudoku.recipes import ConvolutionalRecipe
 from experiments.common.sudoku.rules import one_hot, parse_board, true_constraints
@@ -55,8 +56,8 @@ METHODS = (
     *("true_constraints", "convolutional"),
 )
 FINAL = ("solved", "largest_angle", "median_angle", "boards_needed", "equalities")
-# Puzzles solved at once: the program of each holds some matrices of 480 x 480.
-CHUNK = 10
+# Puzzles solved at once: the program of each holds some matrices of 249 x 249.
+CHUNK = 16
 WATCH = 10
 
 
@@ -158,17 +159,19 @@ def make_model(config: Config, method: str, seed: int) -> nn.Module:
     if method == "convolutional":
         recipe = config.convolutional
         return Network(convolutional(order, recipe.channels, recipe.depth), order, generator)
-    hull = hull_of(config, seed)
-    mean, directions = torch.from_numpy(hull.mean), torch.from_numpy(hull.directions)
+    layer = config.layer.build()
     if method == "true_constraints":
-        rules = torch.from_numpy(row_space(true_constraints(order)))
-        mean = torch.full_like(mean, order**-2.0)
-        directions = torch.linalg.qr(rules.mT, mode="complete")[0][:, len(rules) :]
-    elif method.startswith("gradient"):
-        # Nothing is known but the number of dimensions; orthonormal, so that no direction starts ahead.
-        start = torch.randn(directions.shape, dtype=torch.float64, generator=generator)
-        directions = torch.linalg.qr(start)[0]
-    return Subspace(directions, mean, config.curvature, config.layer.build())
+        rules = torch.from_numpy(independent_rows(true_constraints(order)))
+        model = LearnedEqualities(order**6, len(rules), layer, generator, config.curvature)
+        model.hold(rules, torch.full((order**6,), order**-2.0, dtype=torch.float64))
+        return model
+    hull = hull_of(config, seed)
+    normals = torch.from_numpy(hull.normals)
+    if method.startswith("gradient"):
+        # Nothing is known but the number of equalities; orthonormal, so that none starts ahead.
+        normals = torch.randn(normals.shape, dtype=torch.float64, generator=generator)
+        normals = torch.linalg.qr(normals.mT)[0].mT
+    return Subspace(normals, torch.from_numpy(hull.mean), config.curvature, layer)
 
 
 def hull_of(config: Config, seed: int) -> AffineHull:
@@ -256,9 +259,7 @@ def run(config: Config, directory: Path) -> Tables:
 
 def angles_to_rules(config: Config, model: Subspace) -> np.ndarray:
     """Principal angles in degrees between the equalities of `model` and the true ones."""
-    basis = model.basis().detach().numpy()
-    normals = np.linalg.qr(basis, mode="complete")[0][:, basis.shape[1] :].T
-    return principal_angles(normals, row_space(true_constraints(config.data.order)))
+    return principal_angles(model.rows().detach().numpy(), row_space(true_constraints(config.data.order)))
 
 
 def _record_identification(config: Config, seed: int, splits: dict[str, Puzzles], record: Recorder) -> None:
@@ -274,8 +275,8 @@ def _record_identification(config: Config, seed: int, splits: dict[str, Puzzles]
     split = f"givens_{min(data.givens, key=lambda givens: abs(givens - data.mean_givens))}"
     for count in data.counts:
         hull = affine_hull(points[:count])
-        mean, directions = torch.from_numpy(hull.mean), torch.from_numpy(hull.directions)
-        model = Subspace(directions, mean, config.curvature, config.layer.build())
+        normals, mean = torch.from_numpy(hull.normals), torch.from_numpy(hull.mean)
+        model = Subspace(normals, mean, config.curvature, config.layer.build())
         solved = evaluate(config, "identified", model, {split: splits[split]})[split]
         record.metric("solved_by_boards", split, count, solved, "fraction")
 

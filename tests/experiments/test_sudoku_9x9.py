@@ -1,4 +1,4 @@
-"""9x9 Sudoku: the reduced program is the program, identified constraints solve, whole boards teach the rules."""
+"""9x9 Sudoku: the layer is the program, identified constraints solve, whole boards teach the rules."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def small_config(**changes):
 
 def learned(points, curvature=1e-3):
     hull = affine_hull(points)
-    return hull, Subspace(torch.from_numpy(hull.directions), torch.from_numpy(hull.mean), curvature, LAYER)
+    return hull, Subspace(torch.from_numpy(hull.normals), torch.from_numpy(hull.mean), curvature, LAYER)
 
 
 @pytest.fixture(scope="module")
@@ -36,31 +36,31 @@ def hull_and_model():
 
 
 @pytest.mark.parametrize("curvature", [1.0, 1e-3])
-def test_the_reduced_program_is_the_program_in_the_space_of_boards(curvature, hull_and_model):
-    hull, model = hull_and_model
-    model.curvature = curvature
-    x = torch.rand(6, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    A, eye = torch.from_numpy(hull.normals), torch.eye(64, dtype=torch.float64)
-    zero, b = torch.zeros(64, dtype=torch.float64), A @ torch.from_numpy(hull.mean)
-    expected = solve_qp(curvature * eye, -x, -eye, zero, A, b, tol=1e-10).z
+def test_the_answer_depends_on_the_row_space_alone(curvature, hull_and_model):
+    hull, _ = hull_and_model
+    A, mean = torch.from_numpy(hull.normals), torch.from_numpy(hull.mean)
+    generator = torch.Generator().manual_seed(0)
+    mixed = torch.randn(len(A), len(A), dtype=torch.float64, generator=generator) @ A
+    model = Subspace(mixed, mean, curvature, LAYER)
+    x = torch.rand(6, 64, dtype=torch.float64, generator=generator)
+    eye, zero = torch.eye(64, dtype=torch.float64), torch.zeros(64, dtype=torch.float64)
+    expected = solve_qp(curvature * eye, -x, -eye, zero, A, A @ mean, tol=1e-10).z
     torch.testing.assert_close(model(x).detach(), expected, rtol=0, atol=1e-5 if curvature < 1 else 1e-8)
-    assert (expected == 0).any() or expected.min() < 1e-8
-    if curvature == 1:
-        # The mean is not orthogonal to the directions of 150 boards, so its term in the cost counts.
-        N, mean = model.basis(), torch.from_numpy(hull.mean)
-        wrong = mean + LAYER(torch.eye(N.shape[1], dtype=N.dtype), -x @ N, -N, mean) @ N.mT
-        assert (wrong - expected).abs().max() > 1e-3
-    model.curvature = 1e-3
+    assert expected.min() < 1e-8
+    fewer = Subspace(mixed[1:], mean, curvature, LAYER)
+    assert (fewer(x) - expected).abs().max() > 1e-3
 
 
-def test_without_inequalities_the_layer_is_the_orthogonal_projection(hull_and_model):
-    hull, model = hull_and_model
-    model.curvature, model.nonnegative = 1.0, False
-    x = np.random.default_rng(0).standard_normal((4, 64))
-    expected = x - (x - hull.mean) @ hull.normals.T @ hull.normals
-    np.testing.assert_allclose(model(torch.from_numpy(x)).detach(), expected, atol=1e-9)
+@pytest.mark.parametrize("curvature", [1.0, 0.3])
+def test_without_inequalities_the_closed_form_is_the_program(curvature, hull_and_model):
+    hull, _ = hull_and_model
+    A, mean = torch.from_numpy(hull.normals), torch.from_numpy(hull.mean)
+    model = Subspace(A, mean, curvature, LAYER)
+    model.nonnegative = False
+    x = torch.randn(4, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = solve_qp(curvature * torch.eye(64, dtype=torch.float64), -x, None, None, A, A @ mean).z
+    torch.testing.assert_close(model(x).detach(), expected, rtol=0, atol=1e-9)
     assert expected.min() < -0.1
-    model.curvature, model.nonnegative = 1e-3, True
 
 
 def test_constraints_identified_from_solved_boards_solve_new_9x9_puzzles():

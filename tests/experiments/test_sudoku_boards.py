@@ -7,7 +7,13 @@ import pytest
 from scipy.linalg import subspace_angles
 
 from experiments.common.errors import ConfigError
-from experiments.common.sudoku.constraints import affine_hull, dimensions, principal_angles, row_space
+from experiments.common.sudoku.constraints import (
+    affine_hull,
+    dimensions,
+    independent_rows,
+    principal_angles,
+    row_space,
+)
 from experiments.common.sudoku.puzzles import all_grids, puzzles_from, random_grids
 from experiments.common.sudoku.rules import (
     agrees,
@@ -117,7 +123,7 @@ def test_the_hull_of_solved_boards_is_the_true_affine_space(grids, large):
         assert hull.normals.shape == (equalities, order**6)
         assert principal_angles(hull.normals, rules).max() < 1e-9
         np.testing.assert_allclose((points - hull.mean) @ hull.normals.T, 0, atol=1e-12)
-        np.testing.assert_allclose(hull.normals @ hull.directions, 0, atol=1e-12)
+        np.testing.assert_allclose(hull.normals @ hull.normals.T, np.eye(equalities), atol=1e-12)
 
 
 def test_too_few_boards_leave_equalities_that_are_not_rules(large):
@@ -125,6 +131,15 @@ def test_too_few_boards_leave_equalities_that_are_not_rules(large):
     hull = affine_hull(points[:300])
     assert len(hull.normals) == 729 - 299
     assert np.abs((points[300:] - hull.mean) @ hull.normals.T).max() > 0.1
+
+
+def test_independent_rows_are_rows_and_span_the_rest():
+    for order, rank in ((2, 40), (3, 249)):
+        M = true_constraints(order)
+        chosen = independent_rows(M)
+        assert len(chosen) == rank == np.linalg.matrix_rank(chosen)
+        assert {row.tobytes() for row in chosen} <= {row.tobytes() for row in M}
+        assert principal_angles(row_space(chosen), row_space(M)).max() < 1e-9
 
 
 def test_dimensions_are_the_ranks_of_all_beginnings(large):

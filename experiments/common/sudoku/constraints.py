@@ -6,8 +6,10 @@ from these.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy.linalg
 
 from experiments.common.sudoku.rules import Array
 
@@ -17,12 +19,10 @@ RANK_TOLERANCE = 1e-8
 
 @dataclass(frozen=True)
 class AffineHull:
-    """mean + span(directions): shapes (n,), (n, dimension) orthonormal columns, (n - dimension, n) orthonormal rows."""
+    """All z with normals (z - mean) = 0: shapes (n - dimension, n), orthonormal rows, and (n,)."""
 
     mean: Array
-    directions: Array
     normals: Array
-    singular_values: Array
 
 
 def affine_hull(points: Array) -> AffineHull:
@@ -31,7 +31,7 @@ def affine_hull(points: Array) -> AffineHull:
     # R has the singular values of the points, and no row for each of them.
     _, singular, basis = np.linalg.svd(np.linalg.qr(points - mean, mode="r"), full_matrices=True)
     rank = int((singular > RANK_TOLERANCE * max(singular[0], 1.0)).sum())
-    return AffineHull(mean, basis[:rank].T, basis[rank:], singular)
+    return AffineHull(mean, basis[rank:])
 
 
 def dimensions(points: Array) -> Array:
@@ -48,6 +48,13 @@ def dimensions(points: Array) -> Array:
             basis = np.vstack([basis, rest / length])
         found.append(len(basis))
     return np.array(found)
+
+
+def independent_rows(matrix: Array) -> Array:
+    """As many rows of `matrix` as its rank, chosen by pivoted elimination; they stay as sparse as they are."""
+    # The declared result depends on the mode; its last entry is the order of the rows, the most independent first.
+    order: Any = scipy.linalg.qr(matrix.T, mode="r", pivoting=True)[-1]
+    return matrix[np.sort(order[: len(row_space(matrix))])]
 
 
 def row_space(matrix: Array) -> Array:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from layers import QPLayer
 
-# OptNet (arXiv 1703.00443, sudoku/models.py): small enough that the linear term decides.
+# OptNet (arXiv 1703.00443, sudoku/models.py).
 CURVATURE = 0.1
 
 
@@ -32,19 +32,23 @@ class LearnedEqualities(nn.Module):
         Any solver that accepts data shared over the batch.
     generator : torch.Generator
         Source of the initial A.
+    curvature : float
+        c; small enough that the linear term decides. The published one is 0.1.
     """
 
     Q: Tensor
     G: Tensor
     h: Tensor
 
-    def __init__(self, size: int, rows: int, layer: QPLayer, generator: torch.Generator):
+    def __init__(
+        self, size: int, rows: int, layer: QPLayer, generator: torch.Generator, curvature: float = CURVATURE
+    ):
         super().__init__()
         self.layer = layer
         eye = torch.eye(size, dtype=torch.float64)
         self.A = nn.Parameter(torch.rand(rows, size, dtype=torch.float64, generator=generator))
         self.log_z0 = nn.Parameter(torch.zeros(size, dtype=torch.float64))
-        self.register_buffer("Q", CURVATURE * eye)
+        self.register_buffer("Q", curvature * eye)
         self.register_buffer("G", -eye)
         self.register_buffer("h", torch.zeros(size, dtype=torch.float64))
 

@@ -1,9 +1,9 @@
-"""The layer for large boards: the equalities Az = b solved once and for all by z = mean + Nw, only z >= 0 is left.
+"""The layer for large boards: OptNet's program, its equalities written in an orthonormal basis.
 
-With N an orthonormal basis of the null space of A, minimise c/2 ||z||^2 - x'z subject to Az = A mean, z >= 0 is the
-same program as minimise c/2 ||w||^2 - (x - c mean)'Nw subject to -Nw <= mean, with 480 variables instead of 729 for
-order 3; and N is what a singular value decomposition of solved boards gives. For small c its answer is the point of
-least norm among the optimal points of the linear program c = 0.
+Minimise c/2 ||z||^2 - x'z subject to A(z - mean) = 0, z >= 0. Only the row space of A matters, so A is the Q factor of
+what is learned: a step of training turns the space and nothing else. For small c the answer is the point of least norm
+among the optimal points of the linear program c = 0. Q is diagonal and each inequality holds one variable, so a solver
+that knows it works with 249 x 249 matrices for order 3.
 """
 
 import math
@@ -19,15 +19,15 @@ from layers import QPLayer
 
 
 class Subspace(nn.Module):
-    """z = argmin c/2 ||z||^2 - x'z subject to z >= 0 and z = mean + Nw for some w; N spans the learned directions.
+    """z = argmin c/2 ||z||^2 - x'z subject to z >= 0 and A(z - mean) = 0; A spans the learned normals.
 
     With c = 1 this is the projection of x on the set of such z. `curvature` and `nonnegative`, whether there are
     inequalities at all, may be changed between two calls.
 
     Parameters
     ----------
-    directions : Tensor, shape (n, d)
-        Of full column rank; learned.
+    normals : Tensor, shape (p, n)
+        Of full row rank; learned.
     mean : Tensor, shape (n,)
         Positive, or a `ConfigError` is raised; learned, by its logarithm.
     curvature : float
@@ -36,25 +36,28 @@ class Subspace(nn.Module):
         Any solver that accepts data shared over the batch.
     """
 
-    def __init__(self, directions: Tensor, mean: Tensor, curvature: float, layer: QPLayer):
+    def __init__(self, normals: Tensor, mean: Tensor, curvature: float, layer: QPLayer):
         super().__init__()
-        # Where the mean is zero, z is zero on the whole space, and the row of N is rounding that no solver should see.
+        # Where the mean is zero, no b = A exp(w) says so, and no point has z > 0.
         expected = "as many as it takes for every cell to have held every digit"
         require(bool((mean > 0).all()), "solved boards", "too few", expected)
         self.layer, self.curvature, self.nonnegative = layer, curvature, True
-        self.directions = nn.Parameter(directions.clone())
+        self.normals = nn.Parameter(normals.clone())
         self.log_mean = nn.Parameter(mean.log())
 
-    def basis(self) -> Tensor:
-        """N with orthonormal columns, shape (n, d)."""
-        return torch.linalg.qr(self.directions)[0]
+    def rows(self) -> Tensor:
+        """A with orthonormal rows, shape (p, n)."""
+        return torch.linalg.qr(self.normals.mT)[0].mT
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores for linear terms x, shape (boards, n); a one-hot puzzle is one."""
-        N, mean = self.basis(), self.log_mean.exp()
-        Q = self.curvature * torch.eye(N.shape[1], dtype=N.dtype)
-        inequalities = (-N, mean) if self.nonnegative else ()
-        return mean + self.layer(Q, -(x - self.curvature * mean) @ N, *inequalities) @ N.mT
+        A, mean = self.rows(), self.log_mean.exp()
+        if not self.nonnegative:
+            # What is left is a projection: z = x/c - A'A (x/c - mean).
+            free = x / self.curvature
+            return free - (free - mean) @ A.mT @ A
+        eye = torch.eye(len(mean), dtype=mean.dtype)
+        return self.layer(self.curvature * eye, -x, -eye, torch.zeros_like(mean), A, A @ mean)
 
 
 @dataclass
