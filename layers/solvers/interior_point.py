@@ -14,7 +14,8 @@ et al. 2023, PIQP), so singular Q and dependent rows do no harm. A polish on the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ from layers.problem import QP
 from layers.saddle import Block, SaddleFactor, refine
 from layers.scaling import ScaledQP, scale_problem
 from layers.solution import Point, Residuals, Status
-from layers.solvers.polish import polish
+from layers.solvers.certificates import Candidate, Nearest, completed, contradiction, verdict_of, violations
+from layers.solvers.polish import SHARP, polish
 
 #: fraction of the step to the boundary
 STEP_FRACTION = 0.99
@@ -33,8 +35,8 @@ STEP_FRACTION = 0.99
 WEIGHT_SHIFT = 1e-11
 #: a Newton direction is refined until its relative residual is below this, or so many times
 NEWTON_TARGET, REFINEMENTS = 1e-8, 3
-#: a certificate holds up to this, relative to its own size on the equilibrated data
-CERTIFICATE_TOLERANCE = 1e-9
+#: a point of the equilibrated problem farther out than this is asked whether it is a certificate
+FAR = 1e7
 #: steps shorter than this, this many times in a row, mean that rounding has taken over
 SHORTEST_STEP, PATIENCE = 1e-4, 3
 #: elements that are done leave the arrays once fewer than this fraction of them is going on
@@ -104,11 +106,14 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
     batch = point.tau.shape[0]
     status = torch.full((batch,), Status.ITERATION_LIMIT, dtype=torch.int64, device=point.tau.device)
     iterations, short = torch.zeros_like(status), torch.zeros_like(status)
-    best = _Best(point, point.tau.new_full((batch,), torch.inf))
+    best, near = _Best(point, point.tau.new_full((batch,), torch.inf)), Nearest(Candidate(*point.fields[:3]))
     live, done = torch.arange(batch, device=status.device), torch.zeros_like(status, dtype=torch.bool)
     sub, data, norms = scaled, problem, Norms.of(problem)
     for iteration in range(max_iterations + 1):
-        verdict, error = _judge(sub, data, norms, point, 0.1 * tol)
+        seen = Candidate(*point.fields[:3])
+        doubt = violations(sub, seen)
+        verdict, error = _judge(sub, data, norms, point, verdict_of(doubt), 0.1 * tol)
+        near.record(live, seen, doubt, done)
         best.record(live, point, error, verdict, done)
         verdict = torch.where((verdict < 0) & (short >= PATIENCE), int(Status.NUMERICAL_FAILURE), verdict)
         ends = ~done & (verdict >= 0)
@@ -123,7 +128,7 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
             sub, data, norms = sub.take(going), data.take(going), norms.take(going)
         point, alpha = _advance(sub, point)
         short = torch.where(alpha.squeeze(-1) < SHORTEST_STEP, short + 1, torch.zeros_like(short))
-    return _finish(problem, scaled, best.point, status, iterations, tol)
+    return _finish(problem, scaled, best.point, near.candidate, status, iterations, tol)
 
 
 class _Best:
@@ -245,79 +250,70 @@ def _step_length(point: Iterate, direction: Iterate) -> Tensor:
     return ratio.amin(-1, keepdim=True).clamp(max=1.0)
 
 
-def _judge(scaled: ScaledQP, problem: QP, norms: Norms, point: Iterate, tol: float) -> tuple[Tensor, Tensor]:
+def _judge(
+    scaled: ScaledQP, problem: QP, norms: Norms, point: Iterate, verdict: Tensor, tol: float
+) -> tuple[Tensor, Tensor]:
     """Status of every element, −1 while it should go on, and its largest KKT residual on the caller's data."""
     z, lam, nu = scaled.unscale(*(v / point.tau for v in (point.x, point.lam, point.nu)))
     error = residuals(problem, z, lam, nu, norms).largest
-    verdict = torch.full_like(error, -1, dtype=torch.int64)
-    infeasible, unbounded = _certificates(scaled, point)
-    for condition, value in (
-        (unbounded, Status.UNBOUNDED),
-        (infeasible, Status.INFEASIBLE),
-        (error <= tol, Status.OPTIMAL),
-    ):
-        verdict = torch.where(condition, int(value), verdict)
-    return verdict, error
-
-
-def _certificates(scaled: ScaledQP, point: Iterate) -> tuple[Tensor, Tensor]:
-    """Which elements hold a Farkas certificate, or a ray of descent.
-
-    Infeasible: λ ≥ 0, hᵀλ + bᵀν = −t < 0 and ‖Gᵀλ + Aᵀν‖∞ ≤ εt; then every feasible x has ‖x‖₁ ≥ 1/ε.
-    Unbounded: qᵀx = −t < 0 and ‖Qx‖∞, (Gx)₊, |Ax| ≤ εt.
-    """
-    problem = scaled.problem
-    depth = -(dot(problem.h, point.lam) + dot(problem.b, point.nu))
-    violation = max_abs(mtv(problem.G, point.lam) + mtv(problem.A, point.nu))
-    infeasible = (depth > 0) & (violation <= CERTIFICATE_TOLERANCE * depth)
-    descent = -dot(problem.q, point.x)
-    leaves = max_abs(mv(problem.G, point.x).clamp(min=0)).maximum(max_abs(mv(problem.A, point.x)))
-    unbounded = (descent > 0) & (
-        leaves.maximum(max_abs(scaled.Qz(point.x))) <= CERTIFICATE_TOLERANCE * descent
-    )
-    return infeasible, unbounded
-
-
-def _contradiction(scaled: ScaledQP, point: Iterate, status: Tensor) -> tuple[Iterate, Tensor]:
-    """Tell stalled elements whose equalities contradict each other by ν = Ax − b at the least-squares x.
-
-    Then Aᵀν = 0 and bᵀν = −‖ν‖² < 0: a certificate that the iteration, whose Newton matrix is singular there, may
-    lose among large and nearly parallel multipliers.
-    """
-    stalled = (status == Status.NUMERICAL_FAILURE) | (status == Status.ITERATION_LIMIT)
-    index = stalled.nonzero().squeeze(-1)
-    if index.numel() == 0 or scaled.problem.p == 0:
-        return point, status
-    part = scaled.take(index)
-    A, b = part.problem.A.expand(index.numel(), *part.problem.A.shape[-2:]), part.problem.b
-    nu = mv(A, mv(torch.linalg.pinv(A), b)) - b
-    trial = replace(point.take(index), lam=torch.zeros_like(part.problem.h), nu=nu)
-    told = _certificates(part, trial)[0]
-    where = index[told]
-    fields = (v.index_copy(0, where, w[told]) for v, w in zip(point.fields, trial.fields, strict=True))
-    return Iterate(*fields), status.index_fill(0, where, int(Status.INFEASIBLE))
+    return torch.where(error <= tol, int(Status.OPTIMAL), verdict), error
 
 
 def _finish(
-    problem: QP, scaled: ScaledQP, point: Iterate, status: Tensor, iterations: Tensor, tol: float
+    problem: QP,
+    scaled: ScaledQP,
+    point: Iterate,
+    near: Candidate,
+    status: Tensor,
+    iterations: Tensor,
+    tol: float,
 ) -> Point:
     """Back to the caller's units, polish, and the last word on every status."""
-    point, status = _contradiction(scaled, point, status)
-    infeasible, unbounded = status == Status.INFEASIBLE, status == Status.UNBOUNDED
-    certified = infeasible | unbounded
+    certified = (status == Status.INFEASIBLE) | (status == Status.UNBOUNDED)
     divisor = torch.where(certified.unsqueeze(-1), torch.ones_like(point.tau), point.tau)
-    z, lam, nu = scaled.unscale(*(v / divisor for v in (point.x, point.lam, point.nu)))
-    polished = polish(problem, z, lam, nu, active=point.lam > point.s)
+    rough = Candidate(*scaled.unscale(*(v / divisor for v in (point.x, point.lam, point.nu))))
+    # the iteration may have ended beside a certificate
+    for complete in (completed, contradiction):
+        stalled = (status == Status.NUMERICAL_FAILURE) | (status == Status.ITERATION_LIMIT)
+        rough, status = _ask(scaled, near, complete, stalled, rough, status)
+    certified = (status == Status.INFEASIBLE) | (status == Status.UNBOUNDED)
     worth = ~certified.unsqueeze(-1)
-    z, lam, nu = (torch.where(worth, new, old) for new, old in zip(polished[:3], (z, lam, nu), strict=True))
+    polished = polish(problem, *rough, active=point.lam > point.s)
+    z, lam, nu = (torch.where(worth, new, old) for new, old in zip(polished[:3], rough, strict=True))
     lam = torch.where(worth & (lam < 0), torch.zeros_like(lam), lam)
     final = residuals(problem, z, lam, nu)
     solved = (final.largest <= tol) & ~certified
     missed = (status == Status.OPTIMAL) & ~solved
     status = torch.where(solved, int(Status.OPTIMAL), status)
     status = torch.where(missed, int(Status.NUMERICAL_FAILURE), status)
+    # so far out, rounding alone satisfies conditions that are relative to z; to the last digit they are believed
+    far = torch.stack([max_abs(v) for v in scaled.scale(z, lam, nu)]).amax(0) > FAR
+    (z, lam, nu), status = _ask(
+        scaled, near, completed, solved & far & (final.largest > SHARP), Candidate(z, lam, nu), status
+    )
+    infeasible, unbounded = status == Status.INFEASIBLE, status == Status.UNBOUNDED
     depth = -(dot(problem.h, lam) + dot(problem.b, nu)).unsqueeze(-1)
     descent = -dot(problem.q, z).unsqueeze(-1)
     lam, nu = (torch.where(infeasible.unsqueeze(-1), v / depth, v) for v in (lam, nu))
     z = torch.where(unbounded.unsqueeze(-1), z / descent, z)
     return Point(z, lam, nu, status, Residuals(final.primal, final.dual, final.gap), iterations)
+
+
+def _ask(
+    scaled: ScaledQP,
+    near: Candidate,
+    complete: Callable[[ScaledQP, Candidate], Candidate],
+    doubted: Tensor,
+    point: Candidate,
+    status: Tensor,
+) -> tuple[Candidate, Tensor]:
+    """Look for certificates of the elements in doubt; what is found becomes the point, in the caller's units."""
+    index = doubted.nonzero().squeeze(-1)
+    if index.numel() == 0:
+        return point, status
+    part = scaled.take(index)
+    found = complete(part, near.take(index))
+    verdict = verdict_of(violations(part, found))
+    told = verdict >= 0
+    certificate = Candidate(*part.unscale(*found)).take(told)
+    return point.put(index[told], certificate), status.index_copy(0, index[told], verdict[told])
