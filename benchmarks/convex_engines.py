@@ -87,7 +87,8 @@ def _ours(program: Program, setting: Setting) -> Layer:
 
 
 def _our_canonicaliser(program: Program) -> Layer:
-    return getattr(_ours(program, {}), "canonical_data")  # noqa: B009 - absent until the layer offers it
+    layer: Any = _ours(program, {})
+    return layer.canonical_data
 
 
 def _our_reason() -> str | None:

@@ -21,15 +21,20 @@ from layers.canonical import (
     check_problem,
     compile_problem,
     conic_form,
+    flattened,
     inspect_values,
     quadratic_form,
     retrieve,
+    shaped,
 )
+from layers.cone_program import ConeProgram
 from layers.convex import (
     Answer,
     ConvexSolution,
     Options,
+    Route,
     solve_conic,
+    solve_directly,
     solve_quadratic,
     solver_name,
     uses_qp,
@@ -125,8 +130,10 @@ class ConvexLayer(nn.Module):
         self._form = quadratic_form(canonical) if linear else conic_form(canonical)
         self._specs = tuple(ParameterSpec.of(p) for p in parameters)
         self._declared = [i for i, spec in enumerate(self._specs) if spec.declared]
-        widths = [self._specs[source.parameter].size for source in canonical.sources]
+        self._cores = [self._specs[source.parameter].shape for source in canonical.sources]
+        widths = [prod(core) for core in self._cores]
         self._assembly = Assembly(self._form.blocks, widths)
+        self._canonicaliser = Assembly(canonical.blocks, widths)
         self._retriever = Retriever(
             retrieve(problem, variables, compiled), self._form.pieces, canonical.structure.n
         )
@@ -140,8 +147,15 @@ class ConvexLayer(nn.Module):
         warm_start: bool | ConvexSolution = False,
     ) -> tuple[Tensor, ...]:
         """The variables; see :meth:`solve`."""
-        answer, batch = self._answer(tensors, solver_args, warm_start)
-        return self._variables(answer, batch, _common_dtype(tensors))
+        options, values, batch = self._prepared(tensors, solver_args)
+        entries = None
+        if isinstance(self._form, QuadraticForm) and not warm_start:
+            route = Route(self._form, self._cores, self._assembly, self._retriever, options)
+            entries = solve_directly(route, values, batch)
+        if entries is None:
+            answer = self._answer(options, values, batch, tensors, warm_start)
+            entries = self._entries(answer, batch)
+        return self._variables(entries, _common_dtype(tensors))
 
     @opaque
     def solve(
@@ -170,19 +184,66 @@ class ConvexLayer(nn.Module):
         SolverError
             With ``on_failure="raise"``, naming the batch elements that are infeasible, unbounded or not solved.
         """
-        answer, batch = self._answer(tensors, solver_args, warm_start)
+        options, values, batch = self._prepared(tensors, solver_args)
+        answer = self._answer(options, values, batch, tensors, warm_start)
         return self._solution(answer, batch, _common_dtype(tensors))
+
+    def canonical_data(self, *tensors: Tensor) -> ConeProgram:
+        """The data of the compiled program for these values of the parameters, without solving it.
+
+        minimise ½xᵀPx + qᵀx subject to Ax + s = b, s ∈ K: the program whose solution (x, y, s) :meth:`solve` returns,
+        without the constant of its objective. Its data are affine in the parameters, and differentiable to every order.
+
+        Parameters
+        ----------
+        *tensors : Tensor, shapes ``batch + parameter.shape``
+            As in :meth:`solve`.
+
+        Returns
+        -------
+        ConeProgram
+            ``structure`` holds sizes, cones and the patterns (``P_rows``, ``P_cols``, ``A_rows``, ``A_cols``) of the
+            values ``P`` and ``A``, shapes ``(B, nnz)``, or ``(nnz,)`` where no batched parameter is in them; ``q`` and
+            ``b`` have shapes ``(B, n)`` and ``(B, m)``. float64; B is the product of the batch axes. For a maximisation
+            the objective is that with its sign changed.
+
+        Raises
+        ------
+        ProblemError
+            If number, shape, dtype or values of the tensors are not those of the parameters.
+        """
+        _, values, batch = self._prepared(tensors, None)
+        data = self._canonicaliser(self._theta(values, batch), (batch.numel(),))
+        q, b = (data[name].expand(batch.numel(), -1) for name in ("q", "b"))
+        return ConeProgram(self._structure, data["P"], q, data["A"], b)
+
+    def _prepared(
+        self, tensors: Sequence[Tensor], solver_args: Mapping[str, Any] | None
+    ) -> tuple[Options, list[Tensor], torch.Size]:
+        """Options of a call, the values of the sources of θ, float64, and the batch axes."""
+        options = with_solver_args(self.options, solver_args) if solver_args else self.options
+        batch = check_call(self._specs, tensors)
+        declared = self._declared
+        if declared:
+            inspect_values([self._specs[i] for i in declared], [tensors[i] for i in declared])
+        values: list[Tensor] = []
+        for source in self._sources:
+            value = tensors[source.parameter].double()
+            if self._specs[source.parameter].symmetric:
+                value = 0.5 * (value + value.mT)
+            values.append(value.log() if source.logarithm else value)
+        return options, values, batch
 
     def _answer(
         self,
+        options: Options,
+        values: Sequence[Tensor],
+        batch: torch.Size,
         tensors: Sequence[Tensor],
-        solver_args: Mapping[str, Any] | None,
         warm_start: bool | ConvexSolution,
-    ) -> tuple[Answer, torch.Size]:
-        """Parameters to data, data to solution."""
-        options = with_solver_args(self.options, solver_args) if solver_args else self.options
-        batch = check_call(self._specs, tensors)
-        blocks = self._assembly(self._theta(tensors, batch), batch)
+    ) -> Answer:
+        """Values to data, data to solution."""
+        blocks = self._assembly(self._theta(values, batch), batch)
         warm = None
         if warm_start:
             warm = warm_start.warm if isinstance(warm_start, ConvexSolution) else self._last
@@ -204,33 +265,23 @@ class ConvexLayer(nn.Module):
             ) from error
         if warm_start:
             self._last = without_graph(answer.found)
-        return answer, batch
+        return answer
 
-    def _theta(self, tensors: Sequence[Tensor], batch: torch.Size) -> list[Tensor]:
-        """The pieces of θ: each parameter, or its logarithm, row-major; without batch axis where it is shared."""
-        declared = self._declared
-        if declared:
-            inspect_values([self._specs[i] for i in declared], [tensors[i] for i in declared])
-        theta: list[Tensor] = []
-        for source in self._sources:
-            spec, value = self._specs[source.parameter], tensors[source.parameter].double()
-            if spec.symmetric:
-                value = 0.5 * (value + value.mT)
-            if source.logarithm:
-                value = value.log()
-            if value.numel() == spec.size:
-                theta.append(value.reshape(spec.size))
-            else:
-                theta.append(value.expand(*batch, *spec.shape).reshape(batch.numel(), spec.size))
-        return theta
+    def _theta(self, values: Sequence[Tensor], batch: torch.Size) -> list[Tensor]:
+        """The pieces of θ, row-major; without batch axis where a value is shared."""
+        return [flattened(v, core, batch) for v, core in zip(values, self._cores, strict=True)]
 
-    def _variables(self, answer: Answer, batch: torch.Size, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    def _entries(self, answer: Answer, batch: torch.Size) -> list[Tensor]:
+        """What the layer was asked for, as the compiled program has it."""
+        entries = zip(self._retriever(answer.pieces), self._retriever.shapes, strict=True)
+        return [shaped(value, batch, shape) for value, shape in entries]
+
+    def _variables(self, entries: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
         """What the layer was asked for, as the caller wrote it."""
-        retriever = self._retriever
-        entries = retriever(answer.pieces)
         if self._gp:
-            entries = [v if dual else v.exp() for v, dual in zip(entries, retriever.dual, strict=True)]
-        return tuple(_shaped(v, batch, s).to(dtype) for v, s in zip(entries, retriever.shapes, strict=True))
+            duals = zip(entries, self._retriever.dual, strict=True)
+            entries = [value if dual else value.exp() for value, dual in duals]
+        return tuple([value.to(dtype) for value in entries])
 
     def _solution(self, answer: Answer, batch: torch.Size, dtype: torch.dtype) -> ConvexSolution:
         """All that is known of the solution, in the caller's batch axes and dtype."""
@@ -242,14 +293,14 @@ class ConvexLayer(nn.Module):
         objective = -objective if self._maximise else objective
         error = found.residuals
         return ConvexSolution(
-            variables=self._variables(answer, batch, dtype),
-            objective=_shaped(objective.exp() if self._gp else objective, batch, ()).to(dtype),
-            x=_shaped(x, batch, (n,)).to(dtype),
-            y=_shaped(y, batch, (m,)).to(dtype),
-            s=_shaped(answer.s(), batch, (m,)).to(dtype),
-            status=_shaped(found.status, batch, ()),
-            residuals=Residuals(*(_shaped(r, batch, ()) for r in (error.primal, error.dual, error.gap))),
-            iterations=_shaped(found.iterations, batch, ()),
+            variables=self._variables(self._entries(answer, batch), dtype),
+            objective=shaped(objective.exp() if self._gp else objective, batch, ()).to(dtype),
+            x=shaped(x, batch, (n,)).to(dtype),
+            y=shaped(y, batch, (m,)).to(dtype),
+            s=shaped(answer.s(), batch, (m,)).to(dtype),
+            status=shaped(found.status, batch, ()),
+            residuals=Residuals(*(shaped(r, batch, ()) for r in (error.primal, error.dual, error.gap))),
+            iterations=shaped(found.iterations, batch, ()),
             warm=without_graph(found),
         )
 
@@ -262,10 +313,3 @@ class ConvexLayer(nn.Module):
 
 def _common_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
     return reduce(torch.promote_types, (t.dtype for t in tensors))
-
-
-def _shaped(value: Tensor, batch: torch.Size, core: tuple[int, ...]) -> Tensor:
-    """The value in the batch axes of the call, over which it is repeated if nothing in it depends on them."""
-    if value.numel() != batch.numel() * prod(core):
-        value = value.expand((batch.numel(), *value.shape))
-    return value.reshape(batch + core)

@@ -46,10 +46,26 @@ class Retriever:
         """The entries of each variable, row-major, shapes ``batch + (size,)``."""
         if not self.used:
             return []
-        parts = [pieces[i]() for i in self.used]
-        entries = parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+        return self.split(self.gather([pieces[i]() for i in self.used]))
+
+    def gather(self, parts: Sequence[Tensor]) -> Tensor:
+        """The entries of all variables, one after the other, from the pieces that are ``used``."""
+        entries = parts[0] if len(parts) == 1 else torch.cat(list(parts), -1)
         if self._index is not None:
             entries = entries.index_select(-1, self._index.to(entries.device))
         if self._weights is not None:
             entries = entries * self._weights.to(entries.device)
+        return entries
+
+    def pull_back(self, cotangent: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
+        """The transpose of :meth:`gather`, for parts of these ``sizes``."""
+        if self._weights is not None:
+            cotangent = cotangent * self._weights.to(cotangent.device)
+        if self._index is not None:
+            nothing = cotangent.new_zeros((*cotangent.shape[:-1], sum(sizes)))
+            cotangent = nothing.index_add(-1, self._index.to(cotangent.device), cotangent)
+        return cotangent.split_with_sizes(list(sizes), -1)
+
+    def split(self, entries: Tensor) -> list[Tensor]:
+        """The entries of each variable."""
         return [entries] if len(self.sizes) == 1 else list(entries.split_with_sizes(self.sizes, -1))

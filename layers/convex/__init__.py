@@ -1,6 +1,7 @@
 """Solving compiled convex programs: options, the two engines behind one call, and the solution."""
 
 from layers.convex.conic import solve_conic
+from layers.convex.direct import Route, solve_directly
 from layers.convex.options import Options, solver_name, uses_qp, with_solver_args
 from layers.convex.quadratic import solve_quadratic
 from layers.convex.solution import Answer, ConvexSolution, without_graph
@@ -9,7 +10,9 @@ __all__ = [
     "Answer",
     "ConvexSolution",
     "Options",
+    "Route",
     "solve_conic",
+    "solve_directly",
     "solve_quadratic",
     "solver_name",
     "uses_qp",

@@ -16,17 +16,22 @@ from layers.linalg import dot, mtv, mv
 from layers.qp_layer import solve_qp
 
 
+def condensed(blocks: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Q + MᵀDM and q − MᵀDf: the objective of the variables that stay."""
+    Q, q, M, f, D = blocks["Q"], blocks["q"], blocks["M"], blocks["f"], blocks.get("D")
+    if not M.shape[-2]:
+        return Q, q
+    MD, Df = (M, f) if D is None else (M * D.unsqueeze(-1), D * f)
+    return Q + MD.mT @ M, q - mtv(M, Df)
+
+
 def solve_quadratic(form: QuadraticForm, blocks: Mapping[str, Tensor], options: Options, warm: Any) -> Answer:
     """Solve with :func:`layers.solve_qp` for the variables that stay; the pieces are those of ``form.pieces``.
 
     See :mod:`layers.canonical.quadratic` for the formulas.
     """
-    Q, q = blocks["Q"], blocks["q"]
     M, f, D = blocks["M"], blocks["f"], blocks.get("D")
-    if form.w.size:
-        MD, Df = (M, f) if D is None else (M * D.unsqueeze(-1), D * f)
-        Q = Q + MD.mT @ M
-        q = q - mtv(M, Df)
+    Q, q = condensed(blocks)
     found = solve_qp(
         Q,
         q,

@@ -1,0 +1,30 @@
+"""Batch axes: the caller's outside, one axis or none inside."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+
+def flattened(value: Tensor, core: tuple[int, ...], batch: torch.Size) -> Tensor:
+    """A value, ``lead + core``, row by row: ``(size,)`` where it is shared over the batch, else ``(B, size)``."""
+    size = prod(core)
+    if value.numel() == size:
+        return value.reshape(size)
+    return value.expand(batch + core).reshape(batch.numel(), size)
+
+
+def gathered(gradient: Tensor, value: Tensor, core: tuple[int, ...], batch: torch.Size) -> Tensor:
+    """The gradient of a value from that of what :func:`flattened` made of it."""
+    if gradient.numel() == value.numel():
+        return gradient.reshape(value.shape)
+    return gradient.reshape(batch + core).sum_to_size(value.shape)
+
+
+def shaped(value: Tensor, batch: torch.Size, core: tuple[int, ...]) -> Tensor:
+    """A flat value in the batch axes of the call, over which it is repeated if nothing in it depends on them."""
+    if value.numel() != batch.numel() * prod(core):
+        value = value.expand((batch.numel(), *value.shape))
+    return value.reshape(batch + core)
