@@ -67,8 +67,9 @@ sanitize: setup  ## the tests of the C++ core under AddressSanitizer and Undefin
 
 # ---- results -------------------------------------------------------------------------------------------------------
 # Runs write to build/ and leave the tracked tables alone; `make publish` is the one way from there to results/.
-EXPERIMENTS := denoising denoising_ecg data_poisoning gallery markowitz portfolio representation sudoku sudoku_9x9
-PROGRAMS := $(filter-out experiments/compare.py experiments/verify.py,$(wildcard experiments/*.py experiments/*/*.py))
+EXPERIMENTS := adp cocp_lqr cocp_supply_chain cocp_vehicle data_poisoning denoising denoising_ecg \
+  gallery markowitz portfolio representation sudoku sudoku_9x9
+PROGRAMS := $(filter-out experiments/compare.py experiments/verify.py,$(wildcard experiments/*.py experiments/*/*.py experiments/*/*/*.py))
 SOURCES := $(wildcard layers/*.py layers/*/*.py configs/*.yaml configs/*/*.yaml configs/*/*/*.yaml) $(PROGRAMS)
 
 # A run writes its provenance last, so that file stands for the whole folder.

@@ -20,6 +20,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import (
+    adp,
+    cocp_lqr,
+    cocp_supply_chain,
+    cocp_vehicle,
     data_poisoning,
     denoising,
     denoising_ecg,
@@ -39,6 +43,10 @@ from experiments.common.stats import summarise
 from layers import LayerError
 
 EXPERIMENTS: dict[str, ModuleType] = {
+    "adp": adp,
+    "cocp_lqr": cocp_lqr,
+    "cocp_supply_chain": cocp_supply_chain,
+    "cocp_vehicle": cocp_vehicle,
     "data_poisoning": data_poisoning,
     "denoising": denoising,
     "denoising_ecg": denoising_ecg,

@@ -102,6 +102,20 @@ def band(axes: Axes, rows: Frame, method: str, dashed: bool = False) -> None:
     axes.fill_between(mean.index, by_step.min(), by_step.max(), color=colour, alpha=0.15, linewidth=0)
 
 
+def published(axes: Axes, rows: Frame, ours: Frame, method: str) -> None:
+    """What is printed of a published curve as dots, and our run with the same random numbers, the first seed's."""
+    own = rows_of(ours, seed=ours["seed"].min()).sort_values("step")
+    axes.plot(
+        own["step"],
+        own["value"],
+        color=COLOURS[method],
+        linewidth=0.7,
+        label="with the published random numbers",
+    )
+    printed = rows.sort_values("step")
+    axes.plot(printed["step"], printed["value"], ".", color="black", markersize=6, label="published")
+
+
 def rows_of(table: Frame, **labels: object) -> Frame:
     """The rows of `table` whose columns have the given values."""
     for column, value in labels.items():

@@ -29,6 +29,10 @@ TINY = {
         "data.test=3",
         "train.epochs=1",
     ),
+    "adp": ("seeds=[0]", "data.horizon=2", "train.steps=1"),
+    "cocp_lqr": ("seeds=[0]", "unconstrained.train.steps=1", "box.train.steps=1"),
+    "cocp_supply_chain": ("seeds=[0]", "data.horizon=2", "train.steps=1"),
+    "cocp_vehicle": ("seeds=[0]", "data.horizon=2", "train.steps=1"),
     "markowitz": ("seeds=[0]", "data.count=2", "market.horizon=2", "market.test=1", "train.steps=1"),
     "portfolio": ("data.last_test=2022", "train.steps=1", "train.windows=1", "grid.gamma=[30.0]"),
     "denoising_ecg": ("data.window=4", "data.stride=4", "train.batch=300"),
@@ -50,6 +54,10 @@ LAYERED = {
     "denoising_ecg": "methods=[optnet_tuned_tv]",
     "data_poisoning": "methods=[blobs]",
     "gallery": "methods=[relu_network]",
+    "adp": "methods=[tuned]",
+    "cocp_lqr": "methods=[unconstrained,box]",
+    "cocp_supply_chain": "methods=[tuned]",
+    "cocp_vehicle": "methods=[tuned]",
     "markowitz": "methods=[tuned]",
     "portfolio": "methods=[end_to_end]",
     "sudoku": "methods=[optnet,identified]",
@@ -59,7 +67,7 @@ LAYERED = {
 
 
 # Programs with other than linear constraints, which engines of quadratic programs refuse before anything runs.
-CONIC = {"data_poisoning"}
+CONIC = {"adp", "data_poisoning"}
 QUADRATIC = {"interior_point", "native", "qpth"}
 
 
@@ -185,7 +193,7 @@ def test_cells_of_other_settings_are_not_reused(tmp_path, monkeypatch):
             "layer: got 'foo', expected one of: auto, cvxpylayers, interior_point, moreau, native, qpth",
         ),
         (["size=huge"], "expected one of: companion, paper, smoke"),
-        (["experiment=tennis"], "expected one of: data_poisoning, denoising, denoising_ecg"),
+        (["experiment=tennis"], "expected one of: adp, cocp_lqr, cocp_supply_chain"),
         (["train.foo=1"], "expected one of: epochs, batch, lr, anneal"),
         (["trian.lr=1"], "expected one of: experiment, size, seeds"),
         (["train.lr.x=2"], "train.lr is a single value"),

@@ -9,7 +9,7 @@ import pytest
 
 from figures import __main__ as program
 from figures import style
-from tests.figures import gallery_tables, portfolio_tables, sudoku_tables
+from tests.figures import control_tables, gallery_tables, portfolio_tables, sudoku_tables
 
 METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected")
 ECG = ("noisy", "total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv")
@@ -111,6 +111,7 @@ def results(tmp_path_factory):
         folder = root / study / "companion" / "auto"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_csv(folder / f"{name}.csv", index=False)
+    control_tables.write(root)
     gallery_tables.write(root)
     sudoku_tables.write(root)
     return root

@@ -1,0 +1,1 @@
+"""Stochastic control: systems, policies that look one step ahead through a layer, rollouts, bounds."""

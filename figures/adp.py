@@ -1,0 +1,30 @@
+"""Convex approximate dynamic programming: the cost that is descended, and that on trajectories never descended on."""
+
+from matplotlib.figure import Figure
+
+from figures.style import COLOURS, Frame, band, published, rows_of
+
+TABLES = {"metrics": "adp/metrics"}
+
+
+def draw(tables: dict[str, Frame]) -> Figure:
+    """Bands are the range over seeds; dotted, what the untuned policy costs on the same fresh trajectories."""
+    costs = rows_of(tables["metrics"], metric="cost")
+    final = rows_of(tables["metrics"], metric="final_cost", split="fresh")
+    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    axes = figure.subplots()
+    tuned = rows_of(costs, method="tuned")
+    band(axes, rows_of(tuned, split="train"), "tuned")
+    axes.plot([], [], color=COLOURS["tuned"], label="the same eight trajectories in every step")
+    band(axes, rows_of(tuned, split="fresh"), "tuned_from_search")
+    axes.plot([], [], color=COLOURS["tuned_from_search"], label="fresh trajectories")
+    before = rows_of(final, method="untuned")["value"].mean()
+    axes.axhline(before, color=COLOURS["tuned_from_search"], linestyle=":", label="fresh, untuned")
+    published(axes, rows_of(costs, method="tuned/published"), rows_of(tuned, split="train"), "tuned")
+    axes.set(
+        xlabel="step",
+        ylabel="cost of a period (unit 1)",
+        title="a bounded controller tuned by its derivative",
+    )
+    axes.legend(fontsize=7)
+    return figure
