@@ -120,7 +120,8 @@ def fit(
     """
     noisy, clean = splits["train"].tensors()
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr)
-    schedule = _schedule(optimiser, recipe, steps=recipe.epochs * math.ceil(len(noisy) / recipe.batch))
+    steps = recipe.epochs * math.ceil(len(noisy) / recipe.batch)
+    schedule = rate_schedule(optimiser, recipe.anneal, steps)
     history = History({name: {} for name in splits})
     best, state = np.inf, {}
     for epoch in range(recipe.epochs + 1):
@@ -143,11 +144,13 @@ def fit(
     return history
 
 
-def _schedule(
-    optimiser: torch.optim.Optimizer, recipe: Recipe, steps: int
+def rate_schedule(
+    optimiser: torch.optim.Optimizer, anneal: bool, steps: int
 ) -> torch.optim.lr_scheduler.LambdaLR:
+    """The learning rate over `steps` steps: falling to zero along half a cosine with `anneal`, or constant."""
+
     def factor(step: int) -> float:
-        return 0.5 * (1 + math.cos(math.pi * step / max(steps, 1))) if recipe.anneal else 1.0
+        return 0.5 * (1 + math.cos(math.pi * step / max(steps, 1))) if anneal else 1.0
 
     return torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
 

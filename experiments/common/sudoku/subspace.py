@@ -9,13 +9,20 @@ that knows it works with 249 x 249 matrices for order 3.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.common.errors import require
+from experiments.common.errors import require, require_one_of
+from experiments.common.training import rate_schedule
 from layers import QPLayer
+
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "momentum": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
+}
 
 
 class Subspace(nn.Module):
@@ -29,29 +36,37 @@ class Subspace(nn.Module):
     normals : Tensor, shape (p, n)
         Of full row rank; learned.
     mean : Tensor, shape (n,)
-        Positive, or a `ConfigError` is raised; learned, by its logarithm.
+        A point of the space, as the mean of solved boards is; positive, or a `ConfigError` is raised. Not learned.
     curvature : float
         c; not learned.
     layer : QPLayer
         Any solver that accepts data shared over the batch.
     """
 
+    mean: Tensor
+
     def __init__(self, normals: Tensor, mean: Tensor, curvature: float, layer: QPLayer):
         super().__init__()
-        # Where the mean is zero, no b = A exp(w) says so, and no point has z > 0.
+        # Where the mean is zero, no point of the program has z > 0.
         expected = "as many as it takes for every cell to have held every digit"
         require(bool((mean > 0).all()), "solved boards", "too few", expected)
         self.layer, self.curvature, self.nonnegative = layer, curvature, True
         self.normals = nn.Parameter(normals.clone())
-        self.log_mean = nn.Parameter(mean.log())
+        self.register_buffer("mean", mean)
 
     def rows(self) -> Tensor:
-        """A with orthonormal rows, shape (p, n)."""
-        return torch.linalg.qr(self.normals.mT)[0].mT
+        """A with orthonormal rows, shape (p, n); `normals` themselves where they are orthonormal."""
+        Q, R = torch.linalg.qr(self.normals.mT)
+        return (Q * R.diagonal().sign()).mT
+
+    def retract(self) -> None:
+        """Put A in the place of `normals`: otherwise they grow with every step, and steps turn them less and less."""
+        with torch.no_grad():
+            self.normals.copy_(self.rows())
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores for linear terms x, shape (boards, n); a one-hot puzzle is one."""
-        A, mean = self.rows(), self.log_mean.exp()
+        A, mean = self.rows(), self.mean
         if not self.nonnegative:
             # What is left is a projection: z = x/c - A'A (x/c - mean).
             free = x / self.curvature
@@ -62,20 +77,29 @@ class Subspace(nn.Module):
 
 @dataclass
 class Stage:
-    """Adam for `steps` mini-batches of `batch` boards at rate `lr`; `curvature` and `nonnegative` are the layer's."""
+    """`steps` mini-batches of `batch` boards at rate `lr`, which falls to zero like a cosine.
+
+    `optimiser` is "adam" or "momentum" (Nesterov's). `curvature` and `nonnegative` are those of the
+    layer; the curvature moves geometrically to `final_curvature`, if given.
+    """
 
     steps: int = 200
     batch: int = 16
-    lr: float = 3e-4
+    lr: float = 1e-3
+    optimiser: str = "adam"
     curvature: float = 1e-3
+    final_curvature: float | None = None
     nonnegative: bool = True
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
         require(self.steps > 0, f"{name}.steps", self.steps, "a positive integer")
         require(self.batch > 0, f"{name}.batch", self.batch, "a positive integer")
-        for field in ("lr", "curvature"):
+        require_one_of(f"{name}.optimiser", self.optimiser, OPTIMISERS)
+        for field in ("lr", "curvature", "final_curvature"):
             value = getattr(self, field)
+            if value is None:
+                continue
             finite = math.isfinite(value) and value > 0
             require(finite, f"{name}.{field}", value, "a positive, finite number")
 
@@ -90,15 +114,20 @@ def fit_stage(
 ) -> None:
     """Train `model` in place on the squared distance of its answers from `targets`.
 
-    The loss is the sum over the entries of a board and the mean over the mini-batch. After each step comes
-    `watch(step, loss)`, with the loss met before it.
+    The loss is the sum over the entries of a board and the mean over the mini-batch. Every step ends at
+    orthonormal rows. Then comes `watch(step, loss)`, with the loss met before it.
     """
-    model.curvature, model.nonnegative = stage.curvature, stage.nonnegative
-    optimiser = torch.optim.Adam(model.parameters(), lr=stage.lr)
+    model.nonnegative = stage.nonnegative
+    ratio = (stage.final_curvature or stage.curvature) / stage.curvature
+    optimiser = OPTIMISERS[stage.optimiser](model.parameters(), lr=stage.lr)
+    schedule = rate_schedule(optimiser, True, stage.steps)
     for step in range(1, stage.steps + 1):
+        model.curvature = stage.curvature * ratio ** (step / stage.steps)
         part = torch.from_numpy(rng.integers(len(inputs), size=stage.batch))
         optimiser.zero_grad()
         loss = (model(inputs[part]) - targets[part]).square().sum(dim=1).mean()
         loss.backward()
         optimiser.step()
+        schedule.step()
+        model.retract()
         watch(step, loss.item())

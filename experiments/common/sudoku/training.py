@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from experiments.common.sudoku.puzzles import Puzzles
 from experiments.common.sudoku.rules import agrees, decode, is_permutation
-from experiments.common.training import Recipe
+from experiments.common.training import Recipe, rate_schedule
 
 Scores = dict[str, float]
 BATCH = 150
@@ -70,9 +70,7 @@ def fit(
     stream = _stream(len(splits["train"]), recipe.epochs * epoch_size, rng)
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr)
     steps, history = recipe.epochs * math.ceil(epoch_size / recipe.batch), History()
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)) if recipe.anneal else 1.0
-    )
+    schedule = rate_schedule(optimiser, recipe.anneal, steps)
     inputs, targets = splits["train"].tensors()
     best, state = math.inf, {}
     for epoch in range(recipe.epochs + 1):
