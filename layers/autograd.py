@@ -44,6 +44,7 @@ ADVICE = {
 
 
 LinearSolve = Callable[..., tuple[Tensor, Tensor, Tensor]]
+OuterPair = Callable[[Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -88,21 +89,11 @@ class SolutionMap(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        Q, q, G, h, A, b, z, lam, nu, kind, status = ctx.saved_tensors
-        z_bar, lam_bar, nu_bar, value_bar = cotangents[:4]
-        solved = (status == Status.OPTIMAL).to(z.dtype)
-        direction = None
-        if z_bar is not None or lam_bar is not None or nu_bar is not None:
-            r = tuple(
-                -(torch.zeros_like(v) if c is None else c)
-                for v, c in zip((z, lam, nu), (z_bar, lam_bar, nu_bar), strict=True)
-            )
-            # nothing is differentiated further: the bookkeeping of apply takes longer than a small solve
-            plain = not torch.is_grad_enabled() and compiled.suits(z)
-            solve = cast("LinearSolve", LinearisedSystem.forward if plain else LinearisedSystem.apply)
-            direction = solve(True, Q, G, A, kind, solved, *r)
-        weight = None if value_bar is None else (value_bar * solved).unsqueeze(-1)
-        return _gradients(ctx.needs_input_grad[1:], (Q, q, G, h, A, b), (z, lam, nu), direction, weight)
+        # nothing is differentiated further: the bookkeeping of apply takes longer than a small solve
+        plain = not torch.is_grad_enabled() and compiled.suits(*(c for c in cotangents if c is not None))
+        solve = cast("LinearSolve", LinearisedSystem.forward if plain else LinearisedSystem.apply)
+        pair = compiled.outer_pair if plain else None
+        return None, *pull_back(ctx.needs_input_grad[1:], ctx.saved_tensors, cotangents, solve, pair)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -123,7 +114,7 @@ class SolutionMap(torch.autograd.Function):
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any, in_dims: tuple[int | None, ...], call: Call, *data: Tensor
     ) -> tuple[Any, Any]:
-        outputs = SolutionMap.apply(call, *_align(in_dims[1:], data, DATA_AXES))
+        outputs = SolutionMap.apply(call, *align(in_dims[1:], data, DATA_AXES))
         return outputs, (0,) * len(outputs)
 
 
@@ -156,13 +147,8 @@ class LinearisedSystem(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        Q, G, A, kind, solved, r_z, r_lam, r_nu, x_z, x_lam, x_nu = ctx.saved_tensors
-        y_z, y_lam, y_nu = LinearisedSystem.apply(not ctx.transpose, Q, G, A, kind, solved, *cotangents)
-        Q_bar = -0.5 * (_outer(y_z, x_z, Q) + _outer(x_z, y_z, Q))
-        G_bar = -(_outer(x_lam, y_z, G) + _outer(y_lam, x_z, G))
-        A_bar = -(_outer(x_nu, y_z, A) + _outer(y_nu, x_z, A))
-        r_bar = tuple(_sum_to(y, r) for y, r in zip((y_z, y_lam, y_nu), (r_z, r_lam, r_nu), strict=True))
-        return (None, Q_bar, G_bar, A_bar, None, None, *r_bar)
+        solve = cast("LinearSolve", LinearisedSystem.apply)
+        return pull_back_system(ctx.transpose, ctx.saved_tensors, cotangents, solve)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -181,7 +167,7 @@ class LinearisedSystem(torch.autograd.Function):
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any, in_dims: tuple[int | None, ...], transpose: bool, *tensors: Tensor
     ) -> tuple[Any, Any]:
-        outputs = LinearisedSystem.apply(transpose, *_align(in_dims[1:], tensors, SYSTEM_AXES))
+        outputs = LinearisedSystem.apply(transpose, *align(in_dims[1:], tensors, SYSTEM_AXES))
         return outputs, (0,) * len(outputs)
 
 
@@ -190,22 +176,72 @@ for _function in (SolutionMap, LinearisedSystem):
     _function.forward.__signature__ = inspect.signature(_function.forward)  # pyright: ignore[reportFunctionMemberAccess]
 
 
+def pull_back(
+    needed: tuple[bool, ...],
+    saved: tuple[Tensor, ...],
+    cotangents: tuple[Tensor | None, ...],
+    solve: LinearSolve,
+    pair: OuterPair | None,
+) -> tuple[Tensor | None, ...]:
+    """Reverse derivative of the solution map in its six tensors.
+
+    Parameters
+    ----------
+    needed : tuple of bool
+        Which of Q, q, G, h, A, b are asked for.
+    saved : tuple of Tensor
+        Q, q, G, h, A, b, z, λ, ν, kind, status.
+    cotangents : tuple of Tensor or None
+        Of z, λ, ν, objective; what follows is not read.
+    solve : callable
+        :class:`LinearisedSystem`.
+    pair : callable, optional
+        :func:`layers.compiled.outer_pair`, or the same as an operator; differentiable torch without it.
+    """
+    *data, z, lam, nu, kind, status = saved
+    z_bar, lam_bar, nu_bar, value_bar = cotangents[:4]
+    solved = (status == Status.OPTIMAL).to(z.dtype)
+    direction = None
+    if z_bar is not None or lam_bar is not None or nu_bar is not None:
+        r = tuple(
+            -(torch.zeros_like(v) if c is None else c)
+            for v, c in zip((z, lam, nu), (z_bar, lam_bar, nu_bar), strict=True)
+        )
+        direction = solve(True, data[0], data[2], data[4], kind, solved, *r)
+    weight = None if value_bar is None else (value_bar * solved).unsqueeze(-1)
+    return _gradients(needed, tuple(data), (z, lam, nu), direction, weight, pair)
+
+
+def pull_back_system(
+    transpose: bool, saved: tuple[Tensor, ...], cotangents: tuple[Tensor, ...], solve: LinearSolve
+) -> tuple[Tensor | None, ...]:
+    """Reverse derivative of :class:`LinearisedSystem`, from its inputs and outputs."""
+    Q, G, A, kind, solved, r_z, r_lam, r_nu, x_z, x_lam, x_nu = saved
+    y_z, y_lam, y_nu = solve(not transpose, Q, G, A, kind, solved, *cotangents)
+    Q_bar = -0.5 * (_outer(y_z, x_z, Q) + _outer(x_z, y_z, Q))
+    G_bar = -(_outer(x_lam, y_z, G) + _outer(y_lam, x_z, G))
+    A_bar = -(_outer(x_nu, y_z, A) + _outer(y_nu, x_z, A))
+    r_bar = tuple(_sum_to(y, r) for y, r in zip((y_z, y_lam, y_nu), (r_z, r_lam, r_nu), strict=True))
+    return (None, Q_bar, G_bar, A_bar, None, None, *r_bar)
+
+
 def _gradients(
     needed: tuple[bool, ...],
     data: tuple[Tensor, ...],
     solution: tuple[Tensor, Tensor, Tensor],
     direction: tuple[Tensor, Tensor, Tensor] | None,
     weight: Tensor | None,
+    pair: OuterPair | None,
 ) -> tuple[Tensor | None, ...]:
     """Gradients of the six arguments: from d of the solve, and from the objective's weight."""
     Q, q, G, h, A, b = data
     z, lam, nu = solution
     from_solve: tuple[Callable[[Tensor, Tensor, Tensor], Tensor], ...] = (
-        lambda d_z, d_lam, d_nu: _two_outer(d_z, z, z, d_z, Q, 0.5),
+        lambda d_z, d_lam, d_nu: _two_outer(d_z, z, z, d_z, Q, pair, 0.5),
         lambda d_z, d_lam, d_nu: _sum_to(d_z, q),
-        lambda d_z, d_lam, d_nu: _two_outer(lam, d_z, d_lam, z, G),
+        lambda d_z, d_lam, d_nu: _two_outer(lam, d_z, d_lam, z, G, pair),
         lambda d_z, d_lam, d_nu: _sum_to(-d_lam, h),
-        lambda d_z, d_lam, d_nu: _two_outer(nu, d_z, d_nu, z, A),
+        lambda d_z, d_lam, d_nu: _two_outer(nu, d_z, d_nu, z, A, pair),
         lambda d_z, d_lam, d_nu: _sum_to(-d_nu, b),
     )
     from_objective: tuple[Callable[[Tensor], Tensor], ...] = (
@@ -216,7 +252,7 @@ def _gradients(
         lambda w: _outer(w * nu, z, A),
         lambda w: _sum_to(-w * nu, b),
     )
-    gradients: list[Tensor | None] = [None]
+    gradients: list[Tensor | None] = []
     for need, solve_term, objective_term in zip(needed, from_solve, from_objective, strict=True):
         total: Tensor | None = None
         if need and direction is not None:
@@ -238,12 +274,13 @@ def _outer(u: Tensor, v: Tensor, like: Tensor) -> Tensor:
     return _sum_to(u.unsqueeze(-1) * v.unsqueeze(-2), like)
 
 
-def _two_outer(u: Tensor, v: Tensor, w: Tensor, x: Tensor, like: Tensor, scale: float = 1.0) -> Tensor:
-    """scale (u vᵀ + w xᵀ), summed as :func:`_outer` does; in one pass over memory unless it is to be differentiated."""
-    own = like.numel() > 0 and like.dim() > 2 and like.shape[:-2] == u.shape[:-1]
-    if own and not torch.is_grad_enabled() and compiled.suits(u):
+def _two_outer(
+    u: Tensor, v: Tensor, w: Tensor, x: Tensor, like: Tensor, pair: OuterPair | None, scale: float = 1.0
+) -> Tensor:
+    """scale (u vᵀ + w xᵀ), summed as :func:`_outer` does; in one pass by ``pair`` where nothing is summed."""
+    if pair is not None and like.dim() > 2 and like.shape[:-2] == u.shape[:-1] and like.numel() > 0:
         u, v, w, x = (t.reshape(-1, t.shape[-1]) for t in (u, v, w, x))
-        return compiled.outer_pair(u, v, w, x, scale).reshape(like.shape)
+        return pair(u, v, w, x, scale).reshape(like.shape)
     return scale * (_outer(u, v, like) + _outer(w, x, like))
 
 
@@ -251,7 +288,7 @@ def _sum_to(x: Tensor, like: Tensor) -> Tensor:
     return x.sum_to_size(like.shape) if x.shape != like.shape else x
 
 
-def _align(
+def align(
     in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...], axes: tuple[int, ...]
 ) -> list[Tensor]:
     """Put the vmapped axis in front of every tensor that has one, before batch axes of one common number."""

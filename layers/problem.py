@@ -24,6 +24,8 @@ CURVATURE, ROUNDINGS = 1e-9, 10
 
 def broadcast(shapes: list[torch.Size]) -> torch.Size:
     """Return the common batch shape; torch.broadcast_shapes alone takes longer than a small problem."""
+    if torch.compiler.is_compiling():  # sizes may be symbols there, which have no hash
+        return torch.broadcast_shapes(*shapes)
     different = {shape for shape in shapes if shape}
     return torch.broadcast_shapes(*different) if len(different) > 1 else next(iter(different), torch.Size())
 

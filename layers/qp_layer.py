@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from layers import compiled
+from layers import compiled, operators
 from layers.adjoints.implicit import degeneracy
 from layers.answer import ENGINES, Guess, Request
 from layers.autograd import Call, SolutionMap, describe_failures
@@ -29,7 +29,6 @@ def engines() -> dict[str, str | None]:
     return own | {name: backend.unavailable() for name, backend in BACKENDS.items()}
 
 
-@opaque
 def solve_qp(
     Q: Tensor,
     q: Tensor,
@@ -117,10 +116,18 @@ def solve_qp(
         solution = _solve_with_backend(problem, solver, tol, max_iterations, on_failure, precision)
     else:
         guess = None if warm_start is None else _guess(warm_start, problem)
-        engine = partial(ENGINES[solver], request=Request(tol, max_iterations, precision, guess))
-        outputs = SolutionMap.apply(Call(engine, on_failure), *problem.tensors)
+        if torch.compiler.is_compiling() and operators.suit(*problem.tensors):
+            outputs = operators.solve_qp(problem, guess, solver, tol, max_iterations, precision, on_failure)
+        else:
+            engine = partial(ENGINES[solver], request=Request(tol, max_iterations, precision, guess))
+            outputs = _apply(Call(engine, on_failure), *problem.tensors)
         solution = _assemble(problem, outputs, on_failure)
     return _cast(solution, given.q.dtype)
+
+
+@opaque
+def _apply(call: Call, *data: Tensor) -> tuple[Tensor, ...]:
+    return SolutionMap.apply(call, *data)
 
 
 class QPLayer(nn.Module):
@@ -227,7 +234,7 @@ def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solu
     rest = (status, Residuals(*error.unbind(-1)), iterations, inspect)
     if on_failure == "raise":  # then nothing has failed
         return Solution(z, lam, nu, slack(problem, z), value, *rest)
-    solved = status == Status.OPTIMAL
+    solved = status == int(Status.OPTIMAL)  # torch.compile does not know that an IntEnum is a number
 
     def policy(v: Tensor, axes: int = 1) -> Tensor:
         keep = solved.unsqueeze(-1) if axes else solved
@@ -251,6 +258,7 @@ def _degeneracy(*given: Tensor) -> Degeneracy:
     return Degeneracy(found.margin.reshape(batch), found.rank_deficiency.reshape(batch))
 
 
+@opaque
 def _solve_with_backend(
     problem: QP, name: str, tol: float, max_iterations: int, on_failure: str, precision: float
 ) -> Solution:

@@ -11,13 +11,24 @@ from tests.layers.instances import Data, as_data
 def ray_between_bounds() -> Data:
     """x₁ → −∞, while two equal rows and one opposite hold x₂ in [½, 1]."""
     return as_data(
-        [[0, 0], [0, 2]], [1, 0], [[0, -1], [0, -1], [1, 0], [0, 1]], [-0.5, -0.5, 1, 1], torch.zeros(0, 2), []
+        [[0, 0], [0, 2]],
+        [1, 0],
+        [[0, -1], [0, -1], [1, 0], [0, 1]],
+        [-0.5, -0.5, 1, 1],
+        torch.zeros(0, 2),
+        [],
     )
 
 
 def flat_quadratic() -> Data:
     """A quadratic of rank three in five variables, one row."""
-    Q = [[3, -1, -1, -3, 3], [-1, 10, -2, 7, 3], [-1, -2, 13, 1, -12], [-3, 7, 1, 10, -2], [3, 3, -12, -2, 13]]
+    Q = [
+        [3, -1, -1, -3, 3],
+        [-1, 10, -2, 7, 3],
+        [-1, -2, 13, 1, -12],
+        [-3, 7, 1, 10, -2],
+        [3, 3, -12, -2, 13],
+    ]
     return as_data(Q, [-1, -2, 1, 2, 1], [[-1, 0, 0, 0, 2]], [0], torch.zeros(0, 5), [])
 
 

@@ -143,7 +143,7 @@ def by_file(net: nn.Module) -> nn.Module:
 
 
 def by_compile(net: nn.Module) -> nn.Module:
-    return torch.compile(net, backend="aot_eager")  # pyright: ignore[reportReturnType]
+    return torch.compile(net, backend="aot_eager", fullgraph=True)  # pyright: ignore[reportReturnType]
 
 
 @pytest.mark.parametrize("transform", [copy.deepcopy, by_pickle, by_file, by_compile])
