@@ -50,7 +50,7 @@ class Config(RunConfig):
     data: TrajectoriesOfSystem = field(
         default_factory=lambda: TrajectoriesOfSystem(horizon=25, train=8, fresh=200, system=1)
     )
-    train: Descent = field(default_factory=lambda: Descent(lr=0.02, momentum=0.9, evaluate_every=20))
+    train: Descent = field(default_factory=lambda: Descent(lr=0.02, momentum=0.9, evaluate_every=10))
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""

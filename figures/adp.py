@@ -8,9 +8,8 @@ TABLES = {"metrics": "adp/metrics"}
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """Bands are the range over seeds; dotted, what the untuned policy costs on the same fresh trajectories."""
+    """Bands are the range over seeds."""
     costs = rows_of(tables["metrics"], metric="cost")
-    final = rows_of(tables["metrics"], metric="final_cost", split="fresh")
     figure = Figure(figsize=(5.2, 3.4), layout="constrained")
     axes = figure.subplots()
     tuned = rows_of(costs, method="tuned")
@@ -18,8 +17,6 @@ def draw(tables: dict[str, Frame]) -> Figure:
     axes.plot([], [], color=COLOURS["tuned"], label="the same eight trajectories in every step")
     band(axes, rows_of(tuned, split="fresh"), "tuned_from_search")
     axes.plot([], [], color=COLOURS["tuned_from_search"], label="fresh trajectories")
-    before = rows_of(final, method="untuned")["value"].mean()
-    axes.axhline(before, color=COLOURS["tuned_from_search"], linestyle=":", label="fresh, untuned")
     published(axes, rows_of(costs, method="tuned/published"), rows_of(tuned, split="train"), "tuned")
     axes.set(
         xlabel="step",
