@@ -114,6 +114,7 @@ proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 15
 	.venv-bench/bin/python -m benchmarks --output benchmarks
 	$(PYTHON) -m figures.benchmarks
+	$(PYTHON) tools/readme.py
 
 .PHONY: publish
 publish: $(call runs,results,companion)  ## for maintainers: the runs of build/results become the tracked ones | 1

@@ -1,7 +1,7 @@
-"""Carry the numbers of the tracked results into README.md: ``python tools/readme.py``.
+"""Carry the numbers of the tracked results into README.md and docs/choosing.md: ``python tools/readme.py``.
 
 Each stands between ``<!-- name -->`` and ``<!-- /name -->`` and comes from a file that a program wrote.
-`make publish` and `make proofs` call it.
+`make publish`, `make proofs` and `make bench` call it.
 """
 
 import csv
@@ -13,6 +13,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+CHOOSING = ROOT / "docs" / "choosing.md"
+BENCHMARK = ROOT / "benchmarks" / "results.csv"
 HEAD = """| experiment | claim | published | ours [95 % interval over seeds] | size | verdict |
 |---|---|---:|---|---|---|"""
 
@@ -77,10 +79,44 @@ def _row(row: dict[str, str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"minutes": minutes, "tally": tally, "comparison": comparison}
+def measured(path: Path = BENCHMARK) -> str:
+    """Return the fastest accurate engine of each row of the benchmark, forward and backward together, as a table."""
+    if not path.exists():
+        return "\nNo table has been made yet: run `make bench`.\n"
+    with path.open(encoding="utf-8", newline="") as file:
+        timed = [row for row in csv.DictReader(file) if row["phase"] == "both" and row["median_ms"]]
+    accurate = [
+        row for row in timed if row["accurate"] == "True" and row["group"] not in ("accuracy", "convex")
+    ]
+    rows: dict[str, list[dict[str, str]]] = {}
+    for row in sorted(accurate, key=lambda row: float(row["median_ms"])):
+        rows.setdefault(row["row"], []).append(row)
+    names = [name for name in dict.fromkeys(row["row"] for row in timed) if name in rows]
+    if not names:
+        return "\nThe last run has no row with an accurate time: run `make bench`.\n"
+    head = [
+        f"{accurate[0]['machine']}, {accurate[0]['threads']} threads; medians of forward and backward together.\n",
+        "| row | batch, n, m, p | fastest accurate | ms | fastest of the other side, ours or a peer | ms |",
+        "|---|---|---|---:|---|---:|",
+    ]
+    return "\n" + "\n".join([*head, *(_measured_row(name, rows[name]) for name in names)]) + "\n"
 
 
-def filled(text: str) -> str:
+def _measured_row(name: str, engines: list[dict[str, str]]) -> str:
+    best = engines[0]
+    others = [row for row in engines if row["ours"] != best["ours"]]
+    cells = [name, ", ".join(best[k] for k in ("batch", "n", "m", "p"))]
+    for row in (best, *others[:1]):
+        cells += [f"`{row['engine']}`", f"{float(row['median_ms']):.3g}"]
+    return "| " + " | ".join(cells + ["", ""] * (not others)) + " |"
+
+
+Blocks = dict[str, Callable[[], str]]
+BLOCKS: Blocks = {"minutes": minutes, "tally": tally, "comparison": comparison}
+CHOOSING_BLOCKS: Blocks = {"measured": measured}
+
+
+def filled(text: str, blocks: Blocks = BLOCKS, page: str = "README.md") -> str:
     """Return ``text`` with every marked place filled from the tracked results.
 
     Raises
@@ -88,10 +124,10 @@ def filled(text: str) -> str:
     ValueError
         If a mark is missing, so that a number cannot quietly leave the page.
     """
-    for name, render in BLOCKS.items():
+    for name, render in blocks.items():
         mark = re.compile(rf"(<!-- {name} -->).*?(<!-- /{name} -->)", re.DOTALL)
         if not mark.search(text):
-            raise ValueError(f"README.md: expected <!-- {name} --> ... <!-- /{name} -->")
+            raise ValueError(f"{page}: expected <!-- {name} --> ... <!-- /{name} -->")
         block = render()
         text = mark.sub(lambda found, block=block: f"{found.group(1)}{block}{found.group(2)}", text)
     return text
@@ -99,3 +135,4 @@ def filled(text: str) -> str:
 
 if __name__ == "__main__":
     README.write_text(filled(README.read_text("utf-8")), "utf-8")
+    CHOOSING.write_text(filled(CHOOSING.read_text("utf-8"), CHOOSING_BLOCKS, "docs/choosing.md"), "utf-8")

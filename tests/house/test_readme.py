@@ -10,7 +10,7 @@ import pytest
 
 from experiments.common.overrides import check_command_line
 from experiments.run import CONFIGS
-from tools.readme import filled, table
+from tools.readme import CHOOSING, CHOOSING_BLOCKS, filled, measured, table
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -58,6 +58,34 @@ def test_commands_compose():
 
 def test_numbers_are_those_of_the_tracked_results():
     assert filled(README) == README, "run `python tools/readme.py`"
+
+
+def test_the_measured_engines_are_those_of_the_tracked_benchmark():
+    page = CHOOSING.read_text("utf-8")
+    assert filled(page, CHOOSING_BLOCKS, "docs/choosing.md") == page, "run `python tools/readme.py`"
+
+
+def test_the_table_of_engines_takes_accurate_times_alone(tmp_path: Path):
+    assert "make bench" in measured(tmp_path / "results.csv")
+    lines = [
+        "group,row,engine,ours,batch,n,m,p,phase,median_ms,accurate,machine,threads",
+        *(
+            "peers,a,auto,True,2,3,4,1,both,0.5,True,here,2",
+            "peers,a,fast,False,2,3,4,1,both,0.1,False,here,2",
+        ),
+        *(
+            "peers,a,good,False,2,3,4,1,both,0.75,True,here,2",
+            "peers,a,good,False,2,3,4,1,forward,0.1,True,here,2",
+        ),
+        *("peers,b,auto,True,2,3,4,1,both,2,True,here,2", "peers,b,good,False,2,3,4,1,both,,False,here,2"),
+    ]
+    (tmp_path / "results.csv").write_text("\n".join(lines), "utf-8")
+    page = measured(tmp_path / "results.csv").splitlines()
+    assert page[1] == "here, 2 threads; medians of forward and backward together."
+    assert page[-2:] == [
+        "| a | 2, 3, 4, 1 | `auto` | 0.5 | `good` | 0.75 |",
+        "| b | 2, 3, 4, 1 | `auto` | 2 |  |  |",
+    ]
 
 
 def test_a_missing_mark_is_told():
