@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from omegaconf import OmegaConf
 
 from experiments.common.errors import ConfigError
@@ -37,9 +38,16 @@ def compare(results: Path) -> list[Row]:
             command = f"python -m experiments.run experiment={experiment} size={size} layer={layer}"
             fixed = {"source": source["paper"], "size": size, "command": command}
             note = source["settings"].get(size, "")
-            for labels in compare_run(read_table(path), source["claims"], size):
+            for labels in compare_run(measured(path.parent), source["claims"], size):
                 rows.append({**fixed, "note": note, **labels})
     return rows
+
+
+def measured(run: Path) -> Frame:
+    """The metrics of a run, with its timings as metrics of the split `timings`, named by their phase."""
+    metrics, timings = (read_table(run / f"{name}.csv") for name in ("metrics", "timings"))
+    timings = timings.rename(columns={"phase": "metric"}).assign(split="timings", step=0)
+    return pd.concat([metrics, timings], ignore_index=True)
 
 
 def compare_run(metrics: Frame, claims: list[dict[str, Any]], size: str) -> Iterator[dict[str, object]]:
@@ -99,9 +107,15 @@ def _level(
     return metrics[chosen].set_index("seed")["value"].sort_index()
 
 
-def _change(metrics: Frame, method: str, baseline: str, split: str, metric: str = "final_mse") -> Frame:
-    """Ratio to the baseline minus one, seed by seed: both methods saw the same signals."""
-    return (_level(metrics, method, split, metric) / _level(metrics, baseline, split, metric) - 1).dropna()
+def _change(
+    metrics: Frame, method: str, baseline: str, split: str, metric: str = "final_mse", over: str | None = None
+) -> Frame:
+    """Ratio to the baseline minus one, seed by seed: both methods saw the same signals.
+
+    The baseline has the same metric, or `over`.
+    """
+    below = _level(metrics, baseline, split, over or metric)
+    return (_level(metrics, method, split, metric) / below - 1).dropna()
 
 
 def main(arguments: list[str]) -> None:

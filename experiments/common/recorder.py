@@ -58,8 +58,11 @@ class Recorder:
         """Record the seconds spent inside the block."""
         start = time.perf_counter()
         yield
-        seconds = time.perf_counter() - start
-        self.tables["timings"].append(self._row(method, {"phase": phase, "value": seconds, "unit": "s"}))
+        self.timing(phase, time.perf_counter() - start, method=method)
+
+    def timing(self, phase: str, value: float, unit: str = "s", method: str | None = None) -> None:
+        """Record a measured time, or a number computed from such times."""
+        self.tables["timings"].append(self._row(method, {"phase": phase, "value": value, "unit": unit}))
 
     def signals(self, signals: np.ndarray, method: str | None = None, first_index: int = 0) -> None:
         """Record the rows of `signals`, whose first sample has the index `first_index`."""

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.common.results import read_table, write_table
 from experiments.common.stats import Interval
-from experiments.compare import compare, compare_run, main, published, verdict
+from experiments.compare import compare, compare_run, main, measured, published, verdict
 
 
 def metrics(tuned=(9.0, 8.0, 8.5), baseline=(10.0, 10.0, 10.0)):
@@ -100,6 +100,29 @@ def test_a_claim_may_be_about_one_point_of_one_seed_s_curve():
     assert (one["seeds"], one["ours"], one["verdict"]) == (1, 2.0, "reproduced")
 
 
+def test_a_change_may_be_that_between_two_metrics_of_one_method():
+    rows = pd.DataFrame(
+        [
+            {"method": "a", "split": "timings", "seed": seed, "step": 0, "metric": metric, "value": value}
+            for seed, values in enumerate([(2.0, 8.0), (3.0, 9.0)])
+            for metric, value in zip(("short", "long"), values, strict=True)
+        ]
+    )
+    change = {"method": "a", "baseline": "a", "split": "timings", "metric": "long", "over": "short"}
+    (row,) = compare_run(rows, [{**CHANGE, "value": [5.0, 1.0], "change": change}], "paper")
+    assert (row["ours"], row["published"]) == (2.5, 4.0)
+
+
+def test_timings_are_metrics_named_by_their_phase(tmp_path):
+    write_table(tmp_path / "metrics.csv", metrics())
+    labels = {"experiment": "denoising", "method": "optnet_tuned_tv", "unit": "s"}
+    write_table(tmp_path / "timings.csv", [{**labels, "seed": 1, "phase": "train", "value": 7.0}])
+    table = measured(tmp_path)
+    assert len(table) == 7
+    (row,) = table[table["split"] == "timings"].to_dict("records")
+    assert (row["metric"], row["seed"], row["value"]) == ("train", 1, 7.0)
+
+
 def test_every_published_claim_is_complete():
     for source in published().values():
         for claim in source["claims"]:
@@ -111,7 +134,10 @@ def test_every_published_claim_is_complete():
 
 def test_rows_name_size_and_command_of_every_run_found(tmp_path):
     for size in ("companion", "paper"):
-        write_table(tmp_path / "denoising" / size / "auto" / "metrics.csv", metrics())
+        folder = tmp_path / "denoising" / size / "auto"
+        write_table(folder / "metrics.csv", metrics())
+        labels = {"experiment": "denoising", "method": "optnet_tuned_tv", "unit": "s"}
+        write_table(folder / "timings.csv", [{**labels, "seed": 0, "phase": "train", "value": 1.0}])
     main(["--results", str(tmp_path)])
     table = read_table(tmp_path / "comparison.csv")
     assert set(table["size"]) == {"companion", "paper"}

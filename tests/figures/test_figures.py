@@ -9,7 +9,7 @@ import pytest
 
 from figures import __main__ as program
 from figures import style
-from tests.figures import control_tables, gallery_tables, portfolio_tables, sudoku_tables
+from tests.figures import control_tables, gallery_tables, mpc_tables, portfolio_tables, sudoku_tables
 
 METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected")
 ECG = ("noisy", "total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv")
@@ -113,6 +113,7 @@ def results(tmp_path_factory):
         table.to_csv(folder / f"{name}.csv", index=False)
     control_tables.write(root)
     gallery_tables.write(root)
+    mpc_tables.write(root)
     sudoku_tables.write(root)
     return root
 
@@ -160,6 +161,8 @@ def test_methods_that_meet_in_one_figure_differ_in_colour():
         *PORTFOLIO,
         sudoku_tables.CURVES,
         sudoku_tables.METHODS,
+        mpc_tables.IMITATORS,
+        mpc_tables.MISSPECIFIED,
     ):
         assert len({style.COLOURS[method] for method in group}) == len(group)
 

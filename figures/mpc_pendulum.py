@@ -1,0 +1,47 @@
+"""Imitating a controller of the pendulum: test loss by epoch, by number of trajectories, and with the wrong model."""
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from figures.style import COLOURS, NAMES, Frame, band, methods_in, rows_of
+
+TABLES = {"metrics": "mpc_pendulum/metrics"}
+WRONG = "_misspecified"
+
+
+def draw(tables: dict[str, Frame]) -> Figure:
+    """Left: by epoch, largest training set. Middle: by its size, with the published values. Right: wrong model."""
+    metrics = tables["metrics"]
+    wrong = metrics["method"].str.endswith(WRONG)
+    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for axes, rows, title in (
+        (panels[0], metrics[~wrong], "right model"),
+        (panels[2], metrics[wrong], "model without damping and bias"),
+    ):
+        _by_epoch(axes, rows_of(rows, metric="imitation_loss"))
+        axes.set(title=title, yscale="log", xlabel="epoch")
+    _by_size(panels[1], metrics[~wrong])
+    panels[0].set(ylabel="test imitation loss (unit N² m²)")
+    figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7)
+    return figure
+
+
+def _by_epoch(axes: Axes, rows: Frame) -> None:
+    counts = rows["split"].str.extract(r"^test_(\d+)$")[0].dropna().astype(int)
+    largest = rows[rows["split"] == f"test_{counts.max()}"]
+    for method in methods_in(largest):
+        band(axes, rows_of(largest, method=method), method)
+
+
+def _by_size(axes: Axes, rows: Frame) -> None:
+    for metric, style in (("final_imitation_loss", "o-"), ("published_imitation_loss", "x:")):
+        chosen = rows_of(rows, metric=metric)
+        chosen = chosen.assign(count=chosen["split"].str.removeprefix("test_").astype(int))
+        for method in methods_in(chosen):
+            own = rows_of(chosen, method=method).groupby("count")["value"]
+            label = None if method.endswith("_published") else NAMES[method]
+            axes.plot(own.mean().index, own.mean(), style, color=COLOURS[method], markersize=4, label=label)
+            axes.vlines(own.mean().index, own.min(), own.max(), color=COLOURS[method], linewidth=0.8)
+    axes.plot([], [], "x:", color="0.4", label="published")
+    axes.set(title="best epoch on validation", xscale="log", yscale="log", xlabel="training trajectories")
