@@ -43,6 +43,7 @@ FINAL = ("final_imitation_loss", "last_imitation_loss", "last_prediction_loss", 
 UNITS = ("N m", "N^2 m^2")
 TRUE, START = (10.0, 1.0, 1.0), (15.0, 3.0, 0.5)
 DAMPING, BIAS = 1.0, 0.1
+SPLITS = ("validation", "test", "train")
 # Centre and width of where the learners of the other pendulum start.
 CENTRE, WIDTH = (5.0, 1.0, 1.0), (3.0, 1.0, 1.0)
 
@@ -203,8 +204,8 @@ def train(
     data: dict[str, Trajectories],
     record: Recorder,
     label: int,
-) -> dict[str, float]:
-    """Train `model`; returns the test loss of the best epoch on validation, and that of the last epoch.
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Train `model`; returns the losses of the splits `SPLITS` at the best epoch on validation and at the last.
 
     `label` is the nominal number of training trajectories.
     """
@@ -213,8 +214,8 @@ def train(
     warm, history = torch.zeros_like(given.torques), {}
     for epoch in range(epochs + 1):
         if epoch % config.train.evaluate_every == 0 or epoch == epochs:
-            history[epoch] = tuple(evaluate(model, data[name]) for name in ("validation", "test"))
-            for name, loss in zip(("validation", "test"), history[epoch], strict=True):
+            history[epoch] = tuple(evaluate(model, data[name]) for name in SPLITS)
+            for name, loss in zip(SPLITS, history[epoch], strict=True):
                 record.metric("imitation_loss", f"{name}_{label}", epoch, loss, record.squared_unit)
         if epoch == epochs:
             break
@@ -224,7 +225,7 @@ def train(
             guess = warm[part]
             _step(config, method, model, optimiser, given[part], guess, epoch)
             warm[part] = guess
-    return {"final_imitation_loss": min(history.values())[1], "last_imitation_loss": history[epochs][1]}
+    return min(history.values()), history[epochs]
 
 
 def run_cell(config: Config, method: str, seed: int) -> Tables:
@@ -238,12 +239,11 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
         if isinstance(model, Imitator):
             record.metric("one_step_error", split, 0, _one_step_error(model, own["train"]), "1")
         with record.timed(f"train {count}"):
-            for name, loss in train(config, method, seed, model, own, record, count).items():
-                record.metric(name, split, _epochs(config, method), loss, record.squared_unit)
-        loss = evaluate(model, own["train"])
-        record.metric(
-            "last_imitation_loss", f"train_{count}", _epochs(config, method), loss, record.squared_unit
-        )
+            best, last = train(config, method, seed, model, own, record, count)
+        record.metric("final_imitation_loss", split, _epochs(config, method), best[1], record.squared_unit)
+        for name, loss in zip(SPLITS, last, strict=True):
+            where = f"{name}_{count}"
+            record.metric("last_imitation_loss", where, _epochs(config, method), loss, record.squared_unit)
         if isinstance(model, Imitator):
             _record_model(model, own["test"], split, record)
     return record.tables

@@ -1,5 +1,7 @@
 """Small tables in the shape of the three studies of differentiable control."""
 
+import itertools
+
 import pandas as pd
 
 IMITATORS = ("lstm", "sysid", "mpc_dynamics", "mpc_cost", "mpc_cost_dynamics")
@@ -46,8 +48,9 @@ def pendulum():
                 own = {**labels, "method": method, "seed": seed, "split": f"test_{count}"}
                 values = {"metric": "final_imitation_loss", "step": 20, "value": 10.0**-place * (1 + seed)}
                 rows.append({**own, **values})
-                for epoch in (0, 10, 20):
-                    rows.append({**own, "metric": "imitation_loss", "step": epoch, "value": 1 / (1 + epoch)})
+                for epoch, split in itertools.product((0, 10, 20), ("train", "test")):
+                    curve = {"metric": "imitation_loss", "step": epoch, "value": 1 / (1 + epoch)}
+                    rows.append({**own, **curve, "split": f"{split}_{count}"})
     for method in IMITATORS:
         own = {**labels, "method": f"{method}_published", "seed": 0, "step": 0, "split": "test_10"}
         rows.append({**own, "metric": "published_imitation_loss", "value": 0.1})
