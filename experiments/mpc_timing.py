@@ -123,9 +123,8 @@ class Controller:
             # A solution of programs of these sizes, whose fields the warm starts replace.
             self.template = layer.solve(H, q, *self.box)
 
-    def loss(self, iterations: int) -> Tensor:
-        """Inner product of the controls with the direction of the instance."""
-        H, q, _ = self.instance.problem.condensed(*self.instance.dynamics, self.instance.start)
+    def loss(self, H: Tensor, q: Tensor, iterations: int) -> Tensor:
+        """Inner product of the controls of the program (H, q) with the direction of the instance."""
         if self.method == "unrolled":
             u = projected_gradient(H, q, self.bound, iterations)
         else:
@@ -143,12 +142,19 @@ class Controller:
         return self.layer.solve(H, q, *self.box, warm_start=replace(self.template, z=u, lam=lam, s=s)).z
 
     def gradient(self, iterations: int) -> tuple[Tensor, float, float]:
-        """Derivative of the loss in the dynamics, and the seconds of the forward and of the backward pass."""
+        """Derivative of the loss in the dynamics, and the seconds of the forward and of the backward pass.
+
+        What both methods share is not timed: the way from the dynamics to the program, and back.
+        """
+        instance = self.instance
+        program = instance.problem.condensed(*instance.dynamics, instance.start)[:2]
+        H, q = (tensor.detach().requires_grad_() for tensor in program)
         begin = time.perf_counter()
-        loss = self.loss(iterations)
+        loss = self.loss(H, q, iterations)
         middle = time.perf_counter()
-        gradients = torch.autograd.grad(loss, self.instance.dynamics)
+        cotangents = torch.autograd.grad(loss, (H, q))
         end = time.perf_counter()
+        gradients = torch.autograd.grad(program, instance.dynamics, cotangents)
         return torch.cat([g.reshape(-1) for g in gradients]), middle - begin, end - middle
 
 
