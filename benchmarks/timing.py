@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
 #: seconds; a longer call does not feel what was in the caches before it
 SHORT = 0.05
 
@@ -70,7 +69,7 @@ def run_once(trial: Trial) -> Sample:
 def interleaved(
     subjects: Mapping[str, Prepare], rounds: int, seconds: float, least: int = 3
 ) -> dict[str, list[Sample]]:
-    """Time every subject in turn, `rounds` times at most, each turn after a call of the same subject that does not count.
+    """Time every subject in turn, `rounds` times at most, each turn after a call of the same one that does not count.
 
     In a training loop a layer follows itself; here it would follow another engine, whose data fill the caches and whose
     threads may still be spinning. The call that does not count is left out where it could not matter.
