@@ -1,7 +1,8 @@
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
-Doubles = NDArray[np.float64]
+Doubles = NDArray[np.float64] | Tensor
 LARGEST: tuple[int, int, int]
 
 def solve(

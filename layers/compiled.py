@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
@@ -103,32 +101,25 @@ def solve(
         Asymmetry and negative curvature of Q up to this, relative to its largest entry, are rounding.
     """
     assert _core is not None
-    arrays = [_array(t) for t in flat.tensors]
-    start = None if guess is None else tuple(_array(t) for t in guess)
     threads = _threads(batch * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
     most = min(max_iterations, 2**31 - 1)
-    return Raw(*map(torch.from_numpy, _core.solve(*arrays, batch, tol, rounding, most, threads, start)))
+    return Raw(*map(torch.from_numpy, _core.solve(*flat.tensors, batch, tol, rounding, most, threads, guess)))
 
 
 def solve_linearised(flat: QP, kind: Tensor, status: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
     """x = K⁻¹ r for r in (q, h, b), and its backward error: infinite for elements that the core does not answer."""
     assert _core is not None
     threads = _threads(flat.q.shape[0] * (flat.n * flat.n * (flat.n + flat.m + flat.p)))
-    arrays = [_array(t) for t in (flat.Q, flat.G, flat.A, kind, status, flat.q, flat.h, flat.b)]
-    x_z, x_lam, x_nu, error = map(torch.from_numpy, _core.solve_linearised(*arrays, threads))
+    given = (flat.Q, flat.G, flat.A, kind, status, flat.q, flat.h, flat.b)
+    x_z, x_lam, x_nu, error = map(torch.from_numpy, _core.solve_linearised(*given, threads))
     return (x_z, x_lam, x_nu), error
 
 
 def outer_pair(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:
     """scale · (u vᵀ + w xᵀ) for every element of ``(B, ·)`` vectors, shape ``(B, rows, columns)``."""
     assert _core is not None
-    threads = _threads(u.shape[0] * u.shape[1] * v.shape[1] * 4)
-    return torch.from_numpy(_core.outer_pair(*(_array(t) for t in (u, v, w, x)), scale, threads))
-
-
-def _array(tensor: Tensor) -> NDArray[Any]:
-    array = tensor.detach().resolve_neg().contiguous().numpy()
-    return array if array.flags.aligned else array.copy()
+    threads = _threads(u.shape[0] * u.shape[1] * v.shape[1])
+    return torch.from_numpy(_core.outer_pair(u, v, w, x, scale, threads))
 
 
 def _threads(work: int) -> int:

@@ -1,11 +1,7 @@
 // The door: every array is checked for type, layout and shape before the engine sees a pointer.
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-
-#include <cstdint>
 #include <cstdlib>
-#include <string>
 
+#include "arrays.hpp"
 #include "schedule.hpp"
 
 namespace py = pybind11;
@@ -25,44 +21,12 @@ const cl::Kernels& chosen() {
     return kernels;
 }
 
-std::string shape_of(const py::array& a) {
-    std::string text = "(";
-    for (py::ssize_t i = 0; i < a.ndim(); ++i) text += (i ? ", " : "") + std::to_string(a.shape(i));
-    return text + ")";
-}
-
-template <class S>
-const S* checked(const py::array& a, const char* name) {
-    if (!py::dtype::of<S>().is(a.dtype()) && !a.dtype().equal(py::dtype::of<S>()))
-        throw py::type_error(std::string(name) + ": wrong dtype for the native engine");
-    if (!(a.flags() & py::array::c_style)) throw py::value_error(std::string(name) + " must be contiguous");
-    if (reinterpret_cast<std::uintptr_t>(a.data()) % alignof(S)) throw py::value_error(std::string(name) + " must be aligned");
-    return static_cast<const S*>(a.data());
-}
-
-// The last axes must be `core`; one axis more is the batch, none means shared (a stride of zero).
-template <class S = double>
-const S* block(const py::array& a, const char* name, long batch, std::initializer_list<long> core, long* stride) {
-    const long axes = (long)core.size(), extra = a.ndim() - axes;
-    bool good = extra == 0 || (extra == 1 && a.shape(0) == batch);
-    long size = 1, axis = extra;
-    for (const long expected : core) {
-        good = good && axis >= 0 && a.shape(axis) == expected;
-        ++axis;
-        size *= expected;
-    }
-    if (!good || (!stride && extra != 1))
-        throw py::value_error(std::string(name) + " has shape " + shape_of(a) + ", which does not fit the other arguments");
-    if (stride) *stride = extra ? size : 0;
-    return checked<S>(a, name);
-}
-
 bool signalled() {
     const py::gil_scoped_acquire gil;
     return PyErr_CheckSignals() != 0;
 }
 
-cl::Data read(const py::array& Q, const py::array& q, const py::array& G, const py::array& h, const py::array& A, const py::array& b,
+cl::Data read(const Array& Q, const Array& q, const Array& G, const Array& h, const Array& A, const Array& b,
               long batch, const char* q_name = "q", const char* h_name = "h", const char* b_name = "b") {
     if (q.ndim() < 1 || h.ndim() < 1 || b.ndim() < 1) throw py::value_error("q, h and b must have at least one axis");
     const long n = q.shape(q.ndim() - 1), m = h.shape(h.ndim() - 1), p = b.shape(b.ndim() - 1);
@@ -80,7 +44,7 @@ py::array_t<S> empty(std::initializer_list<long> shape) {
     return py::array_t<S>(std::vector<py::ssize_t>(shape.begin(), shape.end()));
 }
 
-py::tuple solve(const py::array& Q, const py::array& q, const py::array& G, const py::array& h, const py::array& A, const py::array& b,
+py::tuple solve(const Array& Q, const Array& q, const Array& G, const Array& h, const Array& A, const Array& b,
                 long batch, double tol, double rounding, int max_iterations, int threads, const py::object& guess) {
     const cl::Data data = read(Q, q, G, h, A, b, batch);
     const long n = data.n, m = data.m, p = data.p;
@@ -89,11 +53,11 @@ py::tuple solve(const py::array& Q, const py::array& q, const py::array& G, cons
     auto kind = empty<signed char>({batch, m});
     auto status = empty<long long>({batch}), iterations = empty<long long>({batch});
     cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr};
-    py::array given[4];
+    Array given[4];
     if (!guess.is_none()) {
         const auto parts = guess.cast<py::tuple>();
         if (parts.size() != 4) throw py::value_error("a guess consists of z, lam, nu and s");
-        for (int i = 0; i < 4; ++i) given[i] = parts[i].cast<py::array>();
+        for (int i = 0; i < 4; ++i) given[i] = Array::of(parts[i]);
         options.z = block(given[0], "warm_start.z", batch, {n}, nullptr), options.lam = block(given[1], "warm_start.lam", batch, {m}, nullptr);
         options.nu = block(given[2], "warm_start.nu", batch, {p}, nullptr), options.s = block(given[3], "warm_start.s", batch, {m}, nullptr);
     }
@@ -107,8 +71,8 @@ py::tuple solve(const py::array& Q, const py::array& q, const py::array& G, cons
     return py::make_tuple(z, lam, nu, objective, residuals, kind, status, iterations);
 }
 
-py::tuple solve_linearised(const py::array& Q, const py::array& G, const py::array& A, const py::array& kind, const py::array& status,
-                           const py::array& r_z, const py::array& r_lam, const py::array& r_nu, int threads) {
+py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status,
+                           const Array& r_z, const Array& r_lam, const Array& r_nu, int threads) {
     const long batch = r_z.ndim() ? r_z.shape(0) : 0;
     const cl::Data data = read(Q, r_z, G, r_lam, A, r_nu, batch, "r_z", "r_lam", "r_nu");
     const long n = data.n, m = data.m, p = data.p;
@@ -124,7 +88,7 @@ py::tuple solve_linearised(const py::array& Q, const py::array& G, const py::arr
     return py::make_tuple(x_z, x_lam, x_nu, error);
 }
 
-py::array_t<double> outer_pair(const py::array& u, const py::array& v, const py::array& w, const py::array& x, double scale, int threads) {
+py::array_t<double> outer_pair(const Array& u, const Array& v, const Array& w, const Array& x, double scale, int threads) {
     if (u.ndim() != 2 || v.ndim() != 2) throw py::value_error("u and v must have two axes");
     const long batch = u.shape(0), rows = u.shape(1), columns = v.shape(1);
     auto out = empty<double>({batch, rows, columns});
@@ -138,6 +102,7 @@ py::array_t<double> outer_pair(const py::array& u, const py::array& v, const py:
 }  // namespace
 
 PYBIND11_MODULE(_native, module) {
+    Array::prepare();
     module.doc() = "The compiled core of layers/solvers/native.py.";
     module.def("solve", &solve);
     module.def("solve_linearised", &solve_linearised);

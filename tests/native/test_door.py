@@ -163,3 +163,47 @@ def test_a_problem_beyond_the_sizes_of_the_core_goes_to_the_torch_engine() -> No
     assert solve_qp(Q, q, G, h).z.item() == pytest.approx(1, abs=1e-9)
     with pytest.raises(UnavailableError, match=rf"up to \(20000, 100000, 20000\), .* has \(1, {m}, 0\)"):
         solve_qp(Q, q, G, h, solver="native")
+
+
+def tensors(problem: dict[str, Array]) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(a.copy()) for name, a in problem.items()}
+
+
+def test_tensors_and_arrays_are_the_same_to_the_core(problem) -> None:
+    np.testing.assert_array_equal(solve(tensors(problem)), solve(problem))
+
+
+ODD_TENSORS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "with a gradient": lambda t: t.clone().requires_grad_(),
+    "transposed in memory": lambda t: t.transpose(0, -1).contiguous().transpose(0, -1),
+    "negated when read": lambda t: torch._neg_view(-t),
+    "in the middle of a storage": lambda t: torch.cat([t.flatten()[:1], t.flatten()])[1:].reshape(t.shape),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+@pytest.mark.parametrize("name", NAMES)
+def test_tensor_of_another_layout_is_read_as_its_values(problem, name: str, kind: str) -> None:
+    given = tensors(problem)
+    np.testing.assert_array_equal(solve(given | {name: ODD_TENSORS[kind](given[name])}), solve(problem))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensor_that_is_not_in_the_memory_of_the_host(problem, name: str) -> None:
+    given = tensors(problem)
+    with pytest.raises(ValueError, match="must be on the CPU"):
+        solve(given | {name: given[name].to("meta")})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tensor_of_a_wrong_dtype_or_shape(problem, name: str) -> None:
+    given = tensors(problem)
+    with pytest.raises(TypeError, match=rf"^{name}\b"):
+        solve(given | {name: given[name].float()})
+    with pytest.raises(ValueError, match=r" has shape |^q, h and b must have|^sizes out of range"):
+        solve(given | {name: given[name][None, None, None]})
+
+
+def test_what_is_neither_an_array_nor_a_tensor_is_refused(problem) -> None:
+    with pytest.raises(TypeError, match="expected an array or a tensor, found <class 'list'>"):
+        solve(problem | {"q": problem["q"].tolist()})
