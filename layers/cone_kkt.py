@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layers.cone_products import A_places, P_places, times_A, times_AT, times_P
+from layers.cone_products import A_of, A_places, AT_of, P_of, P_places
 from layers.cone_program import ConeProgram
 from layers.cones import block_max, project, project_dual
 from layers.linalg import dot, max_abs, one_where_zero
@@ -24,12 +24,12 @@ from layers.solution import Residuals
 
 def stationarity(program: ConeProgram, x: Tensor, y: Tensor) -> Tensor:
     """Px + q + Aᵀy, shape ``(B, n)``."""
-    return times_P(program.structure, program.P, x) + program.q + times_AT(program.structure, program.A, y)
+    return P_of(program, x) + program.q + AT_of(program, y)
 
 
 def objective(program: ConeProgram, x: Tensor) -> Tensor:
     """½xᵀPx + qᵀx, shape ``(B,)``."""
-    return 0.5 * dot(x, times_P(program.structure, program.P, x)) + dot(program.q, x)
+    return 0.5 * dot(x, P_of(program, x)) + dot(program.q, x)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = Non
     suggested = one_where_zero(gradient / one_where_zero(max_abs(norms.A_row))).clamp(max=1.0)
     y_hat = max_abs(y).maximum(suggested)
     x_col, y_col = x_hat.unsqueeze(-1), y_hat.unsqueeze(-1)
-    terms = [dot(x, times_P(program.structure, program.P, x)), dot(program.q, x), dot(program.b, y)]
+    terms = [dot(x, P_of(program, x)), dot(program.q, x), dot(program.b, y)]
     gap = torch.stack([t.abs() for t in terms]).amax(0)
     return Scales(
         row=one_where_zero(b.maximum(norms.A_row * x_col)),
@@ -134,9 +134,9 @@ def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norm
 
 def residuals_in_cones(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, scale: Scales) -> Residuals:
     """:func:`residuals` where s ∈ K and y ∈ K* are known, as they are for the two parts of a decomposition."""
-    Px = times_P(program.structure, program.P, x)
-    primal = max_abs((times_A(program.structure, program.A, x) + s - program.b) / scale.row)
-    dual = max_abs((Px + program.q + times_AT(program.structure, program.A, y)) / scale.column)
+    Px = P_of(program, x)
+    primal = max_abs((A_of(program, x) + s - program.b) / scale.row)
+    dual = max_abs((Px + program.q + AT_of(program, y)) / scale.column)
     gap = (dot(x, Px) + dot(program.q, x) + dot(program.b, y)).abs() / scale.gap
     return Residuals(finite(primal), finite(dual), finite(gap))
 
@@ -150,10 +150,7 @@ def infeasibility(program: ConeProgram, y: Tensor) -> tuple[Tensor, Tensor]:
     y = project_dual(
         program.structure.cones, y / torch.where(value < 0, -value, torch.ones_like(value)).unsqueeze(-1)
     )
-    error = max_abs(
-        times_AT(program.structure, program.A, y)
-        / one_where_zero(Norms.of(program).A_column * max_abs(y).unsqueeze(-1))
-    )
+    error = max_abs(AT_of(program, y) / one_where_zero(Norms.of(program).A_column * max_abs(y).unsqueeze(-1)))
     claim = dot(program.b, y)
     return y / -torch.where(claim < 0, claim, -torch.ones_like(claim)).unsqueeze(-1), _if(claim < 0, error)
 
@@ -163,11 +160,9 @@ def unboundedness(program: ConeProgram, x: Tensor) -> tuple[Tensor, Tensor]:
     value = dot(program.q, x)
     x = x / torch.where(value < 0, -value, torch.ones_like(value)).unsqueeze(-1)
     norms, size = Norms.of(program), max_abs(x).unsqueeze(-1)
-    s = -times_A(program.structure, program.A, x)
+    s = -A_of(program, x)
     outside = max_abs((project(program.structure.cones, s) - s) / one_where_zero(norms.A_row * size))
-    error = outside.maximum(
-        max_abs(times_P(program.structure, program.P, x) / one_where_zero(norms.P_row * size))
-    )
+    error = outside.maximum(max_abs(P_of(program, x) / one_where_zero(norms.P_row * size)))
     return x, _if(value < 0, error)
 
 

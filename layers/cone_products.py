@@ -1,7 +1,7 @@
 """Products with matrices that are given by their values on a fixed pattern, for any leading axes.
 
 Values ``(…, nnz)`` and vectors ``(…, n)`` broadcast; every function is differentiable and works under ``torch.func``
-transforms.
+transforms. ``A_of``, ``AT_of`` and ``P_of`` are for flat programs, inside of solvers and derivatives.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from layers.cone_program import ConeStructure
+from layers.cone_program import ConeProgram, ConeStructure
 
 
 def P_places(structure: ConeStructure, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,6 +43,24 @@ def times_P(structure: ConeStructure, P: Tensor, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
     forward = _collect(P * x[..., cols], rows, structure.n)
     return 0.5 * (forward + _collect(P * x[..., rows], cols, structure.n))
+
+
+def A_of(program: ConeProgram, x: Tensor) -> Tensor:
+    """Ax for ``(B, n)``: :func:`times_A`, or one product of matrices where that is faster."""
+    _, A = program.whole
+    return times_A(program.structure, program.A, x) if A is None else x @ A.mT
+
+
+def AT_of(program: ConeProgram, y: Tensor) -> Tensor:
+    """Aᵀy for ``(B, m)``; see :func:`A_of`."""
+    _, A = program.whole
+    return times_AT(program.structure, program.A, y) if A is None else y @ A
+
+
+def P_of(program: ConeProgram, x: Tensor) -> Tensor:
+    """½(P + Pᵀ)x for ``(B, n)``; see :func:`A_of`."""
+    P, _ = program.whole
+    return times_P(program.structure, program.P, x) if P is None else x @ P
 
 
 def on_A(structure: ConeStructure, y: Tensor, x: Tensor) -> Tensor:

@@ -19,6 +19,9 @@ from layers.solution import Residuals
 
 Indices = NDArray[np.int64]
 
+#: a shared matrix with an entry in so many places, or more of them, is multiplied as a whole
+FULL = 20
+
 
 @dataclass(frozen=True)
 class Cones:
@@ -193,6 +196,14 @@ class ConeProgram:
         """Number of programs."""
         return self.q.shape[0]
 
+    @cached_property
+    def whole(self) -> tuple[Tensor | None, Tensor | None]:
+        """½(P + Pᵀ) and A with their zeros where they are shared and so full that products are faster; None if not."""
+        s = self.structure
+        P = _filled(self.P, s.P_rows, s.P_cols, (s.n, s.n))
+        A = _filled(self.A, s.A_rows, s.A_cols, (s.m, s.n))
+        return None if P is None else 0.5 * (P + P.mT), A
+
     def take(self, index: Tensor) -> ConeProgram:
         """The elements ``index``; what is shared stays shared."""
         P, A = (v if v.dim() == 1 else v[index] for v in (self.P, self.A))
@@ -206,6 +217,14 @@ class ConeProgram:
     def detach(self) -> ConeProgram:
         """The same numbers without history."""
         return ConeProgram(self.structure, *(v.detach() for v in self.data))
+
+
+def _filled(values: Tensor, rows: Indices, cols: Indices, shape: tuple[int, int]) -> Tensor | None:
+    """A shared matrix with its zeros, if it has not too many."""
+    if values.dim() > 1 or values.numel() * FULL < shape[0] * shape[1]:
+        return None
+    place = torch.from_numpy(rows * shape[1] + cols).to(values.device)
+    return values.new_zeros(shape[0] * shape[1]).index_copy(0, place, values).reshape(shape)
 
 
 def batch_shape(*values: Tensor) -> torch.Size:

@@ -50,9 +50,10 @@ class ScaledProgram:
         The program itself otherwise: ω would be of its own in every element, and nothing shared any more.
         """
         rows = _balance(program.structure.cones, y, s)
+        one = program.q.new_ones(1, 1)
         if (rows.log2().abs() <= UNBALANCED).all():
-            rows = rows.new_ones(1, rows.shape[1])
-        return cls.by(program, rows, program.q.new_ones(1, 1))
+            return cls(program, rows.new_ones(1, rows.shape[1]), one)
+        return cls.by(program, rows, one)
 
     @classmethod
     def by(cls, program: ConeProgram, rows: Tensor, objective: Tensor) -> ScaledProgram:

@@ -8,10 +8,9 @@ Lagrangian, ½xxᵀ, x, yxᵀ, −y at fixed (x, y), with no solve (envelope the
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,9 +20,11 @@ from layers.adjoints import conic as adjoint
 from layers.autograd import describe_failures
 from layers.cone_products import times_A, times_AT, times_P
 from layers.cone_program import ConeProgram, ConeSolution, ConeStructure, batch_shape, flat_program
+from layers.conic_system import threads_for
 from layers.errors import DifferentiationError, LayerError, ProblemError, SolverError, UnavailableError
+from layers.opaque import opaque
 from layers.qp_layer import POLICIES
-from layers.solution import Point, Residuals, Status
+from layers.solution import Point, Residuals, Status, without_failures
 from layers.solvers import conic as solver_
 from layers.solvers.conic_engines import AUTOMATIC, ENGINES, Engine, Limits
 
@@ -46,15 +47,6 @@ class Call:
     guess: tuple[Tensor, Tensor, Tensor] | None
 
 
-Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-
-
-def _opaque(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Break the graph of torch.compile here: engines work on numbers."""
-    return cast("Callable[Parameters, Result]", torch.compiler.disable(function))
-
-
 class ConeSolutionMap(torch.autograd.Function):
     """(call, P, q, A, b) -> x, y, s, objective and, not differentiable, Π_K(s), status, residuals, iterations."""
 
@@ -66,7 +58,8 @@ class ConeSolutionMap(torch.autograd.Function):
         if call.guess is not None:
             x, y, s = (t.expand(*batch, -1).reshape(program.batch, -1) for t in call.guess)
             guess = x, y, s
-        point = solver_.solve(program, call.engines, call.limits, call.tol, guess)
+        with threads_for(program):
+            point = solver_.solve(program, call.engines, call.limits, call.tol, guess)
         if call.on_failure == "raise" and not (point.status == Status.OPTIMAL).all():
             raise SolverError(_describe(call, point, batch))
         s = program.b - times_A(call.structure, program.A, point.x)
@@ -144,7 +137,8 @@ class ConeDerivative(torch.autograd.Function):
         program, batch = flat_program(structure, P, r1.expand(*batch, -1), A, r2.expand(*batch, -1))
         y, cone_s = (t.expand(*batch, -1).reshape(program.batch, structure.m) for t in (y, cone_s))
         solved = solved.expand(batch).reshape(-1) > 0
-        answer = adjoint.solve_linearised(program, y, cone_s, solved, program.q, program.b)
+        with threads_for(program):
+            answer = adjoint.solve_linearised(program, y, cone_s, solved, program.q, program.b)
         return tuple(t.reshape(*batch, t.shape[-1]).clone() for t in answer)
 
     @staticmethod
@@ -170,7 +164,7 @@ class ConeDerivative(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
-@_opaque
+@opaque
 def solve_cone_program(
     program: ConeProgram,
     *,
@@ -228,17 +222,14 @@ def solve_cone_program(
     guess = None if warm_start is None else _guess(warm_start, program)
     call = Call(program.structure, engines, Limits(tol, max_iterations, options), tol, on_failure, guess)
     x, y, s, value, _, status, error, iterations = ConeSolutionMap.apply(call, *program.data)
-    solved = status == Status.OPTIMAL
-
-    def policy(v: Tensor) -> Tensor:
-        keep = solved if v.dim() == solved.dim() else solved.unsqueeze(-1)
-        return torch.where(keep, v, torch.full_like(v, torch.nan) if on_failure == "nan" else v.detach())
-
+    x, y, s, value = (
+        without_failures(v, status == int(Status.OPTIMAL), on_failure) for v in (x, y, s, value)
+    )
     return ConeSolution(
-        x=policy(x),
-        y=policy(y),
-        s=policy(s),
-        objective=policy(value),
+        x=x,
+        y=y,
+        s=s,
+        objective=value,
         status=status,
         residuals=Residuals(*error.unbind(-1)),
         iterations=iterations,

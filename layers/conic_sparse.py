@@ -37,12 +37,15 @@ class SparseSystem:
     complement : list
         I − D of each element.
     n : int
+    device : torch.device
+        That of the program; the factors are on the host.
     """
 
     matrices: list[Any]
     factors: list[Any]
     complement: list[Any]
     n: int
+    device: torch.device
 
     @classmethod
     def factor(cls, program: ConeProgram, at: Decomposition) -> SparseSystem:
@@ -60,12 +63,12 @@ class SparseSystem:
             inside, outside = _blocks(one, one.inside), _blocks(one, one.outside)
             matrices.append(sp.bmat([[0.5 * (P + P.T), -(A.T @ outside)], [A, inside]], format="csc"))
             complements.append(outside)
-        return cls(matrices, [_lu(M) for M in matrices], complements, s.n)
+        return cls(matrices, [_lu(M) for M in matrices], complements, s.n, program.q.device)
 
     @property
     def singular(self) -> Tensor:
         """Elements without a factorisation, shape ``(B,)``."""
-        return torch.tensor([factor is None for factor in self.factors])
+        return torch.tensor([factor is None for factor in self.factors], device=self.device)
 
     def solve(self, r1: Tensor, r2: Tensor, refinements: int) -> tuple[Tensor, Tensor]:
         """(dx, dy) for right-hand sides ``(B, n)`` and ``(B, m)``; zero for singular elements."""

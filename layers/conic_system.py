@@ -16,6 +16,8 @@ The map (r₁, r₂) → (dx, dy) is symmetric, so that one solve serves the for
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +33,8 @@ from layers.problem import CHUNK_ENTRIES, MINIMUM_CHUNK
 
 #: a careful step does not move along eigenvectors of eigenvalues below this, relative to the largest
 CAREFUL = 1e-6
+#: multiply-adds of a factorisation below which a second thread brings little
+ONE_THREAD = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,24 @@ class ConicSystem:
 def factorise(program: ConeProgram, at: Decomposition) -> ConicSystem | SparseSystem:
     """The linearised conditions at a point, ready to be solved."""
     return SparseSystem.factor(program, at) if pays(program) else ConicSystem.factor(program, at)
+
+
+@contextmanager
+def threads_for(program: ConeProgram) -> Generator[None]:
+    """One thread for what follows if the systems are small.
+
+    torch then shares out operations of microseconds, and where another process has taken a core, each waits for the
+    scheduler: a solve of 20 ms has taken more than 1 s.
+    """
+    s, before = program.structure, torch.get_num_threads()
+    small = program.batch * s.n * (s.n + s.m) ** 2 < ONE_THREAD
+    if small and before > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if small and before > 1:
+            torch.set_num_threads(before)
 
 
 def chunks(program: ConeProgram) -> list[slice]:

@@ -17,7 +17,7 @@ from layers.errors import LayerError, ProblemError, SolverError, UnavailableErro
 from layers.kkt import residuals, slack
 from layers.opaque import opaque
 from layers.problem import QP, check_values, make_qp
-from layers.solution import Degeneracy, Point, Residuals, Solution, Status
+from layers.solution import Degeneracy, Point, Residuals, Solution, Status, without_failures
 
 ADJOINTS = ("implicit",)
 POLICIES = ("raise", "nan", "ignore")
@@ -236,15 +236,12 @@ def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solu
         return Solution(z, lam, nu, slack(problem, z), value, *rest)
     solved = status == int(Status.OPTIMAL)  # torch.compile does not know that an IntEnum is a number
 
-    def policy(v: Tensor, axes: int = 1) -> Tensor:
-        keep = solved.unsqueeze(-1) if axes else solved
-        return torch.where(keep, v, torch.full_like(v, torch.nan) if on_failure == "nan" else v.detach())
-
-    s = slack(problem, _without_failures(z, solved))
-    return Solution(policy(z), policy(lam), policy(nu), policy(s), policy(value, 0), *rest)
+    s = slack(problem, _finite(z, solved))
+    z, lam, nu, s, value = (without_failures(v, solved, on_failure) for v in (z, lam, nu, s, value))
+    return Solution(z, lam, nu, s, value, *rest)
 
 
-def _without_failures(z: Tensor, solved: Tensor) -> Tensor:
+def _finite(z: Tensor, solved: Tensor) -> Tensor:
     """z with finite constants where an element failed: 0 · NaN in a backward pass would spoil shared arguments."""
     return torch.where(solved.unsqueeze(-1), z, z.detach().nan_to_num())
 
@@ -281,7 +278,7 @@ def _solve_with_backend(
         raise SolverError(
             f"{name}: {describe_failures(Point(point[0], point[1], point[2], status, error, iterations), batch)}"
         )
-    good = _without_failures(z, (status == Status.OPTIMAL).reshape(batch))
+    good = _finite(z, (status == Status.OPTIMAL).reshape(batch))
     value = 0.5 * ((problem.Q @ good.unsqueeze(-1)).squeeze(-1) * good).sum(-1) + (problem.q * good).sum(-1)
     stacked = torch.stack([error.primal, error.dual, error.gap], -1).reshape(*batch, 3)
     outputs = (z, lam, nu, value, status, status.reshape(batch), stacked, iterations.reshape(batch))

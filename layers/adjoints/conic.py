@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from layers.cone_kkt import Norms
-from layers.cone_products import on_A, on_P, times_A, times_AT, times_P
+from layers.cone_products import A_of, AT_of, P_of, on_A, on_P
 from layers.cone_program import ConeProgram, ConeStructure
 from layers.cone_scaling import ScaledProgram
 from layers.cones import Decomposition, decompose
@@ -98,10 +98,10 @@ def _backward_error(
 
     The third is DΠ_K dy + DΠ_K* ds = 0: dy and ds are images of one dv.
     """
-    s, norms = program.structure, Norms.of(program)
-    moved = times_A(s, program.A, dx)
+    norms = Norms.of(program)
+    moved = A_of(program, dx)
     ds = r2 - moved
-    top = r1 - times_P(s, program.P, dx) - times_AT(s, program.A, dy)
+    top = r1 - P_of(program, dx) - AT_of(program, dy)
     x_size, y_size = max_abs(dx).unsqueeze(-1), max_abs(dy).unsqueeze(-1)
     top_size = r1.abs().maximum(norms.P_row * x_size).maximum(norms.A_column * y_size)
     both = at.into(torch.stack([dy, ds], -1))

@@ -159,12 +159,12 @@ def _ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:
         )
         return Claim(x, y, y, none, none)
     structure, order = without_single_rows(program.structure)
-    batch = program.batch
-    P, q, A, b = (v.expand(batch, -1).cpu().numpy() for v in program.data)
-    P = 0.5 * (P + P[:, structure.P_mirror])
+    P, q, A, b = (v.cpu().numpy() for v in program.data)
+    if P.size:
+        P = 0.5 * (P + P[..., structure.P_mirror])
     moved = structure is not program.structure
     if moved:
-        A, b = A[:, value_order(program.structure)], b[:, order]
+        A, b = A[..., value_order(program.structure)], b[:, order]
     claim = engine.solve(Data(structure, P, np.ascontiguousarray(q), A, np.ascontiguousarray(b)), limits)
     if not moved:
         return claim

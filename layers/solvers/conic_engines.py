@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -41,13 +41,18 @@ KEPT = 8
 
 @dataclass(frozen=True)
 class Data:
-    """A batch of cone programs as arrays: values on the patterns of the structure, ``(B, ·)``."""
+    """A batch of cone programs as arrays: values on the patterns of the structure, ``(B, ·)``; P and A may lack B."""
 
     structure: ConeStructure
     P: Array
     q: Array
     A: Array
     b: Array
+
+    def elements(self) -> Iterator[tuple[Array, Array, Array, Array]]:
+        """P, q, A and b of one program after the other."""
+        P, A = (np.broadcast_to(v, (self.q.shape[0], v.shape[-1])) for v in (self.P, self.A))
+        return zip(P, self.q, A, self.b, strict=True)
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,8 @@ def _clarabel(data: Data, limits: Limits) -> Claim:
     P = _columns(s.P_rows[upper], s.P_cols[upper], s.n, s.n)
     A = _columns(s.A_rows, s.A_cols, s.m, s.n)
     answers: list[Any] = []
-    for P_values, q, A_values, b in zip(data.P[:, upper], data.q, data.A, data.b, strict=True):
+    for P_values, q, A_values, b in data.elements():
+        P_values = P_values[upper]
         solver = clarabel.DefaultSolver(P(P_values), q, A(A_values), b, cones, settings)
         answers.append(solver.solve())
     return Claim(
@@ -182,8 +188,11 @@ def _moreau(data: Data, limits: Limits) -> Claim:
     options = tuple(sorted(limits.options.items()))
     key = (s, batch, limits.tol, limits.max_iterations, options)
     solver = _SOLVERS.get(key, lambda: _make_moreau(s, batch, limits))
-    P_order, A_order = s.P_by_rows[2], s.A_by_rows[2]
-    solver.setup(np.ascontiguousarray(data.P[:, P_order]), np.ascontiguousarray(data.A[:, A_order]))
+    P, A = data.P[..., s.P_by_rows[2]], data.A[..., s.A_by_rows[2]]
+    if P.ndim != A.ndim:
+        # moreau shares both or neither.
+        P, A = (np.broadcast_to(v, (batch, v.shape[-1])) for v in (P, A))
+    solver.setup(np.ascontiguousarray(P), np.ascontiguousarray(A))
     answer = solver.solve(data.q, data.b)
     x, z, slack = (np.asarray(v, dtype=np.float64).reshape(batch, -1) for v in (answer.x, answer.z, answer.s))
     status = [status.name for status in np.atleast_1d(np.array(solver.info.status, dtype=object))]
@@ -223,7 +232,7 @@ def _diffcp(data: Data, limits: Limits) -> Claim:
     dims = {"z": c.zero, "l": c.nonneg, "q": list(c.soc), "s": list(c.psd), "ep": c.exp}
     options = {"eps_abs": limits.tol, "eps_rel": limits.tol, "max_iters": 10_000 * limits.max_iterations}
     parts: list[tuple[Array, Array, Array, int]] = []
-    for P_values, q, A_values, b in zip(data.P, data.q, data.A, data.b, strict=True):
+    for P_values, q, A_values, b in data.elements():
         try:
             x, y, slack = diffcp.solve_only(
                 A(A_values)[place].tocsc(), b[place], q, dims,

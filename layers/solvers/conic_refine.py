@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from layers import cone_kkt
-from layers.cone_products import times_A
+from layers.cone_products import A_of
 from layers.cone_program import ConeProgram
 from layers.cones import Decomposition, decompose
 from layers.conic_system import factorise
@@ -132,13 +132,12 @@ def _steps(
 ) -> tuple[Iterate, Decomposition, Residuals]:
     """At most ``CHORDS`` steps."""
     system = factorise(program, at)
-    structure = program.structure
     for _ in range(CHORDS):
         r1 = -cone_kkt.stationarity(program, point.x, point.y)
-        r2 = program.b - times_A(structure, program.A, point.x) - point.s
+        r2 = program.b - A_of(program, point.x) - point.s
         dx, dy = system.step(r1, r2, careful > 0)
         # A dx + ds = r₂ and dv = ds − dy
-        dv = r2 - times_A(structure, program.A, dx) - dy
+        dv = r2 - A_of(program, dx) - dy
         before = error.largest
         point, at, error = _advance(program, point, at, error, scale, dx, dv)
         # a step that does not take off nine tenths wants a new factorisation

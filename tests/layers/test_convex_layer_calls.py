@@ -12,7 +12,7 @@ import pytest
 import torch
 from cvxpylayers.torch import CvxpyLayer
 
-from layers import ConvexLayer, LayerError, Status
+from layers import ConvexLayer, LayerError, SolverError, Status
 from tests.layers.programs import PROGRAMS, Program
 
 pytestmark = pytest.mark.filterwarnings("ignore:Reading from a sparse CVXPY expression:RuntimeWarning")
@@ -230,3 +230,20 @@ def test_the_caller_keeps_its_values_and_its_problem():
     assert y.value.tolist() == [1.0, 2.0, 3.0]
     assert tensor.tolist() == [0.0, 0.0, 0.0]
     assert problem.solve(solver=cp.CLARABEL) == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_number_of_threads_is_left_as_it_was(fails: bool):
+    program = PROGRAMS["second_order"]()
+    layer, tensors = layer_of(program, on_failure="raise"), program.tensors(seed=0, batch=(2,))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        if fails:
+            with pytest.raises(SolverError):
+                layer(*tensors, solver_args={"max_iters": 1, "eps": 1e-15})
+        else:
+            layer(*tensors)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
