@@ -102,7 +102,7 @@ def answer_natively(problem: QP, request: Request) -> Answer:
         check_values(problem, request.precision)
     if worst < Status.OPTIMAL:
         left = (raw.status < Status.OPTIMAL).nonzero().squeeze(-1)
-        rest = problem.flatten().take(left)
+        rest = problem.flat_view().take(left).symmetric()
         answer = _merge(answer, left, _answer_flat(rest, _for_part(request, left)))
     if problem.m and batch and int(answer.kind.min()) == compiled.UNCLEAR:
         return _tell_activity(problem, answer)
@@ -184,6 +184,6 @@ def _tell_activity(problem: QP, answer: Answer) -> Answer:
     unclear = (answer.kind == compiled.UNCLEAR).any(-1).nonzero().squeeze(-1)
     point = answer.point
     kind = implicit.activity(
-        problem.flatten().take(unclear), point.z[unclear], point.lam[unclear], point.nu[unclear]
+        problem.flat_view().take(unclear).symmetric(), point.z[unclear], point.lam[unclear], point.nu[unclear]
     )
     return replace(answer, kind=answer.kind.index_copy(0, unclear, kind))

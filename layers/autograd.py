@@ -279,6 +279,8 @@ def _two_outer(
 ) -> Tensor:
     """scale (u vᵀ + w xᵀ), summed as :func:`_outer` does; in one pass by ``pair`` where nothing is summed."""
     if pair is not None and like.dim() > 2 and like.shape[:-2] == u.shape[:-1] and like.numel() > 0:
+        if like.dim() == 3:
+            return pair(u, v, w, x, scale)
         u, v, w, x = (t.reshape(-1, t.shape[-1]) for t in (u, v, w, x))
         return pair(u, v, w, x, scale).reshape(like.shape)
     return scale * (_outer(u, v, like) + _outer(w, x, like))

@@ -48,8 +48,9 @@ def refusal(problem: QP) -> str | None:
         return _reason
     if problem.q.device.type != "cpu":
         return f"it works on the CPU, and the tensors are on {problem.q.device}"
-    sizes = (problem.n, problem.m, problem.p)
-    if any(size > most for size, most in zip(sizes, _core.LARGEST, strict=True)):
+    n, m, p = _core.LARGEST
+    if problem.n > n or problem.m > m or problem.p > p:
+        sizes = (problem.n, problem.m, problem.p)
         return f"it takes (n, m, p) up to {_core.LARGEST}, and the problem has {sizes}"
     return None
 
