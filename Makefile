@@ -100,6 +100,7 @@ verify: setup  ## the tracked runs again, compared with the tracked tables under
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
 	$(PYTHON) -m figures
 	$(PYTHON) -m figures.proofs
+	$(PYTHON) tools/readme.py
 
 .PHONY: proofs
 proofs: setup  ## every proof, and proofs/LEDGER.md | 2

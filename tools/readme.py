@@ -1,9 +1,11 @@
-"""Carry the numbers of the tracked results into README.md and docs/choosing.md: ``python tools/readme.py``.
+"""Carry the tracked results into README.md, docs/choosing.md and docs/gallery.md: ``python tools/readme.py``.
 
-Each stands between ``<!-- name -->`` and ``<!-- /name -->`` and comes from a file that a program wrote.
+Each number, table and list stands between ``<!-- name -->`` and ``<!-- /name -->`` and comes from a file that a program
+wrote.
 `make publish`, `make proofs` and `make bench` call it.
 """
 
+import ast
 import csv
 import json
 import re
@@ -14,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CHOOSING = ROOT / "docs" / "choosing.md"
+GALLERY = ROOT / "docs" / "gallery.md"
 BENCHMARK = ROOT / "benchmarks" / "results.csv"
 HEAD = """| experiment | claim | published | ours [95 % interval over seeds] | size | verdict |
 |---|---|---:|---|---|---|"""
@@ -111,9 +114,23 @@ def _measured_row(name: str, engines: list[dict[str, str]]) -> str:
     return "| " + " | ".join(cells + ["", ""] * (not others)) + " |"
 
 
+def gallery() -> str:
+    """Return every tracked figure under the script that draws it and what the script says of it."""
+    drawn = sorted(path for path in (ROOT / "figures").rglob("*.png") if path.with_suffix(".py").exists())
+    return "\n" + "\n".join(_shown(path.relative_to(ROOT)) for path in drawn) + "\n"
+
+
+def _shown(picture: Path) -> str:
+    script = picture.with_suffix(".py")
+    said = ast.get_docstring(ast.parse((ROOT / script).read_text("utf-8"))) or ""
+    title = said.partition("\n")[0]
+    return f"## [`{script}`](../{script})\n\n{title}\n\n![{title}](../{picture})\n"
+
+
 Blocks = dict[str, Callable[[], str]]
 BLOCKS: Blocks = {"minutes": minutes, "tally": tally, "comparison": comparison}
 CHOOSING_BLOCKS: Blocks = {"measured": measured}
+GALLERY_BLOCKS: Blocks = {"gallery": gallery}
 
 
 def filled(text: str, blocks: Blocks = BLOCKS, page: str = "README.md") -> str:
@@ -135,4 +152,5 @@ def filled(text: str, blocks: Blocks = BLOCKS, page: str = "README.md") -> str:
 
 if __name__ == "__main__":
     README.write_text(filled(README.read_text("utf-8")), "utf-8")
-    CHOOSING.write_text(filled(CHOOSING.read_text("utf-8"), CHOOSING_BLOCKS, "docs/choosing.md"), "utf-8")
+    for page, blocks in ((CHOOSING, CHOOSING_BLOCKS), (GALLERY, GALLERY_BLOCKS)):
+        page.write_text(filled(page.read_text("utf-8"), blocks, page.name), "utf-8")

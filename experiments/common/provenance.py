@@ -44,7 +44,7 @@ def fingerprint(config: Any) -> str:
     digest = hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode())
     for folder in SOURCES:
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in {".py", ".yaml", ".cpp", ".h"}:
+            if path.suffix in {".py", ".yaml", ".cpp", ".hpp"}:
                 digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.common.overrides import check_command_line
 from experiments.run import CONFIGS
-from tools.readme import CHOOSING, CHOOSING_BLOCKS, filled, measured, table
+from tools.readme import CHOOSING, CHOOSING_BLOCKS, GALLERY, GALLERY_BLOCKS, filled, measured, table
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -63,6 +63,14 @@ def test_numbers_are_those_of_the_tracked_results():
 def test_the_measured_engines_are_those_of_the_tracked_benchmark():
     page = CHOOSING.read_text("utf-8")
     assert filled(page, CHOOSING_BLOCKS, "docs/choosing.md") == page, "run `python tools/readme.py`"
+
+
+def test_every_tracked_figure_is_in_the_gallery_under_its_script():
+    page = GALLERY.read_text("utf-8")
+    assert filled(page, GALLERY_BLOCKS, "docs/gallery.md") == page, "run `python tools/readme.py`"
+    drawn = {path.relative_to(ROOT).as_posix() for path in (ROOT / "figures").rglob("*.png")}
+    shown = re.findall(r"^!\[.+\]\(\.\./(.*)\)$", page, re.MULTILINE)
+    assert sorted(shown) == sorted(drawn)
 
 
 def test_the_table_of_engines_takes_accurate_times_alone(tmp_path: Path):
