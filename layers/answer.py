@@ -97,14 +97,13 @@ def answer_natively(problem: QP, request: Request) -> Answer:
     answer = Answer(
         Point(raw.z, raw.lam, raw.nu, raw.status, residuals, raw.iterations), raw.kind, raw.objective
     )
-    worst = int(raw.status.min()) if batch else 0
-    if worst == compiled.SUSPECT:
+    if raw.lowest_status == compiled.SUSPECT:
         check_values(problem, request.precision)
-    if worst < Status.OPTIMAL:
+    if raw.lowest_status < Status.OPTIMAL:
         left = (raw.status < Status.OPTIMAL).nonzero().squeeze(-1)
         rest = problem.flat_view().take(left).symmetric()
         answer = _merge(answer, left, _answer_flat(rest, _for_part(request, left)))
-    if problem.m and batch and int(answer.kind.min()) == compiled.UNCLEAR:
+    if raw.lowest_kind == compiled.UNCLEAR and bool((answer.kind == compiled.UNCLEAR).any()):
         return _tell_activity(problem, answer)
     return answer
 
