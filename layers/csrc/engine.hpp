@@ -23,7 +23,8 @@ constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
 // whose min(λ, s) is not small beside their own max(λ, s).
 constexpr double SHOWN = 0.03, UNCLEAR = 0.1;
 constexpr double WAITED = 2;                // iterations that a lane which is ready waits for the others
-constexpr double CLEAR = 1e-5, STRICTLY = 1e-4;
+// Beyond doubt: three decades above what layers/adjoints/implicit.py calls zero, and two below the ratio that it calls weak.
+constexpr double CLEAR = 1e-6, STRICTLY = 1e-4;
 
 template <class T, class Systems>
 struct Engine {
