@@ -46,7 +46,7 @@ setup:  ## the environment: .venv (or PYTHON=..., or conda's) at the versions of
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --quiet --numprocesses auto --maxprocesses 4
 
 .PHONY: test
-test: setup  ## the fast tests | 3
+test: setup  ## the fast tests | 8
 	$(PYTEST) -m "not slow"
 
 .PHONY: test-slow
@@ -55,7 +55,7 @@ test-slow: setup  ## the tests marked slow, which `make test` leaves out | 1
 	$(PYTEST) -m slow || [ $$? -eq 5 ]
 
 .PHONY: lint
-lint: setup  ## style, types and import rules | 1
+lint: setup  ## style, types and import rules | 4
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pyright --pythonpath "$$(command -v $(PYTHON))"
@@ -112,7 +112,7 @@ proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 	tools/bench_setup.sh $(PYTHON)
 
 .PHONY: bench
-bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 15
+bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 30
 	.venv-bench/bin/python -m benchmarks --output benchmarks
 	$(PYTHON) -m figures.benchmarks
 	$(PYTHON) tools/readme.py

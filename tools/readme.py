@@ -12,12 +12,16 @@ import re
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
+from statistics import geometric_mean
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 CHOOSING = ROOT / "docs" / "choosing.md"
 GALLERY = ROOT / "docs" / "gallery.md"
 BENCHMARK = ROOT / "benchmarks" / "results.csv"
+RATIOS = ROOT / "benchmarks" / "ratios.csv"
+#: groups of rows that are averaged, as in benchmarks/report.py
+COUNTED = ("peers", "applications", "latency")
 HEAD = """| experiment | claim | published | ours [95 % interval over seeds] | size | verdict |
 |---|---|---:|---|---|---|"""
 
@@ -114,6 +118,20 @@ def _measured_row(name: str, engines: list[dict[str, str]]) -> str:
     return "| " + " | ".join(cells + ["", ""] * (not others)) + " |"
 
 
+def speed(path: Path = RATIOS) -> str:
+    """Return our time against the fastest accurate peer of each row of the benchmark, in a sentence."""
+    if not path.exists():
+        return "run `make bench`"
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["group"] in COUNTED and row["ratio"]]
+    ratios = {row["row"]: float(row["ratio"]) for row in rows}
+    least, most = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
+    return (
+        f"{geometric_mean(ratios.values()):.1f} times as fast as the fastest accurate peer in the geometric mean over "
+        f"{len(ratios)} rows, from {ratios[least]:.2f} (`{least}`) to {ratios[most]:.1f} (`{most}`)"
+    )
+
+
 def gallery() -> str:
     """Return every tracked figure under the script that draws it and what the script says of it."""
     drawn = sorted(path for path in (ROOT / "figures").rglob("*.png") if path.with_suffix(".py").exists())
@@ -128,7 +146,7 @@ def _shown(picture: Path) -> str:
 
 
 Blocks = dict[str, Callable[[], str]]
-BLOCKS: Blocks = {"minutes": minutes, "tally": tally, "comparison": comparison}
+BLOCKS: Blocks = {"minutes": minutes, "tally": tally, "comparison": comparison, "speed": speed}
 CHOOSING_BLOCKS: Blocks = {"measured": measured}
 GALLERY_BLOCKS: Blocks = {"gallery": gallery}
 

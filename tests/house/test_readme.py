@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import report
 from experiments.common.overrides import check_command_line
 from experiments.run import CONFIGS
-from tools.readme import CHOOSING, CHOOSING_BLOCKS, GALLERY, GALLERY_BLOCKS, filled, measured, table
+from tools.readme import (
+    CHOOSING,
+    CHOOSING_BLOCKS,
+    COUNTED,
+    GALLERY,
+    GALLERY_BLOCKS,
+    filled,
+    measured,
+    speed,
+    table,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -94,6 +105,18 @@ def test_the_table_of_engines_takes_accurate_times_alone(tmp_path: Path):
         "| a | 2, 3, 4, 1 | `auto` | 0.5 | `good` | 0.75 |",
         "| b | 2, 3, 4, 1 | `auto` | 2 |  |  |",
     ]
+
+
+def test_the_speed_is_that_of_the_counted_rows_alone(tmp_path: Path):
+    assert "make bench" in speed(tmp_path / "ratios.csv")
+    lines = ["group,row,ratio", "peers,a,2", "latency,b,8", "applications,c,", "batch,d,100"]
+    (tmp_path / "ratios.csv").write_text("\n".join(lines), "utf-8")
+    words = "4.0 times as fast as the fastest accurate peer in the geometric mean over 2 rows, from 2.00 (`a`) to 8.0 (`b`)"
+    assert speed(tmp_path / "ratios.csv") == words
+
+
+def test_the_counted_rows_are_those_of_the_report():
+    assert COUNTED == report.COUNTED
 
 
 def test_a_missing_mark_is_told():
