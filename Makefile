@@ -87,13 +87,13 @@ smoke: $(call runs,smoke,smoke)  ## every experiment and figure once, small: the
 	$(PYTHON) -m figures --results build/smoke --run smoke/auto --output build/smoke/figures
 
 .PHONY: reproduce
-reproduce: $(call runs,results,companion)  ## every experiment, the comparison and the figures, into build/ | 7
+reproduce: $(call runs,results,companion)  ## every experiment, the comparison and the figures, into build/ | 40
 	$(PYTHON) -m experiments.compare --results build/results
 	$(PYTHON) -m figures --results build/results --output build/figures
 	@echo 'tables: build/results, beside the published numbers: build/results/comparison.csv, figures: build/figures'
 
 .PHONY: verify
-verify: setup  ## the tracked runs again, compared with the tracked tables under results/tolerances.yaml | 7
+verify: setup  ## the tracked runs again, compared with the tracked tables under results/tolerances.yaml | 40
 	$(PYTHON) -m experiments.verify --size companion
 
 .PHONY: figures

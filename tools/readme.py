@@ -20,6 +20,8 @@ CHOOSING = ROOT / "docs" / "choosing.md"
 GALLERY = ROOT / "docs" / "gallery.md"
 BENCHMARK = ROOT / "benchmarks" / "results.csv"
 RATIOS = ROOT / "benchmarks" / "ratios.csv"
+#: a change above this is shown as a factor
+LARGE = 10
 #: groups of rows that are averaged, as in benchmarks/report.py
 COUNTED = ("peers", "applications", "latency")
 HEAD = """| experiment | claim | published | ours [95 % interval over seeds] | size | verdict |
@@ -79,7 +81,9 @@ def _tally(experiment: str, size: str, rows: list[dict[str, str]]) -> str:
 def _row(row: dict[str, str]) -> str:
     def show(name: str) -> str:
         value = float(row[name])
-        return f"{100 * value:+.1f} %" if row["unit"] == "relative change" else f"{value:.4g}"
+        if row["unit"] != "relative change":
+            return f"{value:.4g}"
+        return f"{100 * value:+.1f} %" if value < LARGE else f"× {1 + value:.3g}"
 
     ours = f"{show('ours')} [{show('lo')}, {show('hi')}], {row['seeds']} seeds"
     cells = (_experiment(row), row["claim"], show("published"), ours, row["size"], row["verdict"])

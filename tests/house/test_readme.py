@@ -149,6 +149,17 @@ def test_small_numbers_keep_their_digits_and_changes_are_percentages():
     assert "| -12.7 % | -9.9 % [-10.6 %, -9.4 %], 3 seeds |" in line
 
 
+def test_large_changes_are_factors():
+    (line,) = (
+        line
+        for line in table(
+            [_claim(unit="relative change", published="34399", ours="999", lo="9", hi="99999")]
+        ).splitlines()
+        if "wrong" in line
+    )
+    assert "| × 3.44e+04 | × 1e+03 [+900.0 %, × 1e+05], 3 seeds |" in line
+
+
 def test_single_numbers_are_counted_by_experiment_and_size():
     single = {"lo": "", "hi": "", "seeds": "1", "command": "python -m experiments.run experiment=gallery"}
     rows = [_claim(**single) for _ in range(3)]
