@@ -19,16 +19,7 @@ def solve(
     threads: int,
     guess: tuple[Doubles, Doubles, Doubles, Doubles] | None,
 ) -> tuple[
-    Doubles,
-    Doubles,
-    Doubles,
-    Doubles,
-    Doubles,
-    NDArray[np.int8],
-    NDArray[np.int64],
-    NDArray[np.int64],
-    int,
-    int,
+    Doubles, Doubles, Doubles, Doubles, Doubles, NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]
 ]: ...
 def solve_linearised(
     Q: Doubles,

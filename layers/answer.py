@@ -97,13 +97,14 @@ def answer_natively(problem: QP, request: Request) -> Answer:
     answer = Answer(
         Point(raw.z, raw.lam, raw.nu, raw.status, residuals, raw.iterations), raw.kind, raw.objective
     )
-    if raw.lowest_status == compiled.SUSPECT:
+    worst = int(raw.status.min()) if batch else 0
+    if worst == compiled.SUSPECT:
         check_values(problem, request.precision)
-    if raw.lowest_status < Status.OPTIMAL:
+    if worst < Status.OPTIMAL:
         left = (raw.status < Status.OPTIMAL).nonzero().squeeze(-1)
-        rest = problem.flat_view().take(left).symmetric()
+        rest = problem.flatten().take(left)
         answer = _merge(answer, left, _answer_flat(rest, _for_part(request, left)))
-    if raw.lowest_kind == compiled.UNCLEAR and bool((answer.kind == compiled.UNCLEAR).any()):
+    if problem.m and batch and int(answer.kind.min()) == compiled.UNCLEAR:
         return _tell_activity(problem, answer)
     return answer
 
@@ -183,6 +184,6 @@ def _tell_activity(problem: QP, answer: Answer) -> Answer:
     unclear = (answer.kind == compiled.UNCLEAR).any(-1).nonzero().squeeze(-1)
     point = answer.point
     kind = implicit.activity(
-        problem.flat_view().take(unclear).symmetric(), point.z[unclear], point.lam[unclear], point.nu[unclear]
+        problem.flatten().take(unclear), point.z[unclear], point.lam[unclear], point.nu[unclear]
     )
     return replace(answer, kind=answer.kind.index_copy(0, unclear, kind))

@@ -12,19 +12,11 @@ using convex_layers::Options;
 
 constexpr double STEP_FRACTION = 0.995;
 constexpr int MOST_ITERATIONS = 50;
-constexpr int CORRECTIONS = 5;              // refinements of an active set
-// Active sets tried per polish; how many before fewer and fewer rows have to change; by how much fewer where sets cost little, and how
-// few are few enough.
-constexpr int MOST_ROUNDS = 12, PATIENCE = 3;
-constexpr double CLOSING = 0.8, FEW = 2;
+constexpr int ROUNDS = 3, CORRECTIONS = 5;  // active sets tried per polish, and refinements of each
 constexpr double SHARP = 1e-13;             // a point with this residual needs no better one
 constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
-// The active set shows when the largest min(λ, s) is so small beside the smallest max(λ, s), or when only some rows are unclear, those
-// whose min(λ, s) is not small beside their own max(λ, s).
-constexpr double SHOWN = 0.03, UNCLEAR = 0.1;
-constexpr double WAITED = 2;                // iterations that a lane which is ready waits for the others
-// Beyond doubt: three decades above what layers/adjoints/implicit.py calls zero, and two below the ratio that it calls weak.
-constexpr double CLEAR = 1e-6, STRICTLY = 1e-4;
+constexpr double SHOWN = 0.03;               // the active set shows: largest min(λ, s) over smallest max(λ, s)
+constexpr double CLEAR = 1e-5, STRICTLY = 1e-4;
 
 template <class T, class Systems>
 struct Engine {
@@ -148,30 +140,21 @@ struct Engine {
     template <class Check>
     void iterate(const Options& options, Check&& check) {
         const int most = options.max_iterations < MOST_ITERATIONS ? options.max_iterations : MOST_ITERATIONS;
-        T linear = constant<T>(1), waiting = constant<T>(SHOWN), allowed = constant<T>(sys.unclear_rows() * g.m);
-        T waited = constant<T>(0);
+        T linear = constant<T>(1), waiting = constant<T>(SHOWN);
         int iteration = 0;
         for (; iteration <= most; ++iteration) {
             check();
-            T mixed = constant<T>(0), apart = constant<T>(1e300), unclear = constant<T>(0);
-            const T zero = constant<T>(0), one = constant<T>(1);
+            T mixed = constant<T>(0), apart = constant<T>(1e300);
             for (int i = 0; i < g.m; ++i) {
-                const T least = smaller(lam[i], s[i]), most = larger(lam[i], s[i]);
-                mixed = larger(mixed, least), apart = smaller(apart, most);
-                unclear += least > UNCLEAR * most ? one : zero;
+                mixed = larger(mixed, smaller(lam[i], s[i]));
+                apart = smaller(apart, larger(lam[i], s[i]));
             }
-            const Mask near = sys.quick() ? linear <= 1.0 : linear < 1e-1;
-            const Mask ready = negate(done) & near & ((mixed < waiting * apart) | (unclear <= allowed));
-            waited = ready ? waited + one : zero;
-            // Lanes are tried together: the group needs the iterations of its slowest one anyway.
-            const bool all_ready = !any(negate(done) & negate(ready));
-            if (iteration > 0 && any(ready) && (all_ready || any(ready & (waited > WAITED)))) {
+            const Mask ready = negate(done) & (mixed < waiting * apart) & (linear < 1e-1);
+            if (any(ready) && iteration > 0) {
                 guess();
                 try_active_set(ready, constant<T>(iteration), options.tol);
                 // an attempt that failed: wait until the active set shows much better
-                waiting = ready ? waiting * 0.03 : waiting;
-                allowed = ready ? (unclear > one ? 0.5 * unclear : -one) : allowed;
-                waited = zero;
+                waiting = at_least(ready, waiting);
             }
             if (!any(negate(done)) || iteration == most) break;
             const T mu = dot(lam, s, g.ldm) * (1.0 / g.m);
@@ -182,6 +165,8 @@ struct Engine {
         }
         settle(options.tol, constant<T>(iteration));
     }
+
+    T at_least(Mask failed, T waiting) const { return failed ? waiting * 0.03 : waiting; }
 
     void guess() {
         std::memcpy(tx, x, g.ldn * sizeof(T)), std::memcpy(tnu, nu, g.ldp * sizeof(T));
@@ -237,39 +222,22 @@ struct Engine {
     }
 
     // Solve the equations of the active set `on` from (tx, tlam, tnu), correct the set where the answer refutes it, and record
-    // the lanes of `want`. Such corrections are semismooth Newton steps on the optimality conditions: from near enough the number of rows
-    // that change falls to zero. Where a set costs little it is refuted before its answer is refined, and the whole is given up as soon as
-    // that number falls no more.
+    // the lanes of `want`.
     void try_active_set(Mask want, T iteration, double tol) {
-        const bool quick = sys.quick();
-        T changes = constant<T>(1e300);
-        for (int round = 1; round <= MOST_ROUNDS; ++round) {
+        for (int round = 0; round < ROUNDS; ++round) {
             sys.active(on);
             residual(tx, tlam, tnu);
-            correct();
-            residual(tx, tlam, tnu);
-            if (!quick) refine(want), record(want & negate(done), iteration, tol);
-            if (!any(want & negate(done))) return;
-            const T earlier = changes;
-            changes = refute();
-            const Mask moves = want & negate(done) & (changes > 0.0);
-            const Mask falls = quick ? (changes < CLOSING * earlier) | (changes <= FEW) : changes < earlier;
-            if (!any(moves)) break;
-            if ((quick || round >= PATIENCE) && !any(moves & falls)) return;
-        }
-        if (quick) refine(want), record(want & negate(done), iteration, tol);
-    }
-
-    // Correct until the residual is sharp or falls no more.
-    void refine(Mask want) {
-        T before = constant<T>(1e300);
-        for (int correction = 1; correction <= CORRECTIONS; ++correction) {
-            measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
-            const Mask going = want & negate(done) & (measure.worst > ENOUGH) & (measure.worst < 0.3 * before);
-            before = measure.worst;
-            if (!any(going) || correction == CORRECTIONS) return;
-            correct();
-            residual(tx, tlam, tnu);
+            T before = constant<T>(1e300);
+            for (int correction = 0; correction < CORRECTIONS; ++correction) {
+                correct();
+                residual(tx, tlam, tnu);
+                measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
+                const Mask going = want & negate(done) & (measure.worst > ENOUGH) & (measure.worst < 0.3 * before);
+                before = measure.worst;
+                if (!any(going)) break;
+            }
+            record(want & negate(done), iteration, tol);
+            if (!any(want & negate(done)) || !refute()) return;
         }
     }
 
@@ -285,17 +253,17 @@ struct Engine {
         for (int i = 0; i < g.m; ++i) tlam[i] = (tlam[i] < zero) & (tlam[i] > rounding) ? zero : tlam[i];
     }
 
-    // The next guess: active rows with positive multipliers and violated rows. How many rows change.
-    T refute() {
+    // The next guess: active rows with positive multipliers and violated rows. False if nothing changes.
+    bool refute() {
         const T zero = constant<T>(0), one = constant<T>(1);
-        T changed = zero;
+        Mask changed = constant<T>(0) > 1.0;
         for (int i = 0; i < g.m; ++i) {
             const T next = (on[i] > 0.5 ? tlam[i] > zero : slack[i] < zero) ? one : zero;
-            changed += next != on[i] ? one : zero;
+            changed = changed | (next != on[i]);
             on[i] = next;
             tlam[i] = next > 0.5 ? larger(tlam[i], zero) : zero;
         }
-        return changed;
+        return any(changed & negate(done));
     }
 
     // Keep the point if its residual is the smallest so far; done where it is sharp.

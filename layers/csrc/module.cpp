@@ -1,5 +1,4 @@
 // The door: every array is checked for type, layout and shape before the engine sees a pointer.
-#include <algorithm>
 #include <cstdlib>
 
 #include "arrays.hpp"
@@ -69,11 +68,7 @@ py::tuple solve(const Array& Q, const Array& q, const Array& G, const Array& h, 
         cl::solve(chosen(), data, options, answer, signalled);
     }
     if (PyErr_Occurred()) throw py::error_already_set();
-    const long long* verdicts = status.data();
-    const signed char* kinds = kind.data();
-    const long long worst = batch ? *std::min_element(verdicts, verdicts + batch) : 0;
-    const signed char least = batch * m ? *std::min_element(kinds, kinds + batch * m) : 0;
-    return py::make_tuple(z, lam, nu, objective, residuals, kind, status, iterations, worst, (int)least);
+    return py::make_tuple(z, lam, nu, objective, residuals, kind, status, iterations);
 }
 
 py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status,
