@@ -19,7 +19,16 @@ def solve(
     threads: int,
     guess: tuple[Doubles, Doubles, Doubles, Doubles] | None,
 ) -> tuple[
-    Doubles, Doubles, Doubles, Doubles, Doubles, NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]
+    Doubles,
+    Doubles,
+    Doubles,
+    Doubles,
+    Doubles,
+    NDArray[np.int8],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    int,
+    int,
 ]: ...
 def solve_linearised(
     Q: Doubles,

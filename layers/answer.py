@@ -97,14 +97,13 @@ def answer_natively(problem: QP, request: Request) -> Answer:
     answer = Answer(
         Point(raw.z, raw.lam, raw.nu, raw.status, residuals, raw.iterations), raw.kind, raw.objective
     )
-    worst = int(raw.status.min()) if batch else 0
-    if worst == compiled.SUSPECT:
+    if raw.lowest_status == compiled.SUSPECT:
         check_values(problem, request.precision)
-    if worst < Status.OPTIMAL:
+    if raw.lowest_status < Status.OPTIMAL:
         left = (raw.status < Status.OPTIMAL).nonzero().squeeze(-1)
-        rest = problem.flatten().take(left)
+        rest = problem.flat_view().take(left).symmetric()
         answer = _merge(answer, left, _answer_flat(rest, _for_part(request, left)))
-    if problem.m and batch and int(answer.kind.min()) == compiled.UNCLEAR:
+    if raw.lowest_kind == compiled.UNCLEAR and bool((answer.kind == compiled.UNCLEAR).any()):
         return _tell_activity(problem, answer)
     return answer
 
@@ -184,6 +183,6 @@ def _tell_activity(problem: QP, answer: Answer) -> Answer:
     unclear = (answer.kind == compiled.UNCLEAR).any(-1).nonzero().squeeze(-1)
     point = answer.point
     kind = implicit.activity(
-        problem.flatten().take(unclear), point.z[unclear], point.lam[unclear], point.nu[unclear]
+        problem.flat_view().take(unclear).symmetric(), point.z[unclear], point.lam[unclear], point.nu[unclear]
     )
     return replace(answer, kind=answer.kind.index_copy(0, unclear, kind))

@@ -19,6 +19,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -91,7 +92,11 @@ class SolutionMap(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         # nothing is differentiated further: the bookkeeping of apply takes longer than a small solve
         plain = not torch.is_grad_enabled() and compiled.suits(*(c for c in cotangents if c is not None))
-        solve = cast("LinearSolve", LinearisedSystem.forward if plain else LinearisedSystem.apply)
+        solve = (
+            partial(_solve_plainly, ctx.saved_tensors[-1])
+            if plain
+            else cast("LinearSolve", LinearisedSystem.apply)
+        )
         pair = compiled.outer_pair if plain else None
         return None, *pull_back(ctx.needs_input_grad[1:], ctx.saved_tensors, cotangents, solve, pair)
 
@@ -176,6 +181,18 @@ for _function in (SolutionMap, LinearisedSystem):
     _function.forward.__signature__ = inspect.signature(_function.forward)  # pyright: ignore[reportFunctionMemberAccess]
 
 
+def _solve_plainly(
+    status: Tensor, transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, solved: Tensor, *r: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:class:`LinearisedSystem` without bookkeeping, and without a look at single elements where there is no need."""
+    if kind.dim() == 2 and kind.shape[0]:
+        x = implicit.solve_at_once(QP(Q, r[0], G, r[1], A, r[2]).flat_view(), kind, status)
+        if x is not None:
+            return x
+    z, lam, nu = LinearisedSystem.forward(transpose, Q, G, A, kind, solved, *r)
+    return z, lam, nu
+
+
 def pull_back(
     needed: tuple[bool, ...],
     saved: tuple[Tensor, ...],
@@ -204,7 +221,7 @@ def pull_back(
     direction = None
     if z_bar is not None or lam_bar is not None or nu_bar is not None:
         r = tuple(
-            -(torch.zeros_like(v) if c is None else c)
+            torch.zeros_like(v) if c is None else -c
             for v, c in zip((z, lam, nu), (z_bar, lam_bar, nu_bar), strict=True)
         )
         direction = solve(True, data[0], data[2], data[4], kind, solved, *r)
@@ -279,6 +296,8 @@ def _two_outer(
 ) -> Tensor:
     """scale (u vᵀ + w xᵀ), summed as :func:`_outer` does; in one pass by ``pair`` where nothing is summed."""
     if pair is not None and like.dim() > 2 and like.shape[:-2] == u.shape[:-1] and like.numel() > 0:
+        if like.dim() == 3:
+            return pair(u, v, w, x, scale)
         u, v, w, x = (t.reshape(-1, t.shape[-1]) for t in (u, v, w, x))
         return pair(u, v, w, x, scale).reshape(like.shape)
     return scale * (_outer(u, v, like) + _outer(w, x, like))

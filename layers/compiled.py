@@ -48,8 +48,9 @@ def refusal(problem: QP) -> str | None:
         return _reason
     if problem.q.device.type != "cpu":
         return f"it works on the CPU, and the tensors are on {problem.q.device}"
-    sizes = (problem.n, problem.m, problem.p)
-    if any(size > most for size, most in zip(sizes, _core.LARGEST, strict=True)):
+    n, m, p = _core.LARGEST
+    if problem.n > n or problem.m > m or problem.p > p:
+        sizes = (problem.n, problem.m, problem.p)
         return f"it takes (n, m, p) up to {_core.LARGEST}, and the problem has {sizes}"
     return None
 
@@ -73,6 +74,8 @@ class Raw:
         Primal, dual, gap, as :func:`layers.kkt.residuals` defines them.
     kind : Tensor of int8, shape ``(B, m)``
         1 active, 0 inactive, −1 where the element's activity has to be told by the full rule.
+    lowest_status, lowest_kind : int
+        The least entries of both, 0 where there are none.
     """
 
     z: Tensor
@@ -83,6 +86,8 @@ class Raw:
     kind: Tensor
     status: Tensor
     iterations: Tensor
+    lowest_status: int
+    lowest_kind: int
 
 
 def solve(
@@ -103,7 +108,11 @@ def solve(
     assert _core is not None
     threads = _threads(batch * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
     most = min(max_iterations, 2**31 - 1)
-    return Raw(*map(torch.from_numpy, _core.solve(*flat.tensors, batch, tol, rounding, most, threads, guess)))
+    *arrays, lowest_status, lowest_kind = _core.solve(
+        *flat.tensors, batch, tol, rounding, most, threads, guess
+    )
+    z, lam, nu, objective, residuals, kind, status, iterations = map(torch.from_numpy, arrays)
+    return Raw(z, lam, nu, objective, residuals, kind, status, iterations, lowest_status, lowest_kind)
 
 
 def solve_linearised(flat: QP, kind: Tensor, status: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:

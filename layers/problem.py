@@ -71,7 +71,14 @@ class QP:
     @property
     def batch_shape(self) -> torch.Size:
         """Leading axes after broadcasting."""
-        return broadcast([t.shape[: t.dim() - k] for t, k in zip(self.tensors, AXES.values(), strict=True)])
+        # Asked for several times in a call; torch.compile does not know the lock of functools.cached_property.
+        known = None if torch.compiler.is_compiling() else self.__dict__.get("_batch_shape")
+        if known is None:
+            matrices = [M.shape[:-2] for M in (self.Q, self.G, self.A)]
+            known = broadcast([*matrices, *(v.shape[:-1] for v in (self.q, self.h, self.b))])
+            if not torch.compiler.is_compiling():
+                self.__dict__["_batch_shape"] = known
+        return known
 
     def flatten(self) -> QP:
         """One batch axis: vectors become ``(B, ·)``; a matrix stays 2-D if shared, else ``(B, ·, ·)``.
@@ -87,10 +94,9 @@ class QP:
     def flat_view(self) -> QP:
         """As :meth:`flatten`, with Q as it is: nothing is copied when there is one batch axis already."""
         batch = self.batch_shape
-        own = (
+        if len(batch) == 1 and all(
             t.dim() > k and t.shape[0] == batch[0] for t, k in zip(self.tensors, AXES.values(), strict=True)
-        )
-        if len(batch) == 1 and all(own):
+        ):
             return self
         flat: list[Tensor] = []
         for tensor, axes in zip(self.tensors, AXES.values(), strict=True):

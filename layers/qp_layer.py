@@ -232,13 +232,18 @@ def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solu
     z, lam, nu, value, _, status, error, iterations = outputs
     inspect = partial(_degeneracy, *problem.tensors, z, lam, nu)
     rest = (status, Residuals(*error.unbind(-1)), iterations, inspect)
-    if on_failure == "raise":  # then nothing has failed
+    if on_failure == "raise" or _all_solved(status):
         return Solution(z, lam, nu, slack(problem, z), value, *rest)
     solved = status == int(Status.OPTIMAL)  # torch.compile does not know that an IntEnum is a number
 
     s = slack(problem, _finite(z, solved))
     z, lam, nu, s, value = (without_failures(v, solved, on_failure) for v in (z, lam, nu, s, value))
     return Solution(z, lam, nu, s, value, *rest)
+
+
+def _all_solved(status: Tensor) -> bool:
+    """Whether this is known to be so without waiting: the policy for failures takes longer than a small solve."""
+    return not torch.compiler.is_compiling() and compiled.suits(status) and not bool(status.any())
 
 
 def _finite(z: Tensor, solved: Tensor) -> Tensor:

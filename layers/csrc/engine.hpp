@@ -12,11 +12,21 @@ using convex_layers::Options;
 
 constexpr double STEP_FRACTION = 0.995;
 constexpr int MOST_ITERATIONS = 50;
-constexpr int ROUNDS = 3, CORRECTIONS = 5;  // active sets tried per polish, and refinements of each
+// A step reduces all residuals by the same factor, up to the errors of its equations; after so many they are measured. Most are solved before.
+constexpr int DRIFTED = 6;
+constexpr int CORRECTIONS = 5;              // refinements of an active set
+// Active sets tried per polish; how many before fewer and fewer rows have to change; by how much fewer where sets cost little, and how
+// few are few enough.
+constexpr int MOST_ROUNDS = 12, PATIENCE = 3;
+constexpr double CLOSING = 0.8, FEW = 2;
 constexpr double SHARP = 1e-13;             // a point with this residual needs no better one
 constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
-constexpr double SHOWN = 0.03;               // the active set shows: largest min(λ, s) over smallest max(λ, s)
-constexpr double CLEAR = 1e-5, STRICTLY = 1e-4;
+// The active set shows when the largest min(λ, s) is so small beside the smallest max(λ, s), or when only some rows are unclear, those
+// whose min(λ, s) is not small beside their own max(λ, s).
+constexpr double SHOWN = 0.03, UNCLEAR = 0.1;
+constexpr double WAITED = 2;                // iterations that a lane which is ready waits for the others
+// Beyond doubt: three decades above what layers/adjoints/implicit.py calls zero, and two below the ratio that it calls weak.
+constexpr double CLEAR = 1e-6, STRICTLY = 1e-4;
 
 template <class T, class Systems>
 struct Engine {
@@ -26,12 +36,12 @@ struct Engine {
     Systems sys;
     Measure<T, Matrix> measure;
     T *x, *lam, *nu, *s, *rx, *rg, *ra, *w, *dx, *dlam, *dnu, *ds, *Gdx, *rs;
-    T *tx, *tlam, *tnu, *slack, *lack, *stationarity, *Qx, *on, *cx, *clam, *cnu;
-    T *ex, *elam, *enu, *eslack, eprimal, edual, egap, evalue, eiterations, best;  // the best point so far
-    Mask done;
+    T *tx, *tlam, *tnu, *slack, *lack, *stationarity, *Qx, *on, *cx, *clam, *cnu, *binds;
+    T *ex, *elam, *enu, *ebinds, eprimal, edual, egap, evalue, eiterations, best;  // the best point so far
+    Mask done, evident;  // evident: every constraint of the best point is active or inactive beyond doubt
 
     static long bytes(const Data& d, const Sparse* plan) {
-        const long vectors = 9L * padded<T>(d.n) + 15L * padded<T>(d.m) + 8L * padded<T>(d.p) + 35 * 8;
+        const long vectors = 9L * padded<T>(d.n) + 16L * padded<T>(d.m) + 8L * padded<T>(d.p) + 36 * 8;
         const long entries = Group<T, Matrix>::entries(d, plan) + Systems::entries(d, plan) + vectors;
         return entries * (long)sizeof(T) + 64 * 128 + (long)sizeof(Engine);
     }
@@ -42,15 +52,15 @@ struct Engine {
         stationarity = zeros<T>(a, N), Qx = zeros<T>(a, N), cx = zeros<T>(a, N);
         lam = zeros<T>(a, M), s = zeros<T>(a, M), rg = zeros<T>(a, M), w = zeros<T>(a, M), dlam = zeros<T>(a, M), ds = zeros<T>(a, M);
         Gdx = zeros<T>(a, M), rs = zeros<T>(a, M), tlam = zeros<T>(a, M), slack = zeros<T>(a, M), on = zeros<T>(a, M);
-        elam = zeros<T>(a, M), eslack = zeros<T>(a, M);
+        elam = zeros<T>(a, M);
         nu = zeros<T>(a, P), ra = zeros<T>(a, P), dnu = zeros<T>(a, P), tnu = zeros<T>(a, P), lack = zeros<T>(a, P), enu = zeros<T>(a, P);
-        clam = zeros<T>(a, M), cnu = zeros<T>(a, P);
+        clam = zeros<T>(a, M), cnu = zeros<T>(a, P), binds = zeros<T>(a, M), ebinds = zeros<T>(a, M);
     }
 
     // All lanes are loaded: scale, factorise what stays, forget earlier answers.
     void prepare(const Options& options) {
         g.equilibrate(), sys.prepare(options.rounding, true), measure.prepare();
-        done = constant<T>(0) > 1.0;
+        done = evident = constant<T>(0) > 1.0;
         eiterations = constant<T>(0), best = constant<T>(1e299);
     }
 
@@ -59,7 +69,7 @@ struct Engine {
     void run(const Options& options, Check&& check) {
         if (g.m == 0) {
             start_from_zero();
-            try_active_set(negate(done), constant<T>(0), options.tol);
+            try_active_set(negate(done), constant<T>(0), options.tol, false);
             done = best <= options.tol;
             return;
         }
@@ -78,7 +88,7 @@ struct Engine {
         for (int j = 0; j < g.n; ++j) tx[j] /= g.r * g.D[j];
         for (int i = 0; i < g.m; ++i) tlam[i] *= y / g.Eg[i];
         for (int i = 0; i < g.p; ++i) tnu[i] *= y / g.Ea[i];
-        try_active_set(negate(done), constant<T>(0), options.tol);
+        try_active_set(negate(done), constant<T>(0), options.tol, false);
         done = best <= options.tol;
     }
 
@@ -111,6 +121,10 @@ struct Engine {
         g.G.multiply(x, Gdx);
         for (int i = 0; i < g.m; ++i) lam[i] = Gdx[i] - g.h[i], s[i] = -lam[i];
         push(lam), push(s);
+        measure_residuals();
+    }
+
+    void measure_residuals() {
         residual(x, lam, nu);
         for (int j = 0; j < g.n; ++j) rx[j] = stationarity[j];
         for (int i = 0; i < g.m; ++i) rg[i] = s[i] - slack[i];
@@ -140,24 +154,34 @@ struct Engine {
     template <class Check>
     void iterate(const Options& options, Check&& check) {
         const int most = options.max_iterations < MOST_ITERATIONS ? options.max_iterations : MOST_ITERATIONS;
-        T linear = constant<T>(1), waiting = constant<T>(SHOWN);
+        T linear = constant<T>(1), waiting = constant<T>(SHOWN), allowed = constant<T>(sys.unclear_rows() * g.m);
+        T waited = constant<T>(0);
         int iteration = 0;
         for (; iteration <= most; ++iteration) {
             check();
-            T mixed = constant<T>(0), apart = constant<T>(1e300);
+            T mixed = constant<T>(0), apart = constant<T>(1e300), unclear = constant<T>(0);
+            const T zero = constant<T>(0), one = constant<T>(1);
             for (int i = 0; i < g.m; ++i) {
-                mixed = larger(mixed, smaller(lam[i], s[i]));
-                apart = smaller(apart, larger(lam[i], s[i]));
+                const T least = smaller(lam[i], s[i]), most = larger(lam[i], s[i]);
+                mixed = larger(mixed, least), apart = smaller(apart, most);
+                unclear += least > UNCLEAR * most ? one : zero;
             }
-            const Mask ready = negate(done) & (mixed < waiting * apart) & (linear < 1e-1);
-            if (any(ready) && iteration > 0) {
+            const Mask near = sys.quick() ? linear <= 1.0 : linear < 1e-1;
+            const Mask ready = negate(done) & near & ((mixed < waiting * apart) | (unclear <= allowed));
+            waited = ready ? waited + one : zero;
+            // Lanes are tried together: the group needs the iterations of its slowest one anyway.
+            const bool all_ready = !any(negate(done) & negate(ready));
+            if (iteration > 0 && any(ready) && (all_ready || any(ready & (waited > WAITED)))) {
                 guess();
-                try_active_set(ready, constant<T>(iteration), options.tol);
+                try_active_set(ready, constant<T>(iteration), options.tol, false);
                 // an attempt that failed: wait until the active set shows much better
-                waiting = at_least(ready, waiting);
+                waiting = ready ? waiting * 0.03 : waiting;
+                allowed = ready ? (unclear > one ? 0.5 * unclear : -one) : allowed;
+                waited = zero;
             }
             if (!any(negate(done)) || iteration == most) break;
             const T mu = dot(lam, s, g.ldm) * (1.0 / g.m);
+            if (iteration >= DRIFTED) measure_residuals();
             const T alpha = step(mu);
             linear *= 1 - alpha;
             const Mask ends = negate(mu > 1e-15) & (linear < 1e-12);
@@ -165,8 +189,6 @@ struct Engine {
         }
         settle(options.tol, constant<T>(iteration));
     }
-
-    T at_least(Mask failed, T waiting) const { return failed ? waiting * 0.03 : waiting; }
 
     void guess() {
         std::memcpy(tx, x, g.ldn * sizeof(T)), std::memcpy(tnu, nu, g.ldp * sizeof(T));
@@ -222,22 +244,39 @@ struct Engine {
     }
 
     // Solve the equations of the active set `on` from (tx, tlam, tnu), correct the set where the answer refutes it, and record
-    // the lanes of `want`.
-    void try_active_set(Mask want, T iteration, double tol) {
-        for (int round = 0; round < ROUNDS; ++round) {
+    // the lanes of `want`. Such corrections are semismooth Newton steps on the optimality conditions: from near enough the number of rows
+    // that change falls to zero. Where a set costs little it is refuted before its answer is refined, and the whole is given up as soon as
+    // that number falls no more.
+    void try_active_set(Mask want, T iteration, double tol, bool last) {
+        const bool quick = sys.quick();
+        T changes = constant<T>(1e300);
+        for (int round = 1; round <= MOST_ROUNDS; ++round) {
             sys.active(on);
             residual(tx, tlam, tnu);
-            T before = constant<T>(1e300);
-            for (int correction = 0; correction < CORRECTIONS; ++correction) {
-                correct();
-                residual(tx, tlam, tnu);
-                measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
-                const Mask going = want & negate(done) & (measure.worst > ENOUGH) & (measure.worst < 0.3 * before);
-                before = measure.worst;
-                if (!any(going)) break;
-            }
-            record(want & negate(done), iteration, tol);
-            if (!any(want & negate(done)) || !refute()) return;
+            correct();
+            residual(tx, tlam, tnu);
+            if (!quick) refine(want), record(want & negate(done), iteration, tol, last);
+            if (!any(want & negate(done))) return;
+            const T earlier = changes;
+            changes = refute();
+            const Mask moves = want & negate(done) & (changes > 0.0);
+            const Mask falls = quick ? (changes < CLOSING * earlier) | (changes <= FEW) : changes < earlier;
+            if (!any(moves)) break;
+            if ((quick || round >= PATIENCE) && !any(moves & falls)) return;
+        }
+        if (quick) refine(want), record(want & negate(done), iteration, tol, last);
+    }
+
+    // Correct until the residual is sharp or falls no more.
+    void refine(Mask want) {
+        T before = constant<T>(1e300);
+        for (int correction = 1; correction <= CORRECTIONS; ++correction) {
+            measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
+            const Mask going = want & negate(done) & (measure.worst > ENOUGH) & (measure.worst < 0.3 * before);
+            before = measure.worst;
+            if (!any(going) || correction == CORRECTIONS) return;
+            correct();
+            residual(tx, tlam, tnu);
         }
     }
 
@@ -253,21 +292,23 @@ struct Engine {
         for (int i = 0; i < g.m; ++i) tlam[i] = (tlam[i] < zero) & (tlam[i] > rounding) ? zero : tlam[i];
     }
 
-    // The next guess: active rows with positive multipliers and violated rows. False if nothing changes.
-    bool refute() {
+    // The next guess: active rows with positive multipliers and violated rows. How many rows change.
+    T refute() {
         const T zero = constant<T>(0), one = constant<T>(1);
-        Mask changed = constant<T>(0) > 1.0;
+        T changed = zero;
         for (int i = 0; i < g.m; ++i) {
             const T next = (on[i] > 0.5 ? tlam[i] > zero : slack[i] < zero) ? one : zero;
-            changed = changed | (next != on[i]);
+            changed += next != on[i] ? one : zero;
             on[i] = next;
             tlam[i] = next > 0.5 ? larger(tlam[i], zero) : zero;
         }
-        return any(changed & negate(done));
+        return changed;
     }
 
-    // Keep the point if its residual is the smallest so far; done where it is sharp.
-    void record(Mask want, T iteration, double tol) {
+    // Keep the point if its residual is the smallest so far; done where it is sharp. Where active rows are dependent a set that was found by
+    // corrections ends at a corner of the multipliers, with zeros on rows that do bind: the derivative needs the interior of that face, which
+    // the iteration goes to. Until it has ended (`last`) a point with a doubtful row is not taken.
+    void record(Mask want, T iteration, double tol, bool last) {
         // Negative multipliers are cut off, and what is recorded is measured: where h is large beside λ a tiny λᵢ moves hᵀλ by much.
         const T zero = constant<T>(0);
         T lowest = zero;
@@ -276,10 +317,13 @@ struct Engine {
             residual(tx, clam, tnu);
             measure.residuals(tx, clam, tnu, stationarity, slack, lack, Qx);
         }
-        const Mask good = want & (measure.worst < best);
+        Mask good = want & (measure.worst < best);
         if (!any(good)) return;
+        const Mask told = beyond_doubt();
+        if (!last) good = good & told;
+        evident = good ? told : evident;
         for (int j = 0; j < g.n; ++j) ex[j] = good ? tx[j] : ex[j];
-        for (int i = 0; i < g.m; ++i) elam[i] = good ? clam[i] : elam[i], eslack[i] = good ? slack[i] : eslack[i];
+        for (int i = 0; i < g.m; ++i) elam[i] = good ? clam[i] : elam[i], ebinds[i] = good ? binds[i] : ebinds[i];
         for (int i = 0; i < g.p; ++i) enu[i] = good ? tnu[i] : enu[i];
         eprimal = good ? measure.primal : eprimal, edual = good ? measure.dual : edual, egap = good ? measure.gap : egap;
         evalue = good ? measure.objective : evalue, eiterations = good ? iteration : eiterations;
@@ -292,30 +336,33 @@ struct Engine {
     void settle(double tol, T iteration) {
         if (!any(negate(done))) return;
         guess();
-        try_active_set(negate(done), iteration, tol);
+        try_active_set(negate(done), iteration, tol, true);
         std::memcpy(tx, x, g.ldn * sizeof(T)), std::memcpy(tlam, lam, g.ldm * sizeof(T)), std::memcpy(tnu, nu, g.ldp * sizeof(T));
         residual(tx, tlam, tnu);
         measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
-        record(negate(done), iteration, tol);
+        record(negate(done), iteration, tol, true);
         done = best <= tol;
+    }
+
+    // Which constraints of (tx, clam, tnu, slack) bind, and whether all of them clearly do or clearly do not.
+    Mask beyond_doubt() {
+        const T x_max = max_abs(tx, g.ldn), y_max = larger(larger(max_abs(clam, g.ldm), max_abs(tnu, g.ldp)), constant<T>(1));
+        const T zero = constant<T>(0), one = constant<T>(1);
+        Mask told = zero < one;
+        for (int i = 0; i < g.m; ++i) {
+            const T size = larger(larger(absolute(g.h[i]), x_max), constant<T>(1e-2));
+            const T slack_hat = larger(slack[i], zero) / size, lam_hat = clam[i] / y_max;
+            const T most = larger(slack_hat, lam_hat), least = smaller(slack_hat, lam_hat);
+            told = told & (most >= CLEAR) & (least <= STRICTLY * most);
+            binds[i] = lam_hat > slack_hat ? one : zero;
+        }
+        return told;
     }
 
     // ACTIVE = 1, INACTIVE = 0 where beyond doubt; one constraint in doubt leaves the whole problem to the torch rule.
     void classify(signed char* kind, int lane) const {
-        double x_max = 0, y_max = 1;
-        for (int j = 0; j < g.n; ++j) x_max = larger(x_max, absolute(Lane<T>::get(ex[j], lane)));
-        for (int i = 0; i < g.m; ++i) y_max = larger(y_max, Lane<T>::get(elam[i], lane));
-        for (int i = 0; i < g.p; ++i) y_max = larger(y_max, absolute(Lane<T>::get(enu[i], lane)));
-        bool clear_cut = true;
-        for (int i = 0; i < g.m; ++i) {
-            const double size = larger(larger(absolute(Lane<T>::get(g.h[i], lane)), x_max), 1e-2);
-            const double slack_hat = larger(Lane<T>::get(eslack[i], lane), 0.0) / size, lam_hat = Lane<T>::get(elam[i], lane) / y_max;
-            const double most = larger(slack_hat, lam_hat), least = smaller(slack_hat, lam_hat);
-            clear_cut = clear_cut && most >= CLEAR && least <= STRICTLY * most;
-            kind[i] = lam_hat > slack_hat ? 1 : 0;
-        }
-        if (!clear_cut)
-            for (int i = 0; i < g.m; ++i) kind[i] = -1;
+        const bool told = at(evident, lane);
+        for (int i = 0; i < g.m; ++i) kind[i] = told ? (signed char)Lane<T>::get(ebinds[i], lane) : -1;
     }
 };
 

@@ -1,4 +1,5 @@
 // The door: every array is checked for type, layout and shape before the engine sees a pointer.
+#include <algorithm>
 #include <cstdlib>
 
 #include "arrays.hpp"
@@ -68,7 +69,11 @@ py::tuple solve(const Array& Q, const Array& q, const Array& G, const Array& h, 
         cl::solve(chosen(), data, options, answer, signalled);
     }
     if (PyErr_Occurred()) throw py::error_already_set();
-    return py::make_tuple(z, lam, nu, objective, residuals, kind, status, iterations);
+    const long long* verdicts = status.data();
+    const signed char* kinds = kind.data();
+    const long long worst = batch > 0 ? *std::min_element(verdicts, verdicts + batch) : 0;
+    const signed char least = batch * m > 0 ? *std::min_element(kinds, kinds + batch * m) : 0;
+    return py::make_tuple(z, lam, nu, objective, residuals, kind, status, iterations, worst, (int)least);
 }
 
 py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status,

@@ -1,7 +1,7 @@
 // The two linear systems of the engine for dense matrices, factorised in the same buffers: the Newton matrix of the interior point and the KKT matrix of
 // an active set. Formulas: layers/saddle.py and layers/active_system.py.
 #pragma once
-#include "data.hpp"
+#include "rows.hpp"
 
 namespace CORE {
 
@@ -10,6 +10,7 @@ constexpr double PIVOT = 4 * SHIFT;     // a pivot below this: the true matrix i
 constexpr double STRICT = 1e-4;         // smallest pivot of Q with which Q alone is factorised
 constexpr double WEIGHT_SHIFT = 1e-11;  // weights λ/s are at most the inverse of this
 constexpr double LEAST_SHIFT = 1e-200;   // lets Q = 0 pass as semidefinite
+constexpr double CHEAP = 0.25;          // an active set at this share of a step is tried at once
 constexpr int DEPTH = 64;               // rows of G that are weighed at a time
 
 template <class T>
@@ -26,13 +27,18 @@ struct DenseSystems {
     int count[Lane<T>::count], limit, k;
     Mask singular;
     const T *factor_, *factor_inverse;  // of the active system: U or curvature
+    static constexpr bool SINGLE = Lane<T>::count == 1;
+    KnownRows known;       // of a single problem, for the engine, which tries several sets
+    int* set;              // active rows of G, then all of A
+    bool reuses;
 
     // At a degenerate vertex more rows are active than there are variables.
     static int most_rows(int n, int m) { return m < 2 * n ? m : 2 * n; }
 
     static long entries(const Data& d, const Sparse*) {
         const long n = d.n, ldn = padded<T>(d.n), ldm = padded<T>(d.m), ldk = padded<T>(most_rows(d.n, d.m) + d.p);
-        return ldn * n * 3 + ldk * (n + ldk) + ldn * DEPTH + ldk * ldn + 3 * ldn + 2 * ldk + ldm + 17 * 8 + (long)ldk * Lane<T>::count;
+        const long reused = SINGLE ? KnownRows::entries(n, d.m + d.p, most_rows(d.n, d.m) + d.p) + ldk / 2 + 8 : 0;
+        return reused + ldn * n * 3 + ldk * (n + ldk) + ldn * DEPTH + ldk * ldn + 3 * ldn + 2 * ldk + ldm + 17 * 8 + (long)ldk * Lane<T>::count;
     }
 
     DenseSystems(Arena& arena, Group<T, Matrix>& group, const Sparse*) : g(group) {
@@ -44,10 +50,15 @@ struct DenseSystems {
         half = zeros<T>(arena, (long)n * ldk), S = zeros<T>(arena, (long)ldk * ldk), S_inverse = zeros<T>(arena, ldk);
         buffer = zeros<T>(arena, (long)DEPTH * g.ldn), C = zeros<T>(arena, (long)ldk * g.ldn), y = zeros<T>(arena, ldk);
         rows = zeros<int>(arena, (long)ldk * Lane<T>::count);
+        if constexpr (SINGLE) known.reserve(arena, n, g.m + p, limit), set = zeros<int>(arena, ldk);
     }
 
+    // Whether an active set costs little beside a step, and the share of unclear rows with which one is tried.
+    bool quick() const { return reuses; }
+    double unclear_rows() const { return reuses && cheap_sets() ? 1 : 0.05; }
+
     // What does not change during the iteration. Negative curvature of Q up to `rounding`, relative to its largest entry, is none.
-    void prepare(double rounding, bool) {
+    void prepare(double rounding, bool several_sets) {
         const long size = (long)g.n * g.ldn * sizeof(T);
         std::memcpy(base, g.Q.data, size);
         if (g.p) add_gram(g.A.data, g.A.data, g.p, g.n, g.ldn, base);
@@ -59,6 +70,9 @@ struct DenseSystems {
         T most = constant<T>(0);
         for (int i = 0; i < g.n; ++i) most = larger(most, shift * g.D[i] * g.D[i]);
         curved = !any(negate((curvature_pivot > STRICT) & (curvature_pivot > 1e4 * most)));
+        reuses = SINGLE && curved && several_sets;
+        if constexpr (SINGLE)
+            if (reuses) known.forget(curvature, curvature_inverse, g.m + g.p);
     }
 
     // [Q + GᵀWG, Aᵀ; A, 0] for weights w.
@@ -92,7 +106,8 @@ struct DenseSystems {
             shift_and_factor(U, inverse, lowest);
             factor_ = U, factor_inverse = inverse;
         }
-        if (k + g.p) schur(factor_, factor_inverse, C, k + g.p, dependent);
+        if (reuses) block_of_known(dependent);
+        else if (k + g.p) schur(factor_, factor_inverse, C, k + g.p, dependent);
         singular = singular | negate(lowest > PIVOT) | negate(dependent > PIVOT);
     }
     void judge() {}  // the pivots have told
@@ -103,13 +118,22 @@ struct DenseSystems {
         for (int lane = 0; lane < Lane<T>::count; ++lane)
             for (int i = 0; i < count[lane]; ++i) Lane<T>::set(y[i], lane, Lane<T>::get(rows_rhs[row(lane, i)], lane));
         for (int i = 0; i < g.p; ++i) y[k + i] = nu[i];
-        solve(factor_, factor_inverse, C, k + g.p, !curved, x, y);
+        if (reuses) solve_known(x, y);
+        else solve(factor_, factor_inverse, C, k + g.p, !curved, x, y);
         for (int lane = 0; lane < Lane<T>::count; ++lane)
             for (int i = 0; i < count[lane]; ++i) Lane<T>::set(lam[row(lane, i)], lane, Lane<T>::get(y[i], lane));
         for (int i = 0; i < g.p; ++i) nu[i] = y[k + i];
     }
 
   private:
+    // Multiplications of a set of half the rows, and of a step: those of the factorisations, and of three times the matrices.
+    bool cheap_sets() const {
+        const double n = g.n, m = g.m, p = g.p, k = 0.5 * m + p;
+        const double set_costs = k * k * k / 6 + 3 * (n * n + n * k + k * k) + 2 * n * (n + m + p);
+        const double step = n * n * (0.5 * m + n / 6) + p * (0.5 * n * n + 0.5 * n * p + p * p / 6);
+        return set_costs < CHEAP * step;
+    }
+
     int row(int lane, int i) const { return rows[(long)lane * ldk + i]; }
 
     void shift_and_factor(T* H, T* inv, T& lowest) {
@@ -125,12 +149,28 @@ struct DenseSystems {
         solve_transposed_block(factor_of, g.n, g.ldn, inv, half, ld);
         clear(S, ld * count_rows);
         add_gram(half, half, g.n, count_rows, ld, S);
+        factor_schur(count_rows, lowest);
+    }
+
+    void factor_schur(int count_rows, T& lowest) {
+        const int ld = padded<T>(count_rows);
         for (int i = 0; i < count_rows; ++i) {
             T& pivot = S[(long)i * ld + i];
             const T none = constant<T>(1);
             pivot = pivot == 0 ? none : pivot + SHIFT;
         }
         factor(S, count_rows, ld, S_inverse, constant<T>(0), lowest);
+    }
+
+    void block_of_known(T& lowest) {
+        if constexpr (SINGLE) {
+            for (int i = 0; i < k; ++i) set[i] = rows[i];
+            for (int i = 0; i < g.p; ++i) set[k + i] = g.m + i;
+            const auto stored = [&](int i) { return i < g.m ? g.G.row(i) : g.A.row(i - g.m); };
+            known.learn(set, k + g.p, g.m + g.p, stored);
+            known.block(set, k + g.p, S);
+            factor_schur(k + g.p, lowest);
+        }
     }
 
     // x, y: right-hand side in, solution out. With `added`, CᵀC is part of the factorised matrix.
@@ -141,11 +181,26 @@ struct DenseSystems {
         if (count_rows) {
             for (int i = 0; i < count_rows; ++i) y[i] = -y[i];
             add_transposed(half, g.n, ld, x, y);
-            solve_transposed(S, count_rows, ld, S_inverse, y);
-            solve_upper(S, count_rows, ld, S_inverse, y);
+            solve_schur(count_rows, y);
             for (int i = 0; i < g.n; ++i) x[i] -= dot(half + (long)i * ld, y, ld);
         }
         solve_upper(factor_of, g.n, g.ldn, inv, x);
+    }
+
+    void solve_schur(int count_rows, T* y) const {
+        const int ld = padded<T>(count_rows);
+        solve_transposed(S, count_rows, ld, S_inverse, y);
+        solve_upper(S, count_rows, ld, S_inverse, y);
+    }
+
+    void solve_known(T* x, T* y) const {
+        if constexpr (SINGLE) {
+            solve_transposed(factor_, g.n, g.ldn, factor_inverse, x);
+            known.down(set, k + g.p, x, y);
+            solve_schur(k + g.p, y);
+            known.up(set, k + g.p, y, x);
+            solve_upper(factor_, g.n, g.ldn, factor_inverse, x);
+        }
     }
 
     // Far more active rows than variables: such a lane is marked, and its surplus rows left out.
@@ -164,6 +219,7 @@ struct DenseSystems {
             count[lane] = found < most ? found : most;
             k = count[lane] > k ? count[lane] : k;
         }
+        if (reuses) return;
         for (int i = 0; i < k; ++i) gather_row(i);
         std::memcpy(C + (long)k * g.ldn, g.A.data, (long)g.p * g.ldn * sizeof(T));
     }

@@ -27,6 +27,9 @@ struct SeparableSystems {
         singular = constant<T>(0) > 1.0;
     }
 
+    double unclear_rows() const { return -1; }
+    bool quick() const { return false; }
+
     void prepare(double rounding, bool) {
         const T shift = larger(rounding * g.scale * g.c, constant<T>(LEAST_SHIFT));
         curvature_pivot = constant<T>(1e300);

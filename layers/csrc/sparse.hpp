@@ -44,6 +44,9 @@ struct SparseSystems {
         singular = constant<T>(0) > 1.0;
     }
 
+    double unclear_rows() const { return 0.05; }
+    bool quick() const { return false; }
+
     // Curvature is judged by the same factorisation with all rows of constraints switched off.
     void prepare(double rounding, bool judged) {
         if (!judged) return;

@@ -135,6 +135,34 @@ def test_derivative_along_consistent_changes_does_not_depend_on_the_sharing(scal
     assert_close(found, expected, 1e-9)
 
 
+@pytest.mark.parametrize("size", [3, 8, 20])
+@pytest.mark.parametrize("batch", [1, 9])
+def test_where_multipliers_are_not_unique_every_row_that_can_push_holds(rng, size: int, batch: int) -> None:
+    # min ½‖w − h‖² − μ'(w − h) + 5e-4 ‖t‖² with |w − h| <= t and 1'w + κ 1't <= 1'h, all μᵢ equal: holdings h that are
+    # best already. (w, t) = (h, 0) satisfies all 2n + 1 rows with equality, and at corners of the set of multipliers n
+    # of them are zero though their rows bind: were those taken for weak, w would seem to follow μ.
+    cost, eye = 0.01, torch.eye(size, dtype=torch.float64)
+    one, Q = eye.sum(0, keepdim=True), torch.diag(torch.cat((eye.sum(0), 1e-3 * eye.sum(0))))
+    G = torch.cat((torch.cat((eye, -eye), 1), torch.cat((-eye, -eye), 1), torch.cat((one, cost * one), 1)))
+
+    def trades(mu: Tensor, start: Tensor) -> Tensor:
+        q = torch.cat((-mu - start, torch.zeros_like(mu)), -1)
+        h = torch.cat((start, -start, start.sum(-1, keepdim=True)), -1)
+        return solve_qp(Q, q, G, h, tol=1e-10).z[..., :size]
+
+    def draw(low: float, high: float, width: int) -> Tensor:
+        return torch.tensor(rng.uniform(low, high, (batch, width)))
+
+    for _ in range(6):
+        held, mu = draw(0.1, 1.0, size), draw(0.5, 1.5, 1).repeat(1, size)
+        assert_close(trades(mu, held), held, 1e-10)
+        change = draw(-1.0, 1.0, size)
+        _, along_mu = torch.func.jvp(lambda mu, held=held: trades(mu, held), (mu,), (change,))
+        _, along_start = torch.func.jvp(lambda start, mu=mu: trades(mu, start), (held,), (change,))
+        assert along_mu.abs().max() <= 1e-6
+        assert_close(along_start, change, 1e-6)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_degeneracy_is_reported(rng, case: str) -> None:
     data, _, weak, deficiency = degenerate(case, rng)
