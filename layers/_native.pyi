@@ -12,13 +12,14 @@ def solve(
     h: Doubles,
     A: Doubles,
     b: Doubles,
-    batch: int,
+    batch: int | None,
     tol: float,
     rounding: float,
     max_iterations: int,
     threads: int,
     guess: tuple[Doubles, Doubles, Doubles, Doubles] | None,
 ) -> tuple[
+    Doubles,
     Doubles,
     Doubles,
     Doubles,
@@ -40,6 +41,6 @@ def solve_linearised(
     r_lam: Doubles,
     r_nu: Doubles,
     threads: int,
-) -> tuple[Doubles, Doubles, Doubles, Doubles]: ...
+) -> tuple[Doubles, Doubles, Doubles, Doubles, float]: ...
 def outer_pair(u: Doubles, v: Doubles, w: Doubles, x: Doubles, scale: float, threads: int) -> Doubles: ...
 def lanes() -> int: ...

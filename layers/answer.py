@@ -17,7 +17,7 @@ from torch import Tensor
 from layers import compiled
 from layers.adjoints import implicit
 from layers.errors import UnavailableError
-from layers.kkt import objective
+from layers.kkt import objective, slack
 from layers.problem import QP, check_values, curvature_rounding
 from layers.solution import Point, Residuals, Status
 from layers.solvers import interior_point
@@ -48,7 +48,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A solved batch, flat.
+    """A solved batch, flat; a problem without batch axes may lack B.
 
     Attributes
     ----------
@@ -58,11 +58,23 @@ class Answer:
         Class of every constraint (:mod:`layers.adjoints.implicit`); 0 for elements that were not solved.
     value : Tensor, shape ``(B,)``
         Objective.
+    slack : Tensor, shape ``(B, m)``
+        h − Gz.
+    settled : bool
+        Whether it is known already that every element was solved.
     """
 
     point: Point
     kind: Tensor
     value: Tensor
+    slack: Tensor
+    settled: bool = False
+
+    @classmethod
+    def of(cls, raw: compiled.Raw) -> Answer:
+        """What the core says, as it is."""
+        point = Point(raw.z, raw.lam, raw.nu, raw.status, Residuals(raw.residuals), raw.iterations)
+        return cls(point, raw.kind, raw.objective, raw.s, raw.settled)
 
 
 class Engine(Protocol):
@@ -89,18 +101,17 @@ def answer_natively(problem: QP, request: Request) -> Answer:
     """
     if reason := compiled.refusal(problem):
         raise UnavailableError(f"solver='native' cannot be used: {reason}; pass solver=\"auto\"")
-    batch = problem.batch_shape.numel()
-    flat = problem.flat_view()
+    shape = problem.batch_shape
+    flat, batch = (problem.flat_view(), shape.numel()) if shape else (problem, None)
     rounding = curvature_rounding(problem.n, request.precision)
     raw = compiled.solve(flat, batch, request.tol, rounding, request.max_iterations, request.guess)
-    residuals = Residuals(*raw.residuals.unbind(-1))
-    answer = Answer(
-        Point(raw.z, raw.lam, raw.nu, raw.status, residuals, raw.iterations), raw.kind, raw.objective
-    )
+    if raw.settled:
+        return Answer.of(raw)
+    answer = Answer.of(raw if shape else raw.with_axis())
     if raw.lowest_status == compiled.SUSPECT:
         check_values(problem, request.precision)
     if raw.lowest_status < Status.OPTIMAL:
-        left = (raw.status < Status.OPTIMAL).nonzero().squeeze(-1)
+        left = (answer.point.status < Status.OPTIMAL).nonzero().squeeze(-1)
         rest = problem.flat_view().take(left).symmetric()
         answer = _merge(answer, left, _answer_flat(rest, _for_part(request, left)))
     if raw.lowest_kind == compiled.UNCLEAR and bool((answer.kind == compiled.UNCLEAR).any()):
@@ -151,12 +162,13 @@ def _answer_flat(flat: QP, request: Request) -> Answer:
         or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)]
     )
     solved = (point.status == Status.OPTIMAL).unsqueeze(-1)
-    return Answer(point, torch.where(solved, kind, torch.zeros_like(kind)), objective(flat, point.z))
+    kind = torch.where(solved, kind, torch.zeros_like(kind))
+    return Answer(point, kind, objective(flat, point.z), slack(flat, point.z))
 
 
 def _no_points(flat: QP) -> Point:
-    empty, count = flat.q.new_zeros(0), torch.zeros(0, dtype=torch.int64, device=flat.q.device)
-    return Point(flat.q, flat.h, flat.b, count, Residuals(empty, empty, empty), count.clone())
+    count = torch.zeros(0, dtype=torch.int64, device=flat.q.device)
+    return Point(flat.q, flat.h, flat.b, count, Residuals(flat.q.new_zeros(0, 3)), count.clone())
 
 
 def _finite(point: Point) -> Point:
@@ -176,6 +188,7 @@ def _merge(answer: Answer, index: Tensor, part: Answer) -> Answer:
         answer.point.put(index, part.point),
         answer.kind.index_copy(0, index, part.kind),
         answer.value.index_copy(0, index, part.value),
+        answer.slack.index_copy(0, index, part.slack),
     )
 
 

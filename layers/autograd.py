@@ -64,27 +64,28 @@ class Call:
 
 
 class SolutionMap(torch.autograd.Function):
-    """(call, Q, q, G, h, A, b) -> z, λ, ν, objective and, not differentiable, kind, status, residuals, iterations."""
+    """(call, data) -> z, λ, ν, objective, s and, not differentiable, kind, status, residuals, iterations."""
 
     @staticmethod
     def forward(call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         problem = QP(*data)
         answer = call.engine(problem)
         point, batch = answer.point, problem.batch_shape
-        if call.on_failure == "raise" and bool(point.status.any()):
+        if call.on_failure == "raise" and not answer.settled and bool(point.status.any()):
             raise SolverError(describe_failures(point, batch))
-        r = point.residuals
-        residuals = torch.stack([r.primal, r.dual, r.gap], dim=-1)
         outputs = (
-            point.z, point.lam, point.nu, answer.value, answer.kind, point.status, residuals, point.iterations,
+            point.z, point.lam, point.nu, answer.value, answer.slack,
+            answer.kind, point.status, point.residuals.relative, point.iterations,
         )  # fmt: skip
-        return outputs if len(batch) == 1 else tuple(v.reshape((*batch, *v.shape[1:])) for v in outputs)
+        if point.z.dim() == len(batch) + 1:
+            return outputs
+        return tuple(v.reshape((*batch, *v.shape[1:])) for v in outputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.mark_non_differentiable(*output[4:])
+        ctx.mark_non_differentiable(*output[5:])
         ctx.set_materialize_grads(False)
-        saved = (*inputs[1:], *output[:3], *output[4:6])
+        saved = (*inputs[1:], *output[:3], *output[5:7])
         ctx.save_for_backward(*saved)
         ctx.save_for_forward(*saved)
 
@@ -92,13 +93,10 @@ class SolutionMap(torch.autograd.Function):
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         # nothing is differentiated further: the bookkeeping of apply takes longer than a small solve
         plain = not torch.is_grad_enabled() and compiled.suits(*(c for c in cotangents if c is not None))
-        solve = (
-            partial(_solve_plainly, ctx.saved_tensors[-1])
-            if plain
-            else cast("LinearSolve", LinearisedSystem.apply)
-        )
+        saved = ctx.saved_tensors
+        solve = partial(_solve_plainly, saved[-1]) if plain else cast("LinearSolve", LinearisedSystem.apply)
         pair = compiled.outer_pair if plain else None
-        return None, *pull_back(ctx.needs_input_grad[1:], ctx.saved_tensors, cotangents, solve, pair)
+        return None, *pull_back(ctx.needs_input_grad[1:], saved, cotangents, solve, pair)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -113,7 +111,8 @@ class SolutionMap(torch.autograd.Function):
         top = dQz + dq + _mv(dG.mT, lam) + _mv(dA.mT, nu)
         dz, dlam, dnu = LinearisedSystem.apply(False, Q, G, A, kind, solved, -top, moved_g, moved_a)
         value = ((0.5 * dQz + dq) * z).sum(-1) - (moved_g * lam).sum(-1) - (moved_a * nu).sum(-1)
-        return dz, dlam, dnu, solved * value, None, None, None, None
+        ds = (moved_g - _mv(G, dz)) * solved.unsqueeze(-1)
+        return dz, dlam, dnu, solved * value, ds, None, None, None, None
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -121,6 +120,19 @@ class SolutionMap(torch.autograd.Function):
     ) -> tuple[Any, Any]:
         outputs = SolutionMap.apply(call, *align(in_dims[1:], data, DATA_AXES))
         return outputs, (0,) * len(outputs)
+
+
+class PlainSolutionMap(torch.autograd.Function):
+    """:class:`SolutionMap` outside of the transforms of torch.func: torch binds no signature, which takes its time."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        outputs = SolutionMap.forward(call, *data)
+        SolutionMap.setup_context(ctx, (call, *data), outputs)
+        return outputs
+
+    backward = SolutionMap.backward
+    jvp = SolutionMap.jvp
 
 
 class LinearisedSystem(torch.autograd.Function):
@@ -185,8 +197,9 @@ def _solve_plainly(
     status: Tensor, transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, solved: Tensor, *r: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:class:`LinearisedSystem` without bookkeeping, and without a look at single elements where there is no need."""
-    if kind.dim() == 2 and kind.shape[0]:
-        x = implicit.solve_at_once(QP(Q, r[0], G, r[1], A, r[2]).flat_view(), kind, status)
+    if kind.dim() <= 2 and status.numel():
+        problem = QP(Q, r[0], G, r[1], A, r[2])
+        x = implicit.solve_at_once(problem.flat_view() if status.dim() else problem, kind, status)
         if x is not None:
             return x
     z, lam, nu = LinearisedSystem.forward(transpose, Q, G, A, kind, solved, *r)
@@ -209,15 +222,19 @@ def pull_back(
     saved : tuple of Tensor
         Q, q, G, h, A, b, z, λ, ν, kind, status.
     cotangents : tuple of Tensor or None
-        Of z, λ, ν, objective; what follows is not read.
+        Of z, λ, ν, objective, s; what follows is not read.
     solve : callable
         :class:`LinearisedSystem`.
     pair : callable, optional
         :func:`layers.compiled.outer_pair`, or the same as an operator; differentiable torch without it.
     """
     *data, z, lam, nu, kind, status = saved
-    z_bar, lam_bar, nu_bar, value_bar = cotangents[:4]
+    z_bar, lam_bar, nu_bar, value_bar, s_bar = cotangents[:5]
     solved = (status == Status.OPTIMAL).to(z.dtype)
+    if s_bar is not None:  # s = h − Gz
+        s_bar = s_bar * solved.unsqueeze(-1)
+        moved = -_mv(data[2].mT, s_bar)
+        z_bar = moved if z_bar is None else z_bar + moved
     direction = None
     if z_bar is not None or lam_bar is not None or nu_bar is not None:
         r = tuple(
@@ -226,7 +243,8 @@ def pull_back(
         )
         direction = solve(True, data[0], data[2], data[4], kind, solved, *r)
     weight = None if value_bar is None else (value_bar * solved).unsqueeze(-1)
-    return _gradients(needed, tuple(data), (z, lam, nu), direction, weight, pair)
+    gradients = _gradients(needed, tuple(data), (z, lam, nu), direction, weight, pair)
+    return gradients if s_bar is None else _with_slack(needed, gradients, tuple(data), z, s_bar)
 
 
 def pull_back_system(
@@ -280,6 +298,24 @@ def _gradients(
     return tuple(gradients)
 
 
+def _with_slack(
+    needed: tuple[bool, ...],
+    gradients: tuple[Tensor | None, ...],
+    data: tuple[Tensor, ...],
+    z: Tensor,
+    s_bar: Tensor,
+) -> tuple[Tensor | None, ...]:
+    """What G and h contribute to s = h − Gz at a fixed z, added to the gradients of the six arguments."""
+    Q_bar, q_bar, G_bar, h_bar, A_bar, b_bar = gradients
+    if needed[2]:
+        own = -_outer(s_bar, z, data[2])
+        G_bar = own if G_bar is None else G_bar + own
+    if needed[3]:
+        own = _sum_to(s_bar, data[3])
+        h_bar = own if h_bar is None else h_bar + own
+    return Q_bar, q_bar, G_bar, h_bar, A_bar, b_bar
+
+
 def _mv(M: Tensor, x: Tensor) -> Tensor:
     return (M @ x.unsqueeze(-1)).squeeze(-1)
 
@@ -295,8 +331,8 @@ def _two_outer(
     u: Tensor, v: Tensor, w: Tensor, x: Tensor, like: Tensor, pair: OuterPair | None, scale: float = 1.0
 ) -> Tensor:
     """scale (u vᵀ + w xᵀ), summed as :func:`_outer` does; in one pass by ``pair`` where nothing is summed."""
-    if pair is not None and like.dim() > 2 and like.shape[:-2] == u.shape[:-1] and like.numel() > 0:
-        if like.dim() == 3:
+    if pair is not None and like.shape[:-2] == u.shape[:-1] and like.numel() > 0:
+        if like.dim() <= 3:
             return pair(u, v, w, x, scale)
         u, v, w, x = (t.reshape(-1, t.shape[-1]) for t in (u, v, w, x))
         return pair(u, v, w, x, scale).reshape(like.shape)

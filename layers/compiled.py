@@ -6,7 +6,7 @@ checks dtype, layout and shape of every array at its door.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
 
@@ -64,11 +64,11 @@ def suits(*tensors: Tensor) -> bool:
 
 @dataclass(frozen=True)
 class Raw:
-    """What the core says of a flat problem; rows of unsolved elements hold nothing.
+    """What the core says of a problem, without the axis B if it has no batch; rows of unsolved elements hold nothing.
 
     Attributes
     ----------
-    z, lam, nu : Tensor, shapes ``(B, n), (B, m), (B, p)``
+    z, lam, nu, s : Tensor, shapes ``(B, n), (B, m), (B, p), (B, m)``
     objective, status, iterations : Tensor, shape ``(B,)``
     residuals : Tensor, shape ``(B, 3)``
         Primal, dual, gap, as :func:`layers.kkt.residuals` defines them.
@@ -81,6 +81,7 @@ class Raw:
     z: Tensor
     lam: Tensor
     nu: Tensor
+    s: Tensor
     objective: Tensor
     residuals: Tensor
     kind: Tensor
@@ -89,10 +90,20 @@ class Raw:
     lowest_status: int
     lowest_kind: int
 
+    @property
+    def settled(self) -> bool:
+        """Whether every element is solved, and the activity of all its constraints told."""
+        return self.lowest_status == 0 and self.lowest_kind != UNCLEAR
+
+    def with_axis(self) -> Raw:
+        """The same with a batch of one, for a problem without a batch."""
+        tensors = {k: v.unsqueeze(0) for k, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **tensors)
+
 
 def solve(
     flat: QP,
-    batch: int,
+    batch: int | None,
     tol: float,
     rounding: float,
     max_iterations: int,
@@ -102,32 +113,40 @@ def solve(
 
     Parameters
     ----------
+    batch : int or None
+        None for a problem without one.
     rounding : float
         Asymmetry and negative curvature of Q up to this, relative to its largest entry, are rounding.
     """
     assert _core is not None
-    threads = _threads(batch * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
+    threads = _threads((1 if batch is None else batch) * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
     most = min(max_iterations, 2**31 - 1)
     *arrays, lowest_status, lowest_kind = _core.solve(
         *flat.tensors, batch, tol, rounding, most, threads, guess
     )
-    z, lam, nu, objective, residuals, kind, status, iterations = map(torch.from_numpy, arrays)
-    return Raw(z, lam, nu, objective, residuals, kind, status, iterations, lowest_status, lowest_kind)
+    z, lam, nu, s, objective, residuals, kind, status, iterations = map(torch.from_numpy, arrays)
+    return Raw(z, lam, nu, s, objective, residuals, kind, status, iterations, lowest_status, lowest_kind)
 
 
-def solve_linearised(flat: QP, kind: Tensor, status: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-    """x = K⁻¹ r for r in (q, h, b), and its backward error: infinite for elements that the core does not answer."""
+def solve_linearised(
+    flat: QP, kind: Tensor, status: Tensor
+) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, float]:
+    """x = K⁻¹ r for r in (q, h, b), its backward error, infinite where the core does not answer, and the largest error.
+
+    Without the batch axis if r has none.
+    """
     assert _core is not None
-    threads = _threads(flat.q.shape[0] * (flat.n * flat.n * (flat.n + flat.m + flat.p)))
+    threads = _threads(flat.q.numel() * flat.n * (flat.n + flat.m + flat.p))
     given = (flat.Q, flat.G, flat.A, kind, status, flat.q, flat.h, flat.b)
-    x_z, x_lam, x_nu, error = map(torch.from_numpy, _core.solve_linearised(*given, threads))
-    return (x_z, x_lam, x_nu), error
+    *arrays, largest = _core.solve_linearised(*given, threads)
+    x_z, x_lam, x_nu, error = map(torch.from_numpy, arrays)
+    return (x_z, x_lam, x_nu), error, largest
 
 
 def outer_pair(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:
-    """scale · (u vᵀ + w xᵀ) for every element of ``(B, ·)`` vectors, shape ``(B, rows, columns)``."""
+    """scale · (u vᵀ + w xᵀ) for every element of ``(B, ·)`` vectors, shape ``(B, rows, columns)``; or all without B."""
     assert _core is not None
-    threads = _threads(u.shape[0] * u.shape[1] * v.shape[1])
+    threads = _threads(u.numel() * v.shape[-1])
     return torch.from_numpy(_core.outer_pair(u, v, w, x, scale, threads))
 
 

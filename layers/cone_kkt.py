@@ -127,7 +127,7 @@ def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norm
     found = residuals_in_cones(program, x, y, s, scale)
     outside = max_abs((project(cones, s.nan_to_num()) - s) / scale.row)
     dual_outside = max_abs((project_dual(cones, y.nan_to_num()) - y) / scale.y.unsqueeze(-1))
-    return Residuals(
+    return Residuals.of(
         finite(found.primal.maximum(outside)), finite(found.dual.maximum(dual_outside)), found.gap
     )
 
@@ -138,7 +138,7 @@ def residuals_in_cones(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, sc
     primal = max_abs((A_of(program, x) + s - program.b) / scale.row)
     dual = max_abs((Px + program.q + AT_of(program, y)) / scale.column)
     gap = (dot(x, Px) + dot(program.q, x) + dot(program.b, y)).abs() / scale.gap
-    return Residuals(finite(primal), finite(dual), finite(gap))
+    return Residuals.of(finite(primal), finite(dual), finite(gap))
 
 
 def infeasibility(program: ConeProgram, y: Tensor) -> tuple[Tensor, Tensor]:

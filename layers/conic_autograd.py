@@ -60,13 +60,20 @@ class ConeSolutionMap(torch.autograd.Function):
             guess = x, y, s
         with threads_for(program):
             point = solver_.solve(program, call.engines, call.limits, call.tol, guess)
+            s = program.b - times_A(call.structure, program.A, point.x)
+            value = cone_kkt.objective(program, point.x)
         if call.on_failure == "raise" and not (point.status == Status.OPTIMAL).all():
             raise SolverError(_describe(call, point, batch))
-        s = program.b - times_A(call.structure, program.A, point.x)
-        r = point.residuals
-        stacked = torch.stack([r.primal, r.dual, r.gap], -1)
-        value = cone_kkt.objective(program, point.x)
-        outputs = (point.x, point.y, s, value, point.s, point.status, stacked, point.iterations)
+        outputs = (
+            point.x,
+            point.y,
+            s,
+            value,
+            point.s,
+            point.status,
+            point.residuals.relative,
+            point.iterations,
+        )
         return tuple(v.reshape(*batch, *v.shape[1:]).clone() for v in outputs)
 
     @staticmethod
@@ -231,7 +238,7 @@ def solve_cone_program(
         s=s,
         objective=value,
         status=status,
-        residuals=Residuals(*error.unbind(-1)),
+        residuals=Residuals(error),
         iterations=iterations,
     )
 

@@ -291,7 +291,6 @@ class ConvexLayer(nn.Module):
         x, y = whole.index_select(-1, order.to(whole.device)).split_with_sizes([n, m], -1)
         objective = answer.objective()
         objective = -objective if self._maximise else objective
-        error = found.residuals
         return ConvexSolution(
             variables=self._variables(self._entries(answer, batch), dtype),
             objective=shaped(objective.exp() if self._gp else objective, batch, ()).to(dtype),
@@ -299,7 +298,7 @@ class ConvexLayer(nn.Module):
             y=shaped(y, batch, (m,)).to(dtype),
             s=shaped(answer.s(), batch, (m,)).to(dtype),
             status=shaped(found.status, batch, ()),
-            residuals=Residuals(*(shaped(r, batch, ()) for r in (error.primal, error.dual, error.gap))),
+            residuals=Residuals(shaped(found.residuals.relative, batch, (3,))),
             iterations=shaped(found.iterations, batch, ()),
             warm=without_graph(found),
         )

@@ -137,7 +137,7 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
     r_gap = dot(z, mv(problem.Q, z)) + dot(problem.q, z) + dot(problem.h, lam) + dot(problem.b, nu)
     primal = torch.maximum(max_abs(r_g.clamp(min=0) / scale.g), max_abs(r_a / scale.a))
     dual = torch.maximum(max_abs(r_dual / scale.dual), max_abs(lam.clamp(max=0) / scale.y.unsqueeze(-1)))
-    return Residuals(*(_finite(r) for r in (primal, dual, r_gap.abs() / scale.gap)))
+    return Residuals.of(*(_finite(r) for r in (primal, dual, r_gap.abs() / scale.gap)))
 
 
 def _finite(x: Tensor) -> Tensor:

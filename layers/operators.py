@@ -29,7 +29,7 @@ from layers.autograd import (
 )
 from layers.problem import QP
 
-Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Three = tuple[Tensor, Tensor, Tensor]
 
 
@@ -52,7 +52,7 @@ def solve_qp(
     """:class:`layers.autograd.SolutionMap` as an operator, with the same outputs."""
     start = (None,) * 4 if guess is None else guess
     outputs = _solve(*problem.tensors, *start, solver, tol, max_iterations, precision, on_failure)
-    return (*outputs[:6], outputs[6].detach(), outputs[7])
+    return (*outputs[:7], outputs[7].detach(), outputs[8])
 
 
 @torch.library.custom_op("convex_layers::solve_qp", mutates_args=())
@@ -72,14 +72,14 @@ def _solve(
     max_iterations: int,
     precision: float,
     on_failure: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     guess = None
     if guess_z is not None and guess_lam is not None and guess_nu is not None and guess_s is not None:
         guess = guess_z, guess_lam, guess_nu, guess_s
     engine = partial(ENGINES[solver], request=Request(tol, max_iterations, precision, guess))
     outputs = SolutionMap.forward(Call(engine, on_failure), Q, q, G, h, A, b)
-    z, lam, nu, value, kind, status, error, iterations = map(_own, outputs)
-    return z, lam, nu, value, kind, status, error, iterations
+    z, lam, nu, value, s, kind, status, error, iterations = map(_own, outputs)
+    return z, lam, nu, value, s, kind, status, error, iterations
 
 
 def _own(v: Tensor) -> Tensor:
@@ -98,14 +98,14 @@ def _(Q: Tensor, q: Tensor, G: Tensor, h: Tensor, A: Tensor, b: Tensor, *options
         return q.new_empty((*batch, *core), dtype=dtype)
 
     return (
-        new(problem.n), new(problem.m), new(problem.p), new(), new(problem.m, dtype=torch.int8),
+        new(problem.n), new(problem.m), new(problem.p), new(), new(problem.m), new(problem.m, dtype=torch.int8),
         new(dtype=torch.int64), new(3), new(dtype=torch.int64),
     )  # fmt: skip
 
 
 def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:6], *output[:3], *output[4:6])
+    ctx.save_for_backward(*inputs[:6], *output[:3], *output[5:7])
 
 
 def _solve_backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -181,4 +181,4 @@ def outer_pair(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tens
 
 @outer_pair.register_fake
 def _(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:
-    return u.new_empty(u.shape[0], u.shape[1], v.shape[1])
+    return u.new_empty(*u.shape, v.shape[-1])

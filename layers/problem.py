@@ -157,7 +157,13 @@ def make_qp(
         if left not in full:
             full[left], full[right] = q.new_zeros(0, n), q.new_zeros(0)
     _check_shapes(full, n)
-    return QP(full["Q"], full["q"], full["G"], full["h"], full["A"], full["b"])
+    problem = QP(full["Q"], full["q"], full["G"], full["h"], full["A"], full["b"])
+    try:
+        _ = problem.batch_shape  # kept: it is asked for again
+    except RuntimeError as error:
+        listed = ", ".join(f"{k}: {tuple(v.shape[: v.dim() - AXES[k]])}" for k, v in full.items())
+        raise ProblemError(f"the leading batch axes do not broadcast together; found {listed}") from error
+    return problem
 
 
 def _check_tensor(name: str, value: object, axes: int) -> Tensor:
@@ -177,6 +183,9 @@ def _check_tensor(name: str, value: object, axes: int) -> Tensor:
 
 
 def _check_agreement(tensors: dict[str, Tensor]) -> None:
+    dtype, device = tensors["q"].dtype, tensors["q"].device
+    if all(tensor.dtype == dtype and tensor.device == device for tensor in tensors.values()):
+        return
     for what in ("dtype", "device"):
         found = {name: getattr(tensor, what) for name, tensor in tensors.items()}
         if len(set(found.values())) > 1:
@@ -201,11 +210,6 @@ def _check_shapes(t: dict[str, Tensor], n: int) -> None:
             raise ProblemError(
                 f"{name} must end in {origin[name]} = {core} ({sizes}); found shape {tuple(t[name].shape)}"
             )
-    try:
-        broadcast([v.shape[: v.dim() - AXES[k]] for k, v in t.items()])
-    except RuntimeError as error:
-        listed = ", ".join(f"{k}: {tuple(v.shape[: v.dim() - AXES[k]])}" for k, v in t.items())
-        raise ProblemError(f"the leading batch axes do not broadcast together; found {listed}") from error
 
 
 def check_values(problem: QP, precision: float) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from layers import compiled, operators
 from layers.adjoints.implicit import degeneracy
 from layers.answer import ENGINES, Guess, Request
-from layers.autograd import Call, SolutionMap, describe_failures
+from layers.autograd import Call, PlainSolutionMap, SolutionMap, describe_failures
 from layers.backends import BACKENDS
 from layers.errors import LayerError, ProblemError, SolverError, UnavailableError
 from layers.kkt import residuals, slack
@@ -110,7 +110,7 @@ def solve_qp(
     """
     _check_options(solver, adjoint, tol, max_iterations, on_failure)
     given = make_qp(Q, q, G, h, A, b)
-    problem = QP(*(t.double() for t in given.tensors))
+    problem = given if given.q.dtype == torch.float64 else QP(*(t.double() for t in given.tensors))
     precision = torch.finfo(given.q.dtype).eps
     if solver in BACKENDS:
         solution = _solve_with_backend(problem, solver, tol, max_iterations, on_failure, precision)
@@ -127,7 +127,8 @@ def solve_qp(
 
 @opaque
 def _apply(call: Call, *data: Tensor) -> tuple[Tensor, ...]:
-    return SolutionMap.apply(call, *data)
+    known = torch._C._are_functorch_transforms_active()  # pyright: ignore[reportPrivateUsage]
+    return (SolutionMap if known else PlainSolutionMap).apply(call, *data)
 
 
 class QPLayer(nn.Module):
@@ -228,15 +229,13 @@ def _guess(warm: Solution, problem: QP) -> Guess:
 
 
 def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solution:
-    """Attach slack and residuals, and apply the policy to the elements that failed."""
-    z, lam, nu, value, _, status, error, iterations = outputs
+    """The policy applied to the elements that failed."""
+    z, lam, nu, value, s, _, status, error, iterations = outputs
     inspect = partial(_degeneracy, *problem.tensors, z, lam, nu)
-    rest = (status, Residuals(*error.unbind(-1)), iterations, inspect)
+    rest = (status, Residuals(error), iterations, inspect)
     if on_failure == "raise" or _all_solved(status):
-        return Solution(z, lam, nu, slack(problem, z), value, *rest)
+        return Solution(z, lam, nu, s, value, *rest)
     solved = status == int(Status.OPTIMAL)  # torch.compile does not know that an IntEnum is a number
-
-    s = slack(problem, _finite(z, solved))
     z, lam, nu, s, value = (without_failures(v, solved, on_failure) for v in (z, lam, nu, s, value))
     return Solution(z, lam, nu, s, value, *rest)
 
@@ -285,8 +284,9 @@ def _solve_with_backend(
         )
     good = _finite(z, (status == Status.OPTIMAL).reshape(batch))
     value = 0.5 * ((problem.Q @ good.unsqueeze(-1)).squeeze(-1) * good).sum(-1) + (problem.q * good).sum(-1)
-    stacked = torch.stack([error.primal, error.dual, error.gap], -1).reshape(*batch, 3)
-    outputs = (z, lam, nu, value, status, status.reshape(batch), stacked, iterations.reshape(batch))
+    relative = error.relative.reshape(*batch, 3)
+    s = slack(problem, good)
+    outputs = (z, lam, nu, value, s, status, status.reshape(batch), relative, iterations.reshape(batch))
     return _assemble(problem, outputs, on_failure)
 
 

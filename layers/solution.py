@@ -30,30 +30,44 @@ class Residuals:
 
     Attributes
     ----------
-    primal, dual, gap : Tensor, shape ``batch``
-        Violation of the constraints, of stationarity and λ ≥ 0, and of complementarity.
+    relative : Tensor, shape ``batch + (3,)``
+        Primal, dual and gap side by side.
     """
 
-    primal: Tensor
-    dual: Tensor
-    gap: Tensor
+    relative: Tensor
+
+    @classmethod
+    def of(cls, primal: Tensor, dual: Tensor, gap: Tensor) -> Residuals:
+        """From the three, each of shape ``batch``."""
+        return cls(torch.stack((primal, dual, gap), dim=-1))
+
+    @property
+    def primal(self) -> Tensor:
+        """Violation of the constraints, shape ``batch``."""
+        return self.relative[..., 0]
+
+    @property
+    def dual(self) -> Tensor:
+        """Violation of stationarity and of λ ≥ 0, shape ``batch``."""
+        return self.relative[..., 1]
+
+    @property
+    def gap(self) -> Tensor:
+        """Violation of complementarity, shape ``batch``."""
+        return self.relative[..., 2]
 
     @property
     def largest(self) -> Tensor:
         """The worst of the three, shape ``batch``."""
-        return self.primal.maximum(self.dual).maximum(self.gap)
+        return self.relative.amax(-1)
 
     def take(self, index: Tensor) -> Residuals:
         """The elements ``index``."""
-        return Residuals(self.primal[index], self.dual[index], self.gap[index])
+        return Residuals(self.relative[index])
 
     def put(self, index: Tensor, values: Residuals) -> Residuals:
         """A copy with the elements ``index`` replaced."""
-        return Residuals(
-            self.primal.index_copy(0, index, values.primal),
-            self.dual.index_copy(0, index, values.dual),
-            self.gap.index_copy(0, index, values.gap),
-        )
+        return Residuals(self.relative.index_copy(0, index, values.relative))
 
 
 @dataclass(frozen=True)
@@ -138,17 +152,12 @@ class Point:
     @classmethod
     def join(cls, parts: list[Point]) -> Point:
         """Points of consecutive parts of a batch as one."""
-        r = [part.residuals for part in parts]
         return cls(
             z=torch.cat([part.z for part in parts]),
             lam=torch.cat([part.lam for part in parts]),
             nu=torch.cat([part.nu for part in parts]),
             status=torch.cat([part.status for part in parts]),
-            residuals=Residuals(
-                torch.cat([v.primal for v in r]),
-                torch.cat([v.dual for v in r]),
-                torch.cat([v.gap for v in r]),
-            ),
+            residuals=Residuals(torch.cat([part.residuals.relative for part in parts])),
             iterations=torch.cat([part.iterations for part in parts]),
         )
 

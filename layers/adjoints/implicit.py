@@ -136,14 +136,14 @@ def solve_at_once(flat: QP, kind: Tensor, status: Tensor) -> tuple[Tensor, Tenso
     Parameters
     ----------
     flat : QP
-        As in :func:`solve_accurately`.
+        As in :func:`solve_accurately`; or all without the batch axis.
     status : Tensor of int64, shape ``(B,)``
         0 for elements that were solved.
     """
     if compiled.refusal(flat):
         return None
-    x, error = compiled.solve_linearised(flat, kind, status)
-    return x if bool((error <= SOLVE_TOLERANCE).all()) else None
+    x, _, largest = compiled.solve_linearised(flat, kind, status)
+    return x if largest <= SOLVE_TOLERANCE else None
 
 
 def solve_accurately(
@@ -165,9 +165,9 @@ def solve_accurately(
     """
     if not compiled.suits(flat.q) or compiled.refusal(flat):
         return _solve_in_torch(flat, kind, solved, transpose)
-    x, error = compiled.solve_linearised(flat, kind, (~solved).to(torch.int64))
+    x, error, largest = compiled.solve_linearised(flat, kind, (~solved).to(torch.int64))
     # K is symmetric where no constraint is weakly active; where one is, the core answers with an infinite error.
-    if bool((error <= SOLVE_TOLERANCE).all()):
+    if largest <= SOLVE_TOLERANCE:
         return x
     left = (~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
     rest = _solve_in_torch(flat.take(left), kind[left], solved[left], transpose)

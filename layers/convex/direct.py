@@ -105,8 +105,8 @@ class _Solved:
         r = [parts[i] if i in parts else torch.zeros_like(piece) for i, piece in enumerate(pieces)]
         given = self.problem
         flat = QP(given.Q, r[0], given.G, r[2], given.A, r[1])
-        direction, error = compiled.solve_linearised(flat, self.raw.kind, self.raw.status)
-        if not bool((error <= implicit.SOLVE_TOLERANCE).all()):
+        direction, _, largest = compiled.solve_linearised(flat, self.raw.kind, self.raw.status)
+        if not largest <= implicit.SOLVE_TOLERANCE:
             solved = torch.ones_like(self.raw.status, dtype=torch.bool)
             direction = implicit.solve_accurately(flat, self.raw.kind, solved, transpose=True)
         sizes = zip(values, assembly.widths, strict=True)
@@ -201,7 +201,7 @@ def solve_directly(route: Route, values: Sequence[Tensor], batch: torch.Size) ->
         raw = compiled.solve(
             problem, count, options.tol, curvature_rounding(problem.n, EPSILON), options.max_iterations, None
         )
-        if bool(raw.status.any()) or bool((raw.kind == compiled.UNCLEAR).any()):
+        if not raw.settled:
             return None
     solved = _Solved(route, batch, blocks, problem, raw)
     if torch.is_grad_enabled() and any(t.requires_grad for t in values):

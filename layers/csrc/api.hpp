@@ -21,8 +21,8 @@ struct Options {
 enum Verdict : long long { OPTIMAL = 0, LEFT = -1, SUSPECT = -2 };
 
 struct Answer {
-    double *z, *lam, *nu, *objective, *residuals;  // (B, n), (B, m), (B, p), (B,), (B, 3)
-    signed char* kind;                             // (B, m); -1 where the torch engine has to tell
+    double *z, *lam, *nu, *s, *objective, *residuals;  // (B, n), (B, m), (B, p), (B, m), (B,), (B, 3)
+    signed char* kind;                                 // (B, m); -1 where the torch engine has to tell
     long long *status, *iterations;
 };
 

@@ -122,7 +122,8 @@ const S* checked(const Array& a, const char* name) {
     return static_cast<const S*>(a.data());
 }
 
-// The last axes must be `core`; one axis more is the batch, none means shared (a stride of zero).
+// The last axes must be `core`; one axis more is the batch, none means shared (a stride of zero). What must not be shared has the axis,
+// unless there is only one problem.
 template <class S = double>
 const S* block(const Array& a, const char* name, long batch, std::initializer_list<long> core, long* stride) {
     const long axes = (long)core.size(), extra = a.ndim() - axes;
@@ -133,7 +134,7 @@ const S* block(const Array& a, const char* name, long batch, std::initializer_li
         ++axis;
         size *= expected;
     }
-    if (!good || (!stride && extra != 1))
+    if (!good || (!stride && extra != 1 && batch != 1))
         throw py::value_error(std::string(name) + " has shape " + a.shape_text() +
                               ", which does not fit the other arguments");
     if (stride) *stride = extra ? size : 0;

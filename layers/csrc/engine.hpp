@@ -37,11 +37,11 @@ struct Engine {
     Measure<T, Matrix> measure;
     T *x, *lam, *nu, *s, *rx, *rg, *ra, *w, *dx, *dlam, *dnu, *ds, *Gdx, *rs;
     T *tx, *tlam, *tnu, *slack, *lack, *stationarity, *Qx, *on, *cx, *clam, *cnu, *binds;
-    T *ex, *elam, *enu, *ebinds, eprimal, edual, egap, evalue, eiterations, best;  // the best point so far
+    T *ex, *elam, *enu, *eslack, *ebinds, eprimal, edual, egap, evalue, eiterations, best;  // the best point so far
     Mask done, evident;  // evident: every constraint of the best point is active or inactive beyond doubt
 
     static long bytes(const Data& d, const Sparse* plan) {
-        const long vectors = 9L * padded<T>(d.n) + 16L * padded<T>(d.m) + 8L * padded<T>(d.p) + 36 * 8;
+        const long vectors = 9L * padded<T>(d.n) + 17L * padded<T>(d.m) + 8L * padded<T>(d.p) + 37 * 8;
         const long entries = Group<T, Matrix>::entries(d, plan) + Systems::entries(d, plan) + vectors;
         return entries * (long)sizeof(T) + 64 * 128 + (long)sizeof(Engine);
     }
@@ -52,7 +52,7 @@ struct Engine {
         stationarity = zeros<T>(a, N), Qx = zeros<T>(a, N), cx = zeros<T>(a, N);
         lam = zeros<T>(a, M), s = zeros<T>(a, M), rg = zeros<T>(a, M), w = zeros<T>(a, M), dlam = zeros<T>(a, M), ds = zeros<T>(a, M);
         Gdx = zeros<T>(a, M), rs = zeros<T>(a, M), tlam = zeros<T>(a, M), slack = zeros<T>(a, M), on = zeros<T>(a, M);
-        elam = zeros<T>(a, M);
+        elam = zeros<T>(a, M), eslack = zeros<T>(a, M);
         nu = zeros<T>(a, P), ra = zeros<T>(a, P), dnu = zeros<T>(a, P), tnu = zeros<T>(a, P), lack = zeros<T>(a, P), enu = zeros<T>(a, P);
         clam = zeros<T>(a, M), cnu = zeros<T>(a, P), binds = zeros<T>(a, M), ebinds = zeros<T>(a, M);
     }
@@ -97,6 +97,7 @@ struct Engine {
         for (int j = 0; j < g.n; ++j) out.z[index * g.n + j] = Lane<T>::get(tx[j], lane);
         for (int i = 0; i < g.m; ++i) out.lam[index * g.m + i] = Lane<T>::get(tlam[i], lane);
         for (int i = 0; i < g.p; ++i) out.nu[index * g.p + i] = Lane<T>::get(tnu[i], lane);
+        for (int i = 0; i < g.m; ++i) out.s[index * g.m + i] = Lane<T>::get(eslack[i] * g.r / g.Eg[i], lane);
         out.objective[index] = Lane<T>::get(evalue, lane);
         out.residuals[3 * index] = Lane<T>::get(eprimal, lane);
         out.residuals[3 * index + 1] = Lane<T>::get(edual, lane);
@@ -323,7 +324,8 @@ struct Engine {
         if (!last) good = good & told;
         evident = good ? told : evident;
         for (int j = 0; j < g.n; ++j) ex[j] = good ? tx[j] : ex[j];
-        for (int i = 0; i < g.m; ++i) elam[i] = good ? clam[i] : elam[i], ebinds[i] = good ? binds[i] : ebinds[i];
+        for (int i = 0; i < g.m; ++i) elam[i] = good ? clam[i] : elam[i], eslack[i] = good ? slack[i] : eslack[i];
+        for (int i = 0; i < g.m; ++i) ebinds[i] = good ? binds[i] : ebinds[i];
         for (int i = 0; i < g.p; ++i) enu[i] = good ? tnu[i] : enu[i];
         eprimal = good ? measure.primal : eprimal, edual = good ? measure.dual : edual, egap = good ? measure.gap : egap;
         evalue = good ? measure.objective : evalue, eiterations = good ? iteration : eiterations;

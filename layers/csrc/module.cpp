@@ -1,5 +1,6 @@
 // The door: every array is checked for type, layout and shape before the engine sees a pointer.
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 
 #include "arrays.hpp"
@@ -40,19 +41,28 @@ cl::Data read(const Array& Q, const Array& q, const Array& G, const Array& h, co
     return d;
 }
 
-template <class S>
-py::array_t<S> empty(std::initializer_list<long> shape) {
-    return py::array_t<S>(std::vector<py::ssize_t>(shape.begin(), shape.end()));
-}
+// New arrays of one row for every problem; without that axis for a problem that has none.
+struct Rows {
+    bool axis;
+    long batch;
+
+    template <class S = double>
+    py::array_t<S> of(std::initializer_list<long> core) const {
+        std::vector<py::ssize_t> shape(core.begin(), core.end());
+        if (axis) shape.insert(shape.begin(), batch);
+        return py::array_t<S>(shape);
+    }
+};
 
 py::tuple solve(const Array& Q, const Array& q, const Array& G, const Array& h, const Array& A, const Array& b,
-                long batch, double tol, double rounding, int max_iterations, int threads, const py::object& guess) {
+                const py::object& given_batch, double tol, double rounding, int max_iterations, int threads, const py::object& guess) {
+    const Rows rows{!given_batch.is_none(), given_batch.is_none() ? 1 : given_batch.cast<long>()};
+    const long batch = rows.batch;
     const cl::Data data = read(Q, q, G, h, A, b, batch);
     const long n = data.n, m = data.m, p = data.p;
-    auto z = empty<double>({batch, n}), lam = empty<double>({batch, m}), nu = empty<double>({batch, p});
-    auto objective = empty<double>({batch}), residuals = empty<double>({batch, 3});
-    auto kind = empty<signed char>({batch, m});
-    auto status = empty<long long>({batch}), iterations = empty<long long>({batch});
+    auto z = rows.of({n}), lam = rows.of({m}), nu = rows.of({p}), s = rows.of({m}), objective = rows.of({}), residuals = rows.of({3});
+    auto kind = rows.of<signed char>({m});
+    auto status = rows.of<long long>({}), iterations = rows.of<long long>({});
     cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr};
     Array given[4];
     if (!guess.is_none()) {
@@ -62,8 +72,8 @@ py::tuple solve(const Array& Q, const Array& q, const Array& G, const Array& h, 
         options.z = block(given[0], "warm_start.z", batch, {n}, nullptr), options.lam = block(given[1], "warm_start.lam", batch, {m}, nullptr);
         options.nu = block(given[2], "warm_start.nu", batch, {p}, nullptr), options.s = block(given[3], "warm_start.s", batch, {m}, nullptr);
     }
-    const cl::Answer answer{z.mutable_data(), lam.mutable_data(), nu.mutable_data(), objective.mutable_data(), residuals.mutable_data(),
-                            kind.mutable_data(), status.mutable_data(), iterations.mutable_data()};
+    const cl::Answer answer{z.mutable_data(), lam.mutable_data(), nu.mutable_data(), s.mutable_data(), objective.mutable_data(),
+                            residuals.mutable_data(), kind.mutable_data(), status.mutable_data(), iterations.mutable_data()};
     {
         const py::gil_scoped_release release;
         cl::solve(chosen(), data, options, answer, signalled);
@@ -73,15 +83,16 @@ py::tuple solve(const Array& Q, const Array& q, const Array& G, const Array& h, 
     const signed char* kinds = kind.data();
     const long long worst = batch > 0 ? *std::min_element(verdicts, verdicts + batch) : 0;
     const signed char least = batch * m > 0 ? *std::min_element(kinds, kinds + batch * m) : 0;
-    return py::make_tuple(z, lam, nu, objective, residuals, kind, status, iterations, worst, (int)least);
+    return py::make_tuple(z, lam, nu, s, objective, residuals, kind, status, iterations, worst, (int)least);
 }
 
 py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status,
                            const Array& r_z, const Array& r_lam, const Array& r_nu, int threads) {
-    const long batch = r_z.ndim() ? r_z.shape(0) : 0;
+    const Rows rows{r_z.ndim() > 1, r_z.ndim() > 1 ? r_z.shape(0) : 1};
+    const long batch = rows.batch;
     const cl::Data data = read(Q, r_z, G, r_lam, A, r_nu, batch, "r_z", "r_lam", "r_nu");
     const long n = data.n, m = data.m, p = data.p;
-    auto x_z = empty<double>({batch, n}), x_lam = empty<double>({batch, m}), x_nu = empty<double>({batch, p}), error = empty<double>({batch});
+    auto x_z = rows.of({n}), x_lam = rows.of({m}), x_nu = rows.of({p}), error = rows.of({});
     const cl::Linearised call{block<signed char>(kind, "kind", batch, {m}, nullptr), block<long long>(status, "status", batch, {}, nullptr),
                               block(r_z, "r_z", batch, {n}, nullptr), block(r_lam, "r_lam", batch, {m}, nullptr), block(r_nu, "r_nu", batch, {p}, nullptr),
                               x_z.mutable_data(), x_lam.mutable_data(), x_nu.mutable_data(), error.mutable_data()};
@@ -90,13 +101,18 @@ py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const
         cl::solve_linearised(chosen(), data, call, threads, signalled);
     }
     if (PyErr_Occurred()) throw py::error_already_set();
-    return py::make_tuple(x_z, x_lam, x_nu, error);
+    double largest = 0;  // infinite where one is not a number
+    const double* errors = error.data();
+    for (long i = 0; i < batch; ++i) largest = !(errors[i] <= largest) ? (errors[i] == errors[i] ? errors[i] : HUGE_VAL) : largest;
+    return py::make_tuple(x_z, x_lam, x_nu, error, largest);
 }
 
 py::array_t<double> outer_pair(const Array& u, const Array& v, const Array& w, const Array& x, double scale, int threads) {
-    if (u.ndim() != 2 || v.ndim() != 2) throw py::value_error("u and v must have two axes");
-    const long batch = u.shape(0), rows = u.shape(1), columns = v.shape(1);
-    auto out = empty<double>({batch, rows, columns});
+    const long axes = u.ndim();
+    if (axes < 1 || axes > 2 || v.ndim() != axes) throw py::value_error("u and v must both have one axis, or two");
+    const Rows all{axes == 2, axes == 2 ? u.shape(0) : 1};
+    const long batch = all.batch, rows = u.shape(axes - 1), columns = v.shape(axes - 1);
+    auto out = all.of({rows, columns});
     const cl::Outer call{batch, rows, columns, block(u, "u", batch, {rows}, nullptr), block(v, "v", batch, {columns}, nullptr),
                          block(w, "w", batch, {rows}, nullptr), block(x, "x", batch, {columns}, nullptr), scale, out.mutable_data()};
     const py::gil_scoped_release release;

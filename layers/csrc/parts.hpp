@@ -14,8 +14,8 @@ using convex_layers::Watch;
 // The rows of an element that was not solved.
 inline void blank(const Data& d, const Answer& out, long index) {
     std::memset(out.z + index * d.n, 0, d.n * sizeof(double)), std::memset(out.lam + index * d.m, 0, d.m * sizeof(double));
-    std::memset(out.nu + index * d.p, 0, d.p * sizeof(double)), std::memset(out.kind + index * d.m, 0, d.m);
-    std::memset(out.residuals + 3 * index, 0, 3 * sizeof(double));
+    std::memset(out.nu + index * d.p, 0, d.p * sizeof(double)), std::memset(out.s + index * d.m, 0, d.m * sizeof(double));
+    std::memset(out.kind + index * d.m, 0, d.m), std::memset(out.residuals + 3 * index, 0, 3 * sizeof(double));
     out.objective[index] = 0, out.iterations[index] = 0;
 }
 

@@ -90,9 +90,7 @@ def solve(
     y, s = scaled.back(point.y, point.s)
     error = cone_kkt.residuals_in_cones(program, point.x, y, s, cone_kkt.scales(program, point.x, y, norms))
     own = point.residuals
-    error = Residuals(
-        error.primal.maximum(own.primal), error.dual.maximum(own.dual), error.gap.maximum(own.gap)
-    )
+    error = Residuals(error.relative.maximum(own.relative))
     missed = (point.status == Status.OPTIMAL) & ~(error.largest <= tol)
     status = torch.where(missed, int(Status.NUMERICAL_FAILURE), point.status)
     return replace(_certified(program, point, y), s=s, status=status, residuals=error)

@@ -25,7 +25,7 @@ from layers.linalg import dot, gram, max_abs, mtv, mv
 from layers.problem import QP
 from layers.saddle import Block, SaddleFactor, refine
 from layers.scaling import ScaledQP, scale_problem
-from layers.solution import Point, Residuals, Status
+from layers.solution import Point, Status
 from layers.solvers.certificates import Candidate, Nearest, completed, contradiction, verdict_of, violations
 from layers.solvers.polish import SHARP, polish
 
@@ -296,7 +296,7 @@ def _finish(
     descent = -dot(problem.q, z).unsqueeze(-1)
     lam, nu = (torch.where(infeasible.unsqueeze(-1), v / depth, v) for v in (lam, nu))
     z = torch.where(unbounded.unsqueeze(-1), z / descent, z)
-    return Point(z, lam, nu, status, Residuals(final.primal, final.dual, final.gap), iterations)
+    return Point(z, lam, nu, status, final, iterations)
 
 
 def _ask(

@@ -57,7 +57,7 @@ def assert_solved_and_differentiated(data: Data) -> None:
     assert residuals(QP(*data), raw.z, raw.lam, raw.nu).largest.max() <= 1e-12, place
     assert torch.equal(raw.kind, (raw.lam > 0).to(torch.int8)), place
     r = tuple(torch.linspace(-1, 1, batch * k, dtype=torch.float64).reshape(batch, k) for k in (n, m, p))
-    x, error = compiled.solve_linearised(
+    x, error, _ = compiled.solve_linearised(
         QP(data[0], r[0], data[2], r[1], data[4], r[2]), raw.kind, raw.status
     )
     assert (error <= 1e-12).all(), place

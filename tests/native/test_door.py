@@ -53,8 +53,10 @@ def system(rng, problem) -> dict[str, Array]:
     return {name: problem[name] for name in ("Q", "G", "A")} | own | r
 
 
-def solve(problem: dict[str, Array], *, batch: int = B, threads: int = 1, guess: object = None) -> Array:
-    return _native.solve(*problem.values(), batch, 1e-8, 1e-9, 100, threads, guess)[6]
+def solve(
+    problem: dict[str, Array], *, batch: int | None = B, threads: int = 1, guess: object = None
+) -> Array:
+    return _native.solve(*problem.values(), batch, 1e-8, 1e-9, 100, threads, guess)[7]
 
 
 def guess() -> dict[str, Array]:
@@ -139,6 +141,31 @@ def test_linear_system_of_a_wrong_dtype_or_layout(system, name: str, kind: str) 
 def test_linear_system_of_a_wrong_shape(system, name: str, shape: str) -> None:
     with pytest.raises(ValueError, match=r"has shape|must have at least one axis|out of range"):
         _native.solve_linearised(*(system | {name: WRONG_SHAPE[shape](system[name])}).values(), 1)
+
+
+def test_a_problem_without_a_batch_is_answered_as_a_batch_of_one(rng, problem, system) -> None:
+    u, v = rng.normal(size=(2, B, N)), rng.normal(size=(2, B, M))
+    options, pair = (1e-8, 1e-9, 100, 1, None), (u[0], v[0], u[1], v[1])
+    alone = [
+        *_native.solve(*(a[0] for a in problem.values()), None, *options),
+        *_native.solve_linearised(*(np.asarray(a[0]) for a in system.values()), 1),
+        _native.outer_pair(*(a[0] for a in pair), 0.5, 1),
+    ]
+    in_a_batch = [
+        *_native.solve(*(a[:1] for a in problem.values()), 1, *options),
+        *_native.solve_linearised(*(a[:1] for a in system.values()), 1),
+        _native.outer_pair(*(a[:1] for a in pair), 0.5, 1),
+    ]
+    for x, y in zip(alone, in_a_batch, strict=True):
+        assert np.shape(x) == np.shape(y)[1:]
+        assert np.array_equal(x, y[0] if np.ndim(y) else y)
+
+
+def test_arrays_with_a_batch_for_a_problem_without_one(problem, system) -> None:
+    with pytest.raises(ValueError, match=r"^Q has shape \(3, 4, 4\)"):
+        solve(problem, batch=None)
+    with pytest.raises(ValueError, match=r"^\w+ has shape \(3, "):
+        _native.solve_linearised(*(system | {"r_z": system["r_z"][0]}).values(), 1)
 
 
 @pytest.mark.parametrize("kind", [-128, -1, 2, 127])

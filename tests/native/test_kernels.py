@@ -38,11 +38,11 @@ for n, m, p in sizes:
         data, r = (Q, q, G, h, A, b), [rng.normal(size=v.shape) for v in (z, lam, nu)]
         runs = [core.solve(*data, B, 1e-8, 1e-9, 100, threads, None) for threads in (1, 2)]
         assert all(np.array_equal(x, y) for x, y in zip(*runs)), ("threads", n, B)
-        kind, status = runs[0][5:7]
+        kind, status = runs[0][6:8]
         derivatives = [core.solve_linearised(Q, G, A, kind, status, *r, threads) for threads in (1, 2)]
         assert all(np.array_equal(x, y) for x, y in zip(*derivatives)), ("threads", n, B)
         statuses.append(status.tolist())
-        found = (*runs[0][:4], kind, *derivatives[0][:3])
+        found = (*runs[0][:5], kind, *derivatives[0][:3])
         answers |= {f"{n},{B},{i}": v for i, v in enumerate(found)} | {f"{n},{B},z": z}
 np.savez(out, **answers)
 print(json.dumps([core.lanes(), statuses]))

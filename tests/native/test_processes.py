@@ -79,7 +79,7 @@ r = [np.ones((B, k)) for k in (n, m, 0)]
 
 def call(times):
     for _ in range(times):
-        z, lam, nu, _, _, kind, status, *_ = _native.solve(*data, B, 1e-8, 1e-9, 100, 2, None)
+        z, lam, nu, _, _, _, kind, status, *_ = _native.solve(*data, B, 1e-8, 1e-9, 100, 2, None)
         assert not status.any()
         _native.solve(*data, B, 1e-8, 1e-9, 100, 1, (z, lam, nu, 1.0 * (lam == 0)))
         _native.solve_linearised(data[0], data[2], data[4], kind, status, *r, 1)
