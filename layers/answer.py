@@ -102,7 +102,7 @@ def answer_natively(problem: QP, request: Request) -> Answer:
     if reason := compiled.refusal(problem):
         raise UnavailableError(f"solver='native' cannot be used: {reason}; pass solver=\"auto\"")
     shape = problem.batch_shape
-    flat, batch = (problem.flat_view(), shape.numel()) if shape else (problem, None)
+    flat, batch = problem.core_view(), shape.numel() if shape else None
     rounding = curvature_rounding(problem.n, request.precision)
     raw = compiled.solve(flat, batch, request.tol, rounding, request.max_iterations, request.guess)
     if raw.settled:

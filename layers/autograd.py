@@ -19,7 +19,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 import torch
@@ -32,7 +31,7 @@ from layers.errors import SolverError
 from layers.problem import QP, broadcast
 from layers.solution import Point, Status
 
-#: core axes of (Q, q, G, h, A, b) and of (Q, G, A, kind, solved, r_z, r_λ, r_ν)
+#: core axes of (Q, q, G, h, A, b) and of (Q, G, A, kind, status, r_z, r_λ, r_ν)
 DATA_AXES = (2, 1, 2, 1, 2, 1)
 SYSTEM_AXES = (2, 2, 2, 1, 0, 1, 1, 1)
 
@@ -94,7 +93,7 @@ class SolutionMap(torch.autograd.Function):
         # nothing is differentiated further: the bookkeeping of apply takes longer than a small solve
         plain = not torch.is_grad_enabled() and compiled.suits(*(c for c in cotangents if c is not None))
         saved = ctx.saved_tensors
-        solve = partial(_solve_plainly, saved[-1]) if plain else cast("LinearSolve", LinearisedSystem.apply)
+        solve = _solve_plainly if plain else cast("LinearSolve", LinearisedSystem.apply)
         pair = compiled.outer_pair if plain else None
         return None, *pull_back(ctx.needs_input_grad[1:], saved, cotangents, solve, pair)
 
@@ -105,11 +104,11 @@ class SolutionMap(torch.autograd.Function):
         dQ, dq, dG, dh, dA, db = (
             torch.zeros_like(v) if t is None else t for v, t in zip(data, tangents[1:], strict=True)
         )
-        solved = (status == Status.OPTIMAL).to(z.dtype)
+        solved = _solved(status, z)
         dQz = _mv(0.5 * (dQ + dQ.mT), z)
         moved_g, moved_a = dh - _mv(dG, z), db - _mv(dA, z)
         top = dQz + dq + _mv(dG.mT, lam) + _mv(dA.mT, nu)
-        dz, dlam, dnu = LinearisedSystem.apply(False, Q, G, A, kind, solved, -top, moved_g, moved_a)
+        dz, dlam, dnu = LinearisedSystem.apply(False, Q, G, A, kind, status, -top, moved_g, moved_a)
         value = ((0.5 * dQz + dq) * z).sum(-1) - (moved_g * lam).sum(-1) - (moved_a * nu).sum(-1)
         ds = (moved_g - _mv(G, dz)) * solved.unsqueeze(-1)
         return dz, dlam, dnu, solved * value, ds, None, None, None, None
@@ -136,7 +135,7 @@ class PlainSolutionMap(torch.autograd.Function):
 
 
 class LinearisedSystem(torch.autograd.Function):
-    """(transpose, Q, G, A, kind, solved, r) -> x = K⁺ r, or K⁺ᵀ r; zero for elements that were not solved.
+    """(transpose, Q, G, A, kind, status, r) -> x = K⁺ r, or K⁺ᵀ r; zero for elements that were not solved.
 
     From dx = K⁺(dr − dK x): r̄ = K⁺ᵀ x̄ and K̄ = −r̄ xᵀ, where K holds Q, G and A twice each. Where active rows are
     dependent this is the derivative of the components that do not depend on the choice among equivalent multipliers.
@@ -144,21 +143,23 @@ class LinearisedSystem(torch.autograd.Function):
 
     @staticmethod
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, solved: Tensor, *r: Tensor
+        transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, status: Tensor, *r: Tensor
     ) -> tuple[Tensor, ...]:
-        batch = broadcast([QP(Q, r[0], G, r[1], A, r[2]).batch_shape, kind.shape[:-1], solved.shape])
+        batch = broadcast([QP(Q, r[0], G, r[1], A, r[2]).batch_shape, kind.shape[:-1], status.shape])
         flat = QP(Q, r[0].expand(*batch, -1), G, r[1], A, r[2]).flat_view()
         if flat.q.shape[0] == 0:
             return tuple(v.reshape((*batch, v.shape[-1])) for v in (flat.q, flat.h, flat.b))
         kind = kind.expand(*batch, -1).reshape(flat.h.shape)
-        x = implicit.solve_accurately(flat, kind, solved.expand(batch).reshape(-1) > 0, transpose=transpose)
+        # torch.compile does not know that an IntEnum is a number
+        solved = status.expand(batch).reshape(-1) == int(Status.OPTIMAL)
+        x = implicit.solve_accurately(flat, kind, solved, transpose=transpose)
         return x if len(batch) == 1 else tuple(v.reshape((*batch, v.shape[-1])) for v in x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        transpose, Q, G, A, kind, solved, *r = inputs
+        transpose, Q, G, A, kind, status, *r = inputs
         ctx.transpose = transpose
-        saved = (Q, G, A, kind, solved, *r, *output)
+        saved = (Q, G, A, kind, status, *r, *output)
         ctx.save_for_backward(*saved)
         ctx.save_for_forward(*saved)
 
@@ -169,7 +170,7 @@ class LinearisedSystem(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        Q, G, A, kind, solved, r_z, r_lam, r_nu, x_z, x_lam, x_nu = ctx.saved_tensors
+        Q, G, A, kind, status, r_z, r_lam, r_nu, x_z, x_lam, x_nu = ctx.saved_tensors
         inputs = (Q, G, A, r_z, r_lam, r_nu)
         given = (*tangents[1:4], *tangents[6:])
         dQ, dG, dA, d_z, d_lam, d_nu = (
@@ -177,7 +178,7 @@ class LinearisedSystem(torch.autograd.Function):
         )
         top = d_z - _mv(0.5 * (dQ + dQ.mT), x_z) - _mv(dG.mT, x_lam) - _mv(dA.mT, x_nu)
         return LinearisedSystem.apply(
-            ctx.transpose, Q, G, A, kind, solved, top, d_lam - _mv(dG, x_z), d_nu - _mv(dA, x_z)
+            ctx.transpose, Q, G, A, kind, status, top, d_lam - _mv(dG, x_z), d_nu - _mv(dA, x_z)
         )
 
     @staticmethod
@@ -194,15 +195,15 @@ for _function in (SolutionMap, LinearisedSystem):
 
 
 def _solve_plainly(
-    status: Tensor, transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, solved: Tensor, *r: Tensor
+    transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, status: Tensor, *r: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:class:`LinearisedSystem` without bookkeeping, and without a look at single elements where there is no need."""
     if kind.dim() <= 2 and status.numel():
         problem = QP(Q, r[0], G, r[1], A, r[2])
-        x = implicit.solve_at_once(problem.flat_view() if status.dim() else problem, kind, status)
+        x = implicit.solve_at_once(problem.core_view(), kind, status)
         if x is not None:
             return x
-    z, lam, nu = LinearisedSystem.forward(transpose, Q, G, A, kind, solved, *r)
+    z, lam, nu = LinearisedSystem.forward(transpose, Q, G, A, kind, status, *r)
     return z, lam, nu
 
 
@@ -230,9 +231,8 @@ def pull_back(
     """
     *data, z, lam, nu, kind, status = saved
     z_bar, lam_bar, nu_bar, value_bar, s_bar = cotangents[:5]
-    solved = (status == Status.OPTIMAL).to(z.dtype)
     if s_bar is not None:  # s = h − Gz
-        s_bar = s_bar * solved.unsqueeze(-1)
+        s_bar = s_bar * _solved(status, z).unsqueeze(-1)
         moved = -_mv(data[2].mT, s_bar)
         z_bar = moved if z_bar is None else z_bar + moved
     direction = None
@@ -241,8 +241,8 @@ def pull_back(
             torch.zeros_like(v) if c is None else -c
             for v, c in zip((z, lam, nu), (z_bar, lam_bar, nu_bar), strict=True)
         )
-        direction = solve(True, data[0], data[2], data[4], kind, solved, *r)
-    weight = None if value_bar is None else (value_bar * solved).unsqueeze(-1)
+        direction = solve(True, data[0], data[2], data[4], kind, status, *r)
+    weight = None if value_bar is None else (value_bar * _solved(status, z)).unsqueeze(-1)
     gradients = _gradients(needed, tuple(data), (z, lam, nu), direction, weight, pair)
     return gradients if s_bar is None else _with_slack(needed, gradients, tuple(data), z, s_bar)
 
@@ -251,8 +251,8 @@ def pull_back_system(
     transpose: bool, saved: tuple[Tensor, ...], cotangents: tuple[Tensor, ...], solve: LinearSolve
 ) -> tuple[Tensor | None, ...]:
     """Reverse derivative of :class:`LinearisedSystem`, from its inputs and outputs."""
-    Q, G, A, kind, solved, r_z, r_lam, r_nu, x_z, x_lam, x_nu = saved
-    y_z, y_lam, y_nu = solve(not transpose, Q, G, A, kind, solved, *cotangents)
+    Q, G, A, kind, status, r_z, r_lam, r_nu, x_z, x_lam, x_nu = saved
+    y_z, y_lam, y_nu = solve(not transpose, Q, G, A, kind, status, *cotangents)
     Q_bar = -0.5 * (_outer(y_z, x_z, Q) + _outer(x_z, y_z, Q))
     G_bar = -(_outer(x_lam, y_z, G) + _outer(y_lam, x_z, G))
     A_bar = -(_outer(x_nu, y_z, A) + _outer(y_nu, x_z, A))
@@ -316,6 +316,11 @@ def _with_slack(
     return Q_bar, q_bar, G_bar, h_bar, A_bar, b_bar
 
 
+def _solved(status: Tensor, like: Tensor) -> Tensor:
+    """One for elements that were solved, zero for the others."""
+    return (status == int(Status.OPTIMAL)).to(like.dtype)
+
+
 def _mv(M: Tensor, x: Tensor) -> Tensor:
     return (M @ x.unsqueeze(-1)).squeeze(-1)
 
@@ -330,7 +335,13 @@ def _outer(u: Tensor, v: Tensor, like: Tensor) -> Tensor:
 def _two_outer(
     u: Tensor, v: Tensor, w: Tensor, x: Tensor, like: Tensor, pair: OuterPair | None, scale: float = 1.0
 ) -> Tensor:
-    """scale (u vᵀ + w xᵀ), summed as :func:`_outer` does; in one pass by ``pair`` where nothing is summed."""
+    """scale (u vᵀ + w xᵀ), summed as :func:`_outer` does; in one pass by ``pair`` where nothing is summed.
+
+    With ``pair`` nothing is differentiated further, so that sums may be made in place.
+    """
+    if pair is not None and like.dim() == 2 and u.dim() >= 2 and u.numel() * v.numel() > 0:
+        u, v, w, x = (t.reshape(-1, t.shape[-1]) for t in (u, v, w, x))
+        return torch.mm(u.mT, v).addmm_(w.mT, x).mul_(scale)
     if pair is not None and like.shape[:-2] == u.shape[:-1] and like.numel() > 0:
         if like.dim() <= 3:
             return pair(u, v, w, x, scale)

@@ -131,13 +131,13 @@ def solve_linearised(
     G: Tensor,
     A: Tensor,
     kind: Tensor,
-    solved: Tensor,
+    status: Tensor,
     r_z: Tensor,
     r_lam: Tensor,
     r_nu: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:class:`layers.autograd.LinearisedSystem` as an operator."""
-    z, lam, nu = map(_own, LinearisedSystem.forward(transpose, Q, G, A, kind, solved, r_z, r_lam, r_nu))
+    z, lam, nu = map(_own, LinearisedSystem.forward(transpose, Q, G, A, kind, status, r_z, r_lam, r_nu))
     return z, lam, nu
 
 

@@ -107,6 +107,15 @@ class QP:
                 flat.append(tensor.expand(*batch, *core).reshape(prod(batch), *core))
         return QP(*flat)
 
+    def core_view(self) -> QP:
+        """As :meth:`flat_view` for the compiled core, which takes shared vectors and a problem without a batch."""
+        batch = self.batch_shape
+        if len(batch) <= 1 and all(
+            t.dim() == k or t.shape[0] == batch[0] for t, k in zip(self.tensors, AXES.values(), strict=True)
+        ):
+            return self
+        return self.flat_view()
+
     def take(self, index: Tensor) -> QP:
         """The elements ``index`` of a flat problem; shared matrices stay shared."""
         Q, G, A = (M if M.dim() == 2 else M[index] for M in (self.Q, self.G, self.A))
