@@ -46,7 +46,7 @@ setup:  ## the environment: .venv (or PYTHON=..., or conda's) at the versions of
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --quiet --numprocesses auto --maxprocesses 4
 
 .PHONY: test
-test: setup  ## the fast tests | 8
+test: setup  ## the fast tests | 6
 	$(PYTEST) -m "not slow"
 
 .PHONY: test-slow
@@ -55,14 +55,14 @@ test-slow: setup  ## the tests marked slow, which `make test` leaves out | 1
 	$(PYTEST) -m slow || [ $$? -eq 5 ]
 
 .PHONY: lint
-lint: setup  ## style, types and import rules | 4
+lint: setup  ## style, types and import rules | 2
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m pyright --pythonpath "$$(command -v $(PYTHON))"
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
 
 .PHONY: sanitize
-sanitize: setup  ## the tests of the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer | 4
+sanitize: setup  ## the tests of the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer | 2
 	tools/sanitize.sh $(PYTHON)
 
 # ---- results -------------------------------------------------------------------------------------------------------
@@ -87,13 +87,13 @@ smoke: $(call runs,smoke,smoke)  ## every experiment and figure once, small: the
 	$(PYTHON) -m figures --results build/smoke --run smoke/auto --output build/smoke/figures
 
 .PHONY: reproduce
-reproduce: $(call runs,results,companion)  ## every experiment, the comparison and the figures, into build/ | 40
+reproduce: $(call runs,results,companion)  ## every experiment, the comparison and the figures, into build/ | 25
 	$(PYTHON) -m experiments.compare --results build/results
 	$(PYTHON) -m figures --results build/results --output build/figures
 	@echo 'tables: build/results, beside the published numbers: build/results/comparison.csv, figures: build/figures'
 
 .PHONY: verify
-verify: setup  ## the tracked runs again, compared with the tracked tables under results/tolerances.yaml | 40
+verify: setup  ## the tracked runs again, compared with the tracked tables under results/tolerances.yaml | 25
 	$(PYTHON) -m experiments.verify --size companion
 
 .PHONY: figures
@@ -112,7 +112,7 @@ proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 	tools/bench_setup.sh $(PYTHON)
 
 .PHONY: bench
-bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 30
+bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 20
 	.venv-bench/bin/python -m benchmarks --output benchmarks
 	$(PYTHON) -m figures.benchmarks
 	$(PYTHON) tools/readme.py
