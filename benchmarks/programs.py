@@ -30,21 +30,19 @@ def run_row(row: Row, engines: Sequence[Engine], limits: Limits, peaks: tuple[fl
     ArithmeticError
         If the reference of the row does not stand (:func:`benchmarks.reference.make_reference`).
     """
-    on_host = [row.make(draw) for draw in (0, 1)]
-    references = [make_reference(data) for data in on_host]
-    draws = [data.to(row.device) for data in on_host]
+    draws = [row.make(draw).to(row.device) for draw in (0, 1)]
+    references = [make_reference(data) for data in draws]
     n, m, p = draws[0].sizes
     line = Line(row.group, row.name, "", False, "", draws[0].batch, n, m, p, "")
     contenders = [_contender(engine, draws, references) for engine in engines if engine.applies(draws[0])]
     lines = measure(contenders, _check(draws, references), limits, line, row.group == "accuracy")
     if row.memory and limits.memory:
         lines = _with_memory(row, lines)
+    if row.device != "cpu":
+        return lines
     floor = dense_floor(draws[0].batch, n, m, p, _iterations(draws[0]), *peaks) * 1e3
     return [
-        replace(line, floor_ms=floor)
-        if line.ours and line.phase == "forward" and row.device == "cpu"
-        else line
-        for line in lines
+        replace(line, floor_ms=floor) if line.ours and line.phase == "forward" else line for line in lines
     ]
 
 
@@ -55,7 +53,7 @@ def _contender(engine: Engine, draws: Sequence[Data], references: Sequence[Refer
         def prepare(draw: int) -> Trial:
             leaves = programs[draw].leaves()
             asked = [getattr(leaves, name) for name in leaves.learned]
-            w = references[draw].cotangent[: leaves.batch].to(leaves.q.device)
+            w = references[draw].cotangent[: leaves.batch]
             return Trial(lambda: solve(leaves), asked, [w])
 
         return prepare
@@ -70,9 +68,9 @@ def _contender(engine: Engine, draws: Sequence[Data], references: Sequence[Refer
 
 def _check(draws: Sequence[Data], references: Sequence[Reference]) -> Check:
     def check(draw: int, sample: Sample) -> tuple[float, float]:
-        data = draws[draw].to("cpu")
-        z, lam, nu = (x.cpu().double() for x in sample.outputs)
-        found = dict(zip(data.learned, (g.cpu() for g in sample.gradients), strict=True))
+        data = draws[draw]
+        z, lam, nu = (x.double() for x in sample.outputs)
+        found = dict(zip(data.learned, sample.gradients, strict=True))
         return kkt_residual(data, (z, lam, nu)), gradient_error(found, references[draw])
 
     return check

@@ -41,7 +41,7 @@ def cotangent(data: Data) -> Tensor:
 
 
 def make_reference(data: Data) -> Reference:
-    """Our torch engine at its tightest on unshared copies, compared with the oracle on a few elements.
+    """Our torch engine at its tightest, on unshared copies where the data are; the oracle looks at a few elements.
 
     Raises
     ------
@@ -56,9 +56,9 @@ def make_reference(data: Data) -> Reference:
         if not each[name].abs().max() > TINY:
             raise ArithmeticError(f"the gradient in {name} vanishes: such a row tells nothing")
     for i in range(min(LOOKED_AT, data.batch)):
-        point = oracle.solve(*(t[i].detach().numpy() for t in wide))
-        expected = oracle.gradients(point, w[i].numpy()) | {"z": point["z"]}
-        found = {name: g[i].numpy() for name, g in each.items()} | {"z": z[i].detach().numpy()}
+        point = oracle.solve(*(t[i].detach().cpu().numpy() for t in wide))
+        expected = oracle.gradients(point, w[i].cpu().numpy()) | {"z": point["z"]}
+        found = {name: g[i].cpu().numpy() for name, g in each.items()} | {"z": z[i].detach().cpu().numpy()}
         for name, value in expected.items():
             # A gradient can vanish in one element (at a vertex), so the batch says what is large.
             everyone = z.detach() if name == "z" else each[name]

@@ -94,8 +94,9 @@ def text(results: Frame) -> str:
     """Ratios and targets as Markdown."""
     table = ratios(results)
     facts = results.iloc[0]
+    device = f"{facts['accelerator']} beside " if (results["group"] == "gpu").any() else ""
     lines = [
-        f"{facts['machine']}, {facts['threads']} threads, commit {facts['commit'][:12]}; matrix product "
+        f"{device}{facts['machine']}, {facts['threads']} threads, commit {facts['commit'][:12]}; matrix product "
         f"{facts['product_gflops']:.0f} GFLOP/s, copy {facts['copy_gbytes']:.0f} GB/s. Medians, forward + backward.",
         "",
         "| row | ours (ms) | fastest accurate peer | its time (ms) | ratio | forward ratio | backward/forward "

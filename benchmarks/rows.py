@@ -51,6 +51,8 @@ SIZES = (2, 5, 10, 20, 50, 100, 200, 500)
 #: batch of the sweep over n
 BATCH_OF_SIZES = 8
 GPU_SIZES, GPU_BATCHES = (10, 100, 500), (128, 1024, 4096)
+#: entries of a batch of matrices beyond which the work arrays of an engine do not fit a device
+GPU_ENTRIES = 1024 * 500**2
 
 
 def _random(batch: int, n: int, m: int, p: int) -> Callable[[int], Data]:
@@ -81,6 +83,6 @@ def all_rows() -> dict[str, Row]:
         Row(f"gpu_{batch}x{n}", "gpu", _random(batch, n, n, 0), family=f"gpu_{n}", device="cuda")
         for n in GPU_SIZES
         for batch in GPU_BATCHES
-        if batch * n**2 <= 128 * 500**2
+        if batch * n**2 <= GPU_ENTRIES
     ]
     return {row.name: row for row in rows}

@@ -53,3 +53,8 @@ def column_max(M: Tensor) -> Tensor:
 def one_where_zero(x: Tensor) -> Tensor:
     """``x`` with its zeros replaced by ones: a divisor that leaves empty rows alone."""
     return torch.where(x == 0, torch.ones_like(x), x)
+
+
+def works_ahead(x: Tensor) -> bool:
+    """Whether the device of ``x`` computes while the host goes on: a look at one of its numbers makes the host wait."""
+    return x.device.type != "cpu"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from layers.linalg import row_max
+from layers.linalg import row_max, works_ahead
 
 Block = tuple[Tensor, ...]
 
@@ -33,11 +33,15 @@ class SaddleFactor:
         Rows may be zero or dependent.
     shift : float
         The regularisation ρ = δ. A larger one leaves less rounding in the null space of a singular matrix.
+    looks : bool
+        Whether the host may look at a result, to shift further where a factorisation stumbles.
 
     Attributes
     ----------
     singular : Tensor of bool, shape ``(B,)``
         Whether the true matrix is, to the accuracy of ``shift``.
+    failed : Tensor of bool, shape ``(B,)``
+        Elements that have no factor; what is solved with them means nothing.
 
     Notes
     -----
@@ -47,27 +51,27 @@ class SaddleFactor:
     Cost: n³/3 + n²k + k³/3 per batch element.
     """
 
-    def __init__(self, H: Tensor, C: Tensor, shift: float = SHIFT) -> None:
+    def __init__(self, H: Tensor, C: Tensor, shift: float = SHIFT, *, looks: bool = True) -> None:
         self.C = C
         if C.shape[-2] == 0:
-            self.M, self.singular = _cholesky(H, shift)
+            self.M = _Cholesky(H, shift, looks)
+            self.singular, self.failed = self.M.singular, self.M.failed
             return
-        self.M, flat = _cholesky(H + C.mT @ C, shift)
-        half = torch.linalg.solve_triangular(
-            self.M, C.mT.expand(*H.shape[:-2], *C.mT.shape[-2:]), upper=False
-        )
+        self.M = _Cholesky(H + C.mT @ C, shift, looks)
+        half = self.M.half(C.mT.expand(*H.shape[:-2], *C.mT.shape[-2:]))
         empty = (row_max(C) == 0).to(C.dtype)
-        self.S, dependent = _cholesky(half.mT @ half + torch.diag_embed(empty), shift)
-        self.singular = flat | dependent
+        self.S = _Cholesky(half.mT @ half + torch.diag_embed(empty), shift, looks)
+        self.singular = self.M.singular | self.S.singular
+        self.failed = self.M.failed | self.S.failed
 
     def apply(self, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor]:
         """One application of the regularised inverse to columns ``(B, n, r)`` and ``(B, k, r)``."""
         if self.C.shape[-2] == 0:
-            return torch.cholesky_solve(r1, self.M), r2
+            return self.M.solve(r1), r2
         top = r1 + self.C.mT @ r2
-        x = torch.cholesky_solve(top, self.M)
-        y = torch.cholesky_solve(self.C @ x - r2, self.S)
-        return torch.cholesky_solve(top - self.C.mT @ y, self.M), y
+        x = self.M.solve(top)
+        y = self.S.solve(self.C @ x - r2)
+        return self.M.solve(top - self.C.mT @ y), y
 
 
 def refine(
@@ -76,6 +80,8 @@ def refine(
     rhs: Block,
     steps: int,
     target: float = 1e-15,
+    *,
+    looks: bool = True,
 ) -> tuple[Block, Tensor]:
     """Iterative refinement from zero; a column is updated only while its residual shrinks.
 
@@ -88,6 +94,8 @@ def refine(
         Largest number of corrections after the first solve.
     target : float
         Relative residual that needs no further correction.
+    looks : bool
+        Whether the host may look at the residual, to leave out corrections that nobody needs.
 
     Returns
     -------
@@ -100,13 +108,13 @@ def refine(
     residual = tuple(r - k for r, k in zip(rhs, matvec(x), strict=True))
     error = _norm(residual)
     for _ in range(steps):
-        if not (error > target * size).any():
+        if looks and not (error > target * size).any():
             break
         trial = tuple(a + d for a, d in zip(x, apply(residual), strict=True))
         trial_residual = tuple(r - k for r, k in zip(rhs, matvec(trial), strict=True))
         trial_error = _norm(trial_residual)
         better = trial_error < error
-        if not better.any():
+        if looks and not better.any():
             break
         keep = better.unsqueeze(-2)
         x = tuple(torch.where(keep, t, a) for t, a in zip(trial, x, strict=True))
@@ -154,19 +162,40 @@ def _norm(block: Block) -> Tensor:
     return worst.nan_to_num(nan=torch.inf)
 
 
-def _cholesky(M: Tensor, shift: float) -> tuple[Tensor, Tensor]:
-    """Cholesky factor of M + shift · I, and whether M is singular; elements that stumble are shifted further, alone."""
-    eye = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
-    amount = M.new_full((*M.shape[:-2], 1, 1), shift)
-    L, info = torch.linalg.cholesky_ex(M + amount * eye)
-    for _ in range(2):
-        failed = (info > 0)[..., None, None]
-        if not failed.any():
-            break
-        amount = torch.where(failed, 100 * amount, amount)
+class _Cholesky:
+    """Factor L of M + shift · I; elements that stumble are shifted further, alone.
+
+    Substitution goes through a few columns row by row. Where that leaves most of a device idle, L⁻¹ is formed once, and
+    applied as a product; the refinement around it does not see the difference.
+    """
+
+    def __init__(self, M: Tensor, shift: float, looks: bool) -> None:
+        eye = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
+        amount = M.new_full((*M.shape[:-2], 1, 1), shift)
         L, info = torch.linalg.cholesky_ex(M + amount * eye)
-    # Beyond help (not finite, or far from semidefinite): the identity keeps the rest of the batch alive, and
-    # the residual of the solve tells on this element.
-    L = torch.where((info > 0)[..., None, None], eye, L)
-    pivot = torch.diagonal(L, dim1=-2, dim2=-1).square().amin(-1)
-    return L, (pivot <= PIVOT * amount[..., 0, 0]) | (amount[..., 0, 0] > shift)
+        for _ in range(2 if looks else 0):
+            failed = (info > 0)[..., None, None]
+            if not failed.any():
+                break
+            amount = torch.where(failed, 100 * amount, amount)
+            L, info = torch.linalg.cholesky_ex(M + amount * eye)
+        # Beyond help (not finite, or far from semidefinite): the identity keeps the rest of the batch alive, and
+        # the residual of the solve tells on this element.
+        self.failed = info > 0
+        L = torch.where(self.failed[..., None, None], eye, L)
+        pivot = torch.diagonal(L, dim1=-2, dim2=-1).square().amin(-1)
+        self.singular = (pivot <= PIVOT * amount[..., 0, 0]) | (amount[..., 0, 0] > shift)
+        self._L = L
+        self._inverse = torch.linalg.solve_triangular(L, eye, upper=False) if works_ahead(L) else None
+
+    def half(self, r: Tensor) -> Tensor:
+        """L⁻¹ r."""
+        if self._inverse is None:
+            return torch.linalg.solve_triangular(self._L, r, upper=False)
+        return self._inverse @ r
+
+    def solve(self, r: Tensor) -> Tensor:
+        """L⁻ᵀ L⁻¹ r."""
+        if self._inverse is None:
+            return torch.cholesky_solve(r, self._L)
+        return self._inverse.mT @ (self._inverse @ r)

@@ -85,10 +85,10 @@ class Nearest:
         """Keep the nearer of old and new for the elements ``live`` that are not done."""
         for old, new, names in zip(self._violation, violation, (("lam", "nu"), ("x",)), strict=True):
             nearer = ~done & (new < old[live])
-            where = live[nearer]
-            old[where] = new[nearer]
+            old[live] = torch.where(nearer, new, old[live])
             for name in names:
-                getattr(self.candidate, name)[where] = getattr(point, name)[nearer]
+                kept, found = getattr(self.candidate, name), getattr(point, name)
+                kept[live] = torch.where(nearer.unsqueeze(-1), found, kept[live])
 
 
 def completed(scaled: ScaledQP, c: Candidate) -> Candidate:

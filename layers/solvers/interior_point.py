@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from layers.kkt import Norms, residuals
-from layers.linalg import dot, gram, max_abs, mtv, mv
+from layers.linalg import dot, gram, max_abs, mtv, mv, works_ahead
 from layers.problem import QP
 from layers.saddle import Block, SaddleFactor, refine
 from layers.scaling import ScaledQP, scale_problem
@@ -41,6 +41,8 @@ FAR = 1e7
 SHORTEST_STEP, PATIENCE = 1e-4, 3
 #: elements that are done leave the arrays once fewer than this fraction of them is going on
 COMPACT = 0.7
+#: iterations from one look at the batch to the next, and corrections of a direction, where a look makes the host wait
+AHEAD, REFINEMENTS_AHEAD = 3, 1
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,9 @@ class Iterate:
 def solve(problem: QP, tol: float, max_iterations: int) -> Point:
     """Solve a flat batch of quadratic programs.
 
+    On a CPU the host looks at every iterate: what is done leaves, what stumbles gets special care. A device that works
+    ahead of the host is looked at every few iterations, in between nothing waits; elements that are done stand still.
+
     Parameters
     ----------
     problem : QP
@@ -102,6 +107,7 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
     Cost per iteration and element: n²m + n³/3 + n²p + p³/3, plus four solves with the factor.
     """
     scaled = scale_problem(problem)
+    ahead = works_ahead(problem.q)
     point = _initial(scaled)
     batch = point.tau.shape[0]
     status = torch.full((batch,), Status.ITERATION_LIMIT, dtype=torch.int64, device=point.tau.device)
@@ -109,6 +115,7 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
     best, near = _Best(point, point.tau.new_full((batch,), torch.inf)), Nearest(Candidate(*point.fields[:3]))
     live, done = torch.arange(batch, device=status.device), torch.zeros_like(status, dtype=torch.bool)
     sub, data, norms = scaled, problem, Norms.of(problem)
+    looks, trouble = not ahead, torch.zeros((), dtype=torch.bool, device=status.device)
     for iteration in range(max_iterations + 1):
         seen = Candidate(*point.fields[:3])
         doubt = violations(sub, seen)
@@ -117,17 +124,25 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
         best.record(live, point, error, verdict, done)
         verdict = torch.where((verdict < 0) & (short >= PATIENCE), int(Status.NUMERICAL_FAILURE), verdict)
         ends = ~done & (verdict >= 0)
-        status[live[ends]] = verdict[ends]
-        iterations[live[~done]] = iteration
+        status = status.index_copy(0, live, torch.where(ends, verdict, status[live]))
+        iterations = iterations.index_copy(
+            0, live, torch.where(done, iterations[live], torch.full_like(live, iteration))
+        )
         done = done | ends
-        going = (~done).nonzero().squeeze(-1)
-        if going.numel() == 0 or iteration == max_iterations:
+        if iteration == max_iterations:
             break
-        if going.numel() < COMPACT * live.numel():
-            live, point, short, done = live[going], point.take(going), short[going], done[going]
-            sub, data, norms = sub.take(going), data.take(going), norms.take(going)
-        point, alpha = _advance(sub, point)
-        short = torch.where(alpha.squeeze(-1) < SHORTEST_STEP, short + 1, torch.zeros_like(short))
+        if not ahead or iteration % AHEAD == 0:
+            going = (~done).nonzero().squeeze(-1)
+            if going.numel() == 0:
+                break
+            if going.numel() < COMPACT * live.numel():
+                live, point, short, done = live[going], point.take(going), short[going], done[going]
+                sub, data, norms = sub.take(going), data.take(going), norms.take(going)
+            looks = looks or bool(trouble)
+        point, alpha, newton = _advance(sub, point, looks)
+        trouble = trouble | (newton.rough & ~done).any()
+        count = torch.where(alpha.squeeze(-1) < SHORTEST_STEP, short + 1, torch.zeros_like(short))
+        short = torch.where(newton.waits, short, count)
     return _finish(problem, scaled, best.point, near.candidate, status, iterations, tol)
 
 
@@ -140,18 +155,19 @@ class _Best:
     def record(self, live: Tensor, point: Iterate, error: Tensor, verdict: Tensor, done: Tensor) -> None:
         """Keep the better of old and new for the elements that are not done; a verdict makes the new one final."""
         better = ~done & ((error < self.error[live]) | (verdict >= 0))
-        where = live[better]
         fields = [
-            v.index_copy(0, where, w[better]) for v, w in zip(self.point.fields, point.fields, strict=True)
+            v.index_copy(0, live, torch.where(better.unsqueeze(-1), w, v[live]))
+            for v, w in zip(self.point.fields, point.fields, strict=True)
         ]
-        self.point, self.error = Iterate(*fields), self.error.index_copy(0, where, error[better])
+        error = torch.where(better, error, self.error[live])
+        self.point, self.error = Iterate(*fields), self.error.index_copy(0, live, error)
 
 
 def _initial(scaled: ScaledQP) -> Iterate:
     """Least-squares start: [cQ Gᵀ Aᵀ; G −I 0; A 0 0](x, λ, ν) = (−q, h, b), s = −λ, both pushed inside."""
     problem = scaled.problem
     one = problem.q.new_ones(problem.q.shape[0], 1)
-    newton = _Newton(scaled, problem.h.new_ones(problem.h.shape))
+    newton = _Newton(scaled, problem.h.new_ones(problem.h.shape), looks=True)
     x, lam, nu = newton.solve((-problem.q.unsqueeze(-1), problem.h.unsqueeze(-1), problem.b.unsqueeze(-1)))
     x, lam, nu = x.squeeze(-1), lam.squeeze(-1), nu.squeeze(-1)
     return Iterate(x, _push(lam), nu, _push(-lam), one, one.clone())
@@ -167,18 +183,28 @@ def _push(v: Tensor) -> Tensor:
 
 
 class _Newton:
-    """The matrix [cQ Gᵀ Aᵀ; G −diag(t) 0; A 0 0] with t = s/λ, condensed on (x, ν)."""
+    """The matrix [cQ Gᵀ Aᵀ; G −diag(t) 0; A 0 0] with t = s/λ, condensed on (x, ν).
 
-    def __init__(self, scaled: ScaledQP, t: Tensor) -> None:
+    Without looks, one correction is made of every direction, wanted or not, and no factorisation is tried again: an
+    element that has none ``waits``, and one that has none, or a poor direction, is ``rough``.
+    """
+
+    def __init__(self, scaled: ScaledQP, t: Tensor, *, looks: bool) -> None:
         problem = scaled.problem
-        self.scaled, self.t = scaled, t.unsqueeze(-1)
+        self.scaled, self.t, self._looks = scaled, t.unsqueeze(-1), looks
         self.weight = 1 / (t + WEIGHT_SHIFT)
         H = scaled.c.unsqueeze(-1) * problem.Q + gram(problem.G, self.weight)
-        self.factor = SaddleFactor(H, problem.A)
+        self.factor = SaddleFactor(H, problem.A, looks=looks)
+        self.waits = torch.zeros_like(self.factor.failed) if looks else self.factor.failed
+        self.rough = self.waits
 
     def solve(self, rhs: Block) -> Block:
         """Solve for columns of right-hand sides ``(B, ·, r)``."""
-        return refine(self._apply, self._matvec, rhs, REFINEMENTS, NEWTON_TARGET)[0]
+        steps = REFINEMENTS if self._looks else REFINEMENTS_AHEAD
+        x, residual = refine(self._apply, self._matvec, rhs, steps, NEWTON_TARGET, looks=self._looks)
+        if not self._looks:
+            self.rough = self.rough | (residual > NEWTON_TARGET).any(-1)
+        return x
 
     def _apply(self, r: Block) -> Block:
         # λ = w (Gx − r_g) eliminates the middle row, w = 1 / (t + shift)
@@ -192,8 +218,8 @@ class _Newton:
         return top, problem.G @ v[0] - self.t * v[1], problem.A @ v[0]
 
 
-def _advance(scaled: ScaledQP, point: Iterate) -> tuple[Iterate, Tensor]:
-    """One predictor-corrector step; returns the new point and the step length."""
+def _advance(scaled: ScaledQP, point: Iterate, looks: bool) -> tuple[Iterate, Tensor, _Newton]:
+    """One predictor-corrector step; returns the new point, the step length and the system of the step."""
     problem, tau = scaled.problem, point.tau
     Qx = scaled.Qz(point.x)
     energy = dot(point.x, Qx).unsqueeze(-1)
@@ -202,7 +228,7 @@ def _advance(scaled: ScaledQP, point: Iterate) -> tuple[Iterate, Tensor]:
     r_a = mv(problem.A, point.x) - problem.b * tau
     linear = dot(problem.q, point.x) + dot(problem.h, point.lam) + dot(problem.b, point.nu)
     r_tau = linear.unsqueeze(-1) + energy / tau + point.kappa
-    newton = _Newton(scaled, point.s / point.lam)
+    newton = _Newton(scaled, point.s / point.lam, looks=looks)
 
     # The step is v₁ + Δτ v₂ with K v₁ = the residuals and K v₂ = (−q, h, b), which does not depend on them.
     def columns(*blocks: Tensor) -> Block:
@@ -238,8 +264,9 @@ def _advance(scaled: ScaledQP, point: Iterate) -> tuple[Iterate, Tensor]:
     direction = assemble([block.squeeze(-1) for block in second], eta, r_s, r_kappa)
     alpha = STEP_FRACTION * _step_length(point, direction)
     finite = torch.stack([torch.isfinite(d).all(-1) for d in direction.fields]).all(0)
+    finite = finite & ~newton.waits
     alpha = torch.where(finite.unsqueeze(-1), alpha, torch.zeros_like(alpha))
-    return point.step(direction, alpha).where(finite, point), alpha
+    return point.step(direction, alpha).where(finite, point), alpha, newton
 
 
 def _step_length(point: Iterate, direction: Iterate) -> Tensor:
