@@ -12,7 +12,7 @@ All functions take a flat problem (:meth:`layers.problem.QP.flatten`) and vector
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -39,23 +39,53 @@ def objective(problem: QP, z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Norms:
-    """Largest magnitudes of the rows of Q, G, A and of the columns of G, A: all that the scales need of them."""
+    """What the scales need of the data alone; all with a last axis, and a batch axis unless shared.
+
+    Attributes
+    ----------
+    Q_row, g_row, a_row, g_column, a_column : Tensor
+        Largest magnitudes of the rows of Q, G, A and of the columns of G, A.
+    q, h, b : Tensor
+        Magnitudes.
+    Q_size, q_size, matrix : Tensor, last axis 1
+        Largest entries of Q, of q, and of (G, A); the last is one where there is none.
+    least : Tensor, last axis 1
+        min(1, ζ), the least size of z.
+    """
 
     Q_row: Tensor
     g_row: Tensor
     a_row: Tensor
     g_column: Tensor
     a_column: Tensor
+    q: Tensor
+    h: Tensor
+    b: Tensor
+    Q_size: Tensor
+    q_size: Tensor
+    matrix: Tensor
+    least: Tensor
 
     @classmethod
     def of(cls, problem: QP) -> Norms:
         """Cost: one pass over the data."""
         G, A = problem.G, problem.A
-        return cls(row_max(problem.Q), row_max(G), row_max(A), column_max(G), column_max(A))
+        Q_row, g_row, a_row = row_max(problem.Q), row_max(G), row_max(A)
+        q, h, b = problem.q.abs(), problem.h.abs(), problem.b.abs()
+        Q_size, q_size = _largest(Q_row), _largest(q)
+        # sizes of z that the data suggest: h_i / ||G_i||, b_i / ||A_i||, q / Q
+        suggested = torch.maximum(_largest(h / one_where_zero(g_row)), _largest(b / one_where_zero(a_row)))
+        suggested = torch.maximum(
+            suggested, torch.where(Q_size > 0, q_size / one_where_zero(Q_size), 0 * q_size)
+        )
+        matrix = one_where_zero(torch.maximum(_largest(g_row), _largest(a_row)))
+        least = one_where_zero(suggested).clamp(max=1.0)
+        columns = column_max(G), column_max(A)
+        return cls(Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least)
 
     def take(self, index: Tensor) -> Norms:
         """The batch elements ``index``; what is shared stays shared."""
-        own = (self.Q_row, self.g_row, self.a_row, self.g_column, self.a_column)
+        own = (getattr(self, field.name) for field in fields(self))
         return Norms(*(v if v.dim() == 1 else v[index] for v in own))
 
 
@@ -92,32 +122,30 @@ class Scales:
 def scales(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | None = None) -> Scales:
     """Row, column and gap scales at a point; ``norms`` of the problem save a pass over its data."""
     norms = Norms.of(problem) if norms is None else norms
-    g_row, a_row = norms.g_row, norms.a_row
-    h, b, q = problem.h.abs(), problem.b.abs(), problem.q.abs()
-    Q_row = norms.Q_row
-    Q_size, q_size = max_abs(Q_row), max_abs(q)
-    # sizes of z that the data suggest: h_i / ||G_i||, b_i / ||A_i||, q / Q
-    suggested = torch.maximum(max_abs(h / one_where_zero(g_row)), max_abs(b / one_where_zero(a_row)))
-    suggested = torch.maximum(suggested, torch.where(Q_size > 0, q_size / one_where_zero(Q_size), 0 * q_size))
-    z_hat = max_abs(z).maximum(one_where_zero(suggested).clamp(max=1.0))
+    return _scales(norms, z, lam, nu, _terms(problem, z, lam, nu, mv(problem.Q, z)))
+
+
+def _terms(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, Qz: Tensor) -> Tensor:
+    """zᵀQz, qᵀz, hᵀλ and bᵀν side by side, shape ``(B, 4)``."""
+    return torch.stack([dot(z, Qz), dot(problem.q, z), dot(problem.h, lam), dot(problem.b, nu)], dim=-1)
+
+
+def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: Tensor) -> Scales:
+    z_hat = max_abs(z).unsqueeze(-1).maximum(norms.least)
     # size of the gradient, and of the multipliers that balance it
-    gradient = torch.maximum(q_size, Q_size * z_hat)
-    matrix = one_where_zero(torch.maximum(max_abs(g_row), max_abs(a_row)))
-    y_hat = torch.maximum(max_abs(lam), max_abs(nu)).maximum(one_where_zero(gradient / matrix).clamp(max=1.0))
-    z_col, y_col = z_hat.unsqueeze(-1), y_hat.unsqueeze(-1)
-    dual = q.maximum(Q_row * z_col).maximum(norms.g_column * y_col).maximum(norms.a_column * y_col)
-    terms = [dot(z, mv(problem.Q, z)), dot(problem.q, z), dot(problem.h, lam), dot(problem.b, nu)]
-    gap = (
-        torch.stack([t.abs() for t in terms])
-        .amax(0)
-        .maximum((one_where_zero(gradient) * z_hat).clamp(max=1.0))
-    )
+    gradient = torch.maximum(norms.q_size, norms.Q_size * z_hat)
+    y = max_abs(torch.cat([lam, nu], dim=-1)).unsqueeze(-1)
+    y_hat = y.maximum(one_where_zero(gradient / norms.matrix).clamp(max=1.0))
+    dual = norms.q.maximum(norms.Q_row * z_hat)
+    dual = dual.maximum(norms.g_column * y_hat).maximum(norms.a_column * y_hat)
+    least = (one_where_zero(gradient) * z_hat).clamp(max=1.0)
+    gap = max_abs(terms).maximum(least.squeeze(-1))
     return Scales(
-        g=one_where_zero(h.maximum(g_row * z_col)),
-        a=one_where_zero(b.maximum(a_row * z_col)),
+        g=one_where_zero(norms.h.maximum(norms.g_row * z_hat)),
+        a=one_where_zero(norms.b.maximum(norms.a_row * z_hat)),
         dual=one_where_zero(dual),
         gap=one_where_zero(gap),
-        y=y_hat,
+        y=y_hat.squeeze(-1),
     )
 
 
@@ -130,15 +158,18 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
 
     with the scales of :class:`Scales`. A value that is not finite counts as infinite.
     """
-    scale = scales(problem, z, lam, nu, norms)
-    r_dual = stationarity(problem, z, lam, nu)
-    r_g, r_a = -slack(problem, z), mv(problem.A, z) - problem.b
+    Qz = mv(problem.Q, z)
+    terms = _terms(problem, z, lam, nu, Qz)
+    scale = _scales(Norms.of(problem) if norms is None else norms, z, lam, nu, terms)
+    r_dual = Qz + problem.q + mtv(problem.G, lam) + mtv(problem.A, nu)
+    r_g, r_a = mv(problem.G, z) - problem.h, mv(problem.A, z) - problem.b
     # (Qz + q)ᵀz + hᵀλ + bᵀν = λᵀ(h − Gz) when the other conditions hold: the duality gap
-    r_gap = dot(z, mv(problem.Q, z)) + dot(problem.q, z) + dot(problem.h, lam) + dot(problem.b, nu)
+    r_gap = terms.sum(-1)
     primal = torch.maximum(max_abs(r_g.clamp(min=0) / scale.g), max_abs(r_a / scale.a))
     dual = torch.maximum(max_abs(r_dual / scale.dual), max_abs(lam.clamp(max=0) / scale.y.unsqueeze(-1)))
-    return Residuals.of(*(_finite(r) for r in (primal, dual, r_gap.abs() / scale.gap)))
+    relative = torch.stack([primal, dual, r_gap.abs() / scale.gap], dim=-1)
+    return Residuals(relative.nan_to_num(nan=torch.inf, posinf=torch.inf))
 
 
-def _finite(x: Tensor) -> Tensor:
-    return torch.where(torch.isfinite(x), x, torch.full_like(x, torch.inf))
+def _largest(x: Tensor) -> Tensor:
+    return max_abs(x).unsqueeze(-1)

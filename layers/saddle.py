@@ -103,24 +103,30 @@ def refine(
     residual : Tensor, shape ``(B, r)``
         Final residual in the maximum norm, relative to the right-hand side (0 for a zero right-hand side).
     """
-    size = _norm(rhs)
-    x = apply(rhs)
-    residual = tuple(r - k for r, k in zip(rhs, matvec(x), strict=True))
+    rows = [t.shape[-2] for t in rhs]
+
+    def parts(x: Tensor) -> Block:
+        return x.split(rows, dim=-2)
+
+    right = torch.cat(rhs, dim=-2)
+    size = _norm(right)
+    x = torch.cat(apply(rhs), dim=-2)
+    residual = right - torch.cat(matvec(parts(x)), dim=-2)
     error = _norm(residual)
     for _ in range(steps):
         if looks and not (error > target * size).any():
             break
-        trial = tuple(a + d for a, d in zip(x, apply(residual), strict=True))
-        trial_residual = tuple(r - k for r, k in zip(rhs, matvec(trial), strict=True))
+        trial = x + torch.cat(apply(parts(residual)), dim=-2)
+        trial_residual = right - torch.cat(matvec(parts(trial)), dim=-2)
         trial_error = _norm(trial_residual)
         better = trial_error < error
         if looks and not better.any():
             break
         keep = better.unsqueeze(-2)
-        x = tuple(torch.where(keep, t, a) for t, a in zip(trial, x, strict=True))
-        residual = tuple(torch.where(keep, t, a) for t, a in zip(trial_residual, residual, strict=True))
+        x, residual = torch.where(keep, trial, x), torch.where(keep, trial_residual, residual)
         error = torch.where(better, trial_error, error)
-    return x, torch.where(size > 0, error / torch.where(size > 0, size, torch.ones_like(size)), error)
+    relative = torch.where(size > 0, error / torch.where(size > 0, size, torch.ones_like(size)), error)
+    return parts(x), relative
 
 
 def equilibrate(H: Tensor, C: Tensor, passes: int = 6) -> tuple[Tensor, Tensor]:
@@ -154,12 +160,8 @@ def _power_of_two(x: Tensor) -> Tensor:
     return torch.exp2(torch.log2(x).round())
 
 
-def _norm(block: Block) -> Tensor:
-    parts = [t.abs().amax(-2) for t in block if t.shape[-2]]
-    worst = parts[0]
-    for part in parts[1:]:
-        worst = worst.maximum(part)
-    return worst.nan_to_num(nan=torch.inf)
+def _norm(x: Tensor) -> Tensor:
+    return x.abs().amax(-2).nan_to_num(nan=torch.inf)
 
 
 class _Cholesky:

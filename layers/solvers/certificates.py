@@ -11,6 +11,7 @@ certificate is then tried.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -73,22 +74,51 @@ def verdict_of(violation: tuple[Tensor, Tensor]) -> Tensor:
     return torch.where(farkas, int(Status.INFEASIBLE), verdict)
 
 
+@dataclass(frozen=True)
 class Nearest:
-    """What has come nearest to a certificate, of every element: (λ, ν) and x each by themselves."""
+    """What has come nearest to a certificate, of every element: (λ, ν) and x each by themselves.
 
-    def __init__(self, start: Candidate) -> None:
-        self.candidate = Candidate(*(v.clone() for v in start))
-        far = start.x.new_full(start.x.shape[:1], NEAR)
-        self._violation = (far, far.clone())
+    Attributes
+    ----------
+    candidate : Candidate
+    farkas, ray : Tensor, shape ``(B,)``
+        Violation of (λ, ν) and of x; NEAR while nothing was near.
+    """
 
-    def record(self, live: Tensor, point: Candidate, violation: tuple[Tensor, Tensor], done: Tensor) -> None:
-        """Keep the nearer of old and new for the elements ``live`` that are not done."""
-        for old, new, names in zip(self._violation, violation, (("lam", "nu"), ("x",)), strict=True):
-            nearer = ~done & (new < old[live])
-            old[live] = torch.where(nearer, new, old[live])
-            for name in names:
-                kept, found = getattr(self.candidate, name), getattr(point, name)
-                kept[live] = torch.where(nearer.unsqueeze(-1), found, kept[live])
+    candidate: Candidate
+    farkas: Tensor
+    ray: Tensor
+
+    @classmethod
+    def start(cls, candidate: Candidate) -> Nearest:
+        """Nothing was near."""
+        far = torch.full_like(candidate.x[:, 0], NEAR)
+        return cls(candidate, far, far)
+
+    def take(self, index: Tensor) -> Nearest:
+        """The batch elements ``index``."""
+        return Nearest(self.candidate.take(index), self.farkas[index], self.ray[index])
+
+    def put(self, index: Tensor, values: Nearest) -> Nearest:
+        """A copy with the elements ``index`` replaced."""
+        return Nearest(
+            self.candidate.put(index, values.candidate),
+            self.farkas.index_copy(0, index, values.farkas),
+            self.ray.index_copy(0, index, values.ray),
+        )
+
+    def nearer(self, point: Candidate, violation: tuple[Tensor, Tensor], running: Tensor) -> Nearest:
+        """The nearer of old and new, for the elements that go on."""
+        farkas, ray = violation
+        by_y, by_x = running & (farkas < self.farkas), running & (ray < self.ray)
+        old = self.candidate
+        x = torch.where(by_x.unsqueeze(-1), point.x, old.x)
+        lam, nu = (torch.where(by_y.unsqueeze(-1), v, w) for v, w in zip(point[1:], old[1:], strict=True))
+        return Nearest(
+            Candidate(x, lam, nu),
+            torch.where(by_y, farkas, self.farkas),
+            torch.where(by_x, ray, self.ray),
+        )
 
 
 def completed(scaled: ScaledQP, c: Candidate) -> Candidate:

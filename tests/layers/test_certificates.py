@@ -71,6 +71,18 @@ def test_a_ray_of_descent_is_found_and_is_one(build, batch: tuple[int, ...]) -> 
     assert_small((d @ G.mT).clamp(min=0))
 
 
+@pytest.mark.parametrize("build", RAYS)
+def test_a_far_point_of_an_unbounded_program_is_never_taken_for_its_solution(build, rng) -> None:
+    """Exact copies, variables in another order and objectives in other units, differ by rounding alone."""
+    Q, q, G, h, A, b = build()
+    units = 2.0 ** torch.arange(-6, 7).double().unsqueeze(-1)
+    for _ in range(30):
+        order = torch.from_numpy(rng.permutation(len(q)))
+        objective = (Q[order][:, order] * units.unsqueeze(-1), q[order] * units)
+        solution = solve_qp(*objective, G[:, order], h, A, b, on_failure="ignore")
+        assert solution.status.tolist() == [Status.UNBOUNDED] * len(units)
+
+
 @pytest.mark.parametrize("batch", [(), (3,)])
 @pytest.mark.parametrize("build", CONTRADICTIONS)
 def test_multipliers_of_a_contradiction_are_found_and_prove_it(build, batch: tuple[int, ...]) -> None:

@@ -6,6 +6,9 @@ On the CPU the engine is told to behave as if it worked ahead; on CUDA it does, 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -19,6 +22,7 @@ from layers.problem import QP
 from layers.scaling import scale_problem
 from layers.solution import Status
 from layers.solvers import interior_point
+from layers.solvers.embedding import advance, initial
 from tests.layers.catalogue import INFEASIBLE, SOLVABLE, UNBOUNDED
 from tests.layers.instances import NAMES, Data, assert_close, leaves, padded, random_qp, stack, weigh
 
@@ -111,33 +115,47 @@ class Looks(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def looks_of(problem: QP, iterations: int) -> int:
-    with Looks() as looks:
+def looks_within(problem: QP, iterations: int, monkeypatch) -> tuple[int, int]:
+    """How often the engine looks at the batch, and what the iterations between two looks ask for."""
+    within, calls = Looks(), Counter[str]()
+
+    def counted(name: str, function: Callable[..., Any], mode: Any) -> None:
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls[name] += 1
+            with mode:
+                return function(*arguments, **options)
+
+        patch.setattr(interior_point, name, call)
+
+    with monkeypatch.context() as patch:
+        counted("_look", interior_point._look, nullcontext())
+        counted("_moved", interior_point._moved, within)
         interior_point.solve(problem, 1e-300, iterations)
-    return looks.count
+    assert calls["_moved"] == iterations
+    return calls["_look"], within.count
 
 
 def test_the_host_looks_once_in_several_iterations(rng, device: str, monkeypatch) -> None:
     problem = QP(*on(device, random_qp(rng, *SIZES, batch=(5,)))).flatten()
-    monkeypatch.setattr(interior_point, "_finish", lambda *arguments: None)
     ahead = interior_point.AHEAD
-    # a look asks which elements go on, and whether any was in trouble
-    assert looks_of(problem, 3 * ahead) - looks_of(problem, ahead) == 2 * 2
+    assert looks_within(problem, 3 * ahead, monkeypatch) == (1 + 3, 0)
     for module in (interior_point, saddle):
         monkeypatch.setattr(module, "works_ahead", lambda _: False)
-    assert looks_of(problem, 3 * ahead) - looks_of(problem, ahead) >= 2 * 2 * ahead
+    looks, within = looks_within(problem, 3 * ahead, monkeypatch)
+    assert looks == 1 + 3 * ahead
+    assert within >= 3 * ahead
 
 
 @needs_cuda
 def test_cuda_does_not_wait_for_the_host_within_an_iteration(rng) -> None:
     problem = QP(*on("cuda", random_qp(rng, *SIZES, batch=(50,)))).flatten()
     scaled = scale_problem(problem)
-    point = interior_point._initial(scaled)
-    interior_point._advance(scaled, point, looks=False)
+    point = initial(scaled)
+    advance(scaled, point, looks=False)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        interior_point._advance(scaled, point, looks=False)
+        advance(scaled, point, looks=False)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
