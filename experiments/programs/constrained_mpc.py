@@ -4,6 +4,9 @@ Notebook `constrained_mpc` of cvxpylayers, with "Learning Convex Optimization Mo
 applies the first control of: minimise sum_t (x_t' diag(w) x_t + ||u_t||^2) subject to x_{t+1} = A x_t + B u_t, x_0 the
 state, ||u_t||_inf <= beta. Its controls are seen with noise, along one path for training and one for validation;
 estimates are compared along the path that they themselves cause. The baseline is a network of one hidden layer.
+
+Weights below zero are set to zero after every step, not after every epoch as in the notebook: in between its programs need
+not be convex.
 """
 
 import math
@@ -188,7 +191,7 @@ def imitate(
             optimiser.zero_grad()
             mean_square(policy(x), u).backward()
             optimiser.step()
-        project()
+            project()
         curve[epoch] = error(policy)
     for epoch, value in curve.items():
         record.metric("mse", "validation", epoch, value, "1", method)
