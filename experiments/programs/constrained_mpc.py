@@ -5,8 +5,8 @@ applies the first control of: minimise sum_t (x_t' diag(w) x_t + ||u_t||^2) subj
 state, ||u_t||_inf <= beta. Its controls are seen with noise, along one path for training and one for validation;
 estimates are compared along the path that they themselves cause. The baseline is a network of one hidden layer.
 
-Weights below zero are set to zero after every step, not after every epoch as in the notebook: in between its programs need
-not be convex.
+Weights below zero are set to zero after every step, not after every epoch as in the notebook: in between its programs
+need not be convex.
 """
 
 import math
