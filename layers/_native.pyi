@@ -42,5 +42,23 @@ def solve_linearised(
     r_nu: Doubles,
     threads: int,
 ) -> tuple[Doubles, Doubles, Doubles, Doubles, float]: ...
+def pull_back(
+    Q: Doubles,
+    G: Doubles,
+    A: Doubles,
+    kind: Tensor,
+    status: Tensor,
+    z: Doubles,
+    lam: Doubles,
+    nu: Doubles,
+    z_bar: Doubles | None,
+    lam_bar: Doubles | None,
+    nu_bar: Doubles | None,
+    wanted: tuple[bool, bool, bool],
+    threads: int,
+    copies: int,
+) -> tuple[
+    tuple[Doubles | None, Doubles | None, Doubles | None], tuple[Doubles, Doubles, Doubles], float
+]: ...
 def outer_pair(u: Doubles, v: Doubles, w: Doubles, x: Doubles, scale: float, threads: int) -> Doubles: ...
 def lanes() -> int: ...

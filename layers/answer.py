@@ -101,6 +101,11 @@ def answer_natively(problem: QP, request: Request) -> Answer:
     """
     if reason := compiled.refusal(problem):
         raise UnavailableError(f"solver='native' cannot be used: {reason}; pass solver=\"auto\"")
+    return _answer_by_core(problem, request)
+
+
+def _answer_by_core(problem: QP, request: Request) -> Answer:
+    """:func:`answer_natively` for a problem that the core takes."""
     shape = problem.batch_shape
     flat, batch = problem.core_view(), shape.numel() if shape else None
     rounding = curvature_rounding(problem.n, request.precision)
@@ -122,7 +127,7 @@ def answer_natively(problem: QP, request: Request) -> Answer:
 def answer_automatically(problem: QP, request: Request) -> Answer:
     """The compiled core where it can be used, the torch engine elsewhere."""
     if not compiled.refusal(problem):
-        return answer_natively(problem, request)
+        return _answer_by_core(problem, request)
     if compiled.unavailable() and problem.q.device.type == "cpu":
         _warn_once()
     return answer_in_torch(problem, request)

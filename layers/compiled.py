@@ -6,9 +6,9 @@ checks dtype, layout and shape of every array at its door.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from importlib import import_module
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,11 +48,17 @@ def refusal(problem: QP) -> str | None:
         return _reason
     if problem.q.device.type != "cpu":
         return f"it works on the CPU, and the tensors are on {problem.q.device}"
-    n, m, p = _core.LARGEST
-    if problem.n > n or problem.m > m or problem.p > p:
-        sizes = (problem.n, problem.m, problem.p)
+    sizes = (problem.n, problem.m, problem.p)
+    if not _holds(*sizes):
         return f"it takes (n, m, p) up to {_core.LARGEST}, and the problem has {sizes}"
     return None
+
+
+def _holds(n: int, m: int, p: int) -> bool:
+    """Whether the core, which is there, takes problems of this size."""
+    assert _core is not None
+    most_n, most_m, most_p = _core.LARGEST
+    return n <= most_n and m <= most_m and p <= most_p
 
 
 def suits(*tensors: Tensor) -> bool:
@@ -62,8 +68,7 @@ def suits(*tensors: Tensor) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class Raw:
+class Raw(NamedTuple):
     """What the core says of a problem, without the axis B if it has no batch; rows of unsolved elements hold nothing.
 
     Attributes
@@ -97,8 +102,7 @@ class Raw:
 
     def with_axis(self) -> Raw:
         """The same with a batch of one, for a problem without a batch."""
-        tensors = {k: v.unsqueeze(0) for k, v in vars(self).items() if isinstance(v, Tensor)}
-        return replace(self, **tensors)
+        return Raw._make(v.unsqueeze(0) if isinstance(v, Tensor) else v for v in self)
 
 
 def solve(
@@ -124,8 +128,7 @@ def solve(
     *arrays, lowest_status, lowest_kind = _core.solve(
         *flat.tensors, batch, tol, rounding, most, threads, guess
     )
-    z, lam, nu, s, objective, residuals, kind, status, iterations = map(torch.from_numpy, arrays)
-    return Raw(z, lam, nu, s, objective, residuals, kind, status, iterations, lowest_status, lowest_kind)
+    return Raw._make((*map(torch.from_numpy, arrays), lowest_status, lowest_kind))
 
 
 def solve_linearised(
@@ -141,6 +144,41 @@ def solve_linearised(
     *arrays, largest = _core.solve_linearised(*given, threads)
     x_z, x_lam, x_nu, error = map(torch.from_numpy, arrays)
     return (x_z, x_lam, x_nu), error, largest
+
+
+def pull_back(
+    saved: tuple[Tensor, ...],
+    cotangents: tuple[Tensor | None, Tensor | None, Tensor | None],
+    wanted: tuple[bool, bool, bool],
+    tol: float,
+) -> tuple[tuple[Tensor | None, ...], tuple[Tensor, ...]] | None:
+    """Gradients of (Q, G, A) and of (q, h, b) in one call, each with the batch axis of z.
+
+    None if the core leaves an element, or misses the bound ``tol`` on the backward error of K d = −(z̄, λ̄, ν̄).
+
+    Parameters
+    ----------
+    saved : tuple of Tensor
+        Q, G, A, which may lack the batch axis, kind, status, z, λ, ν.
+    cotangents : tuple of Tensor or None
+        z̄, λ̄, ν̄; None for zero.
+    wanted : tuple of bool
+        Whether the gradients of Q, G and A are; None in the place of one that is not.
+    """
+    assert _core is not None
+    z, lam, nu = saved[5:]
+    n, m, p = z.shape[-1], lam.shape[-1], nu.shape[-1]
+    if not _holds(n, m, p):
+        return None
+    entries = z.numel() * (n + m + p)
+    threads = _threads(entries * n), _threads(entries)
+    matrices, vectors, largest = _core.pull_back(*saved, *cotangents, wanted, *threads)
+    if not largest <= tol:
+        return None
+    return (
+        tuple([None if array is None else torch.from_numpy(array) for array in matrices]),
+        tuple(map(torch.from_numpy, vectors)),
+    )
 
 
 def outer_pair(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:

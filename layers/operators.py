@@ -24,10 +24,9 @@ from layers.autograd import (
     LinearisedSystem,
     SolutionMap,
     align,
-    pull_back,
-    pull_back_system,
 )
 from layers.problem import QP
+from layers.pullback import pull_back, pull_back_system
 
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Three = tuple[Tensor, Tensor, Tensor]

@@ -72,11 +72,13 @@ class QP:
     def batch_shape(self) -> torch.Size:
         """Leading axes after broadcasting."""
         # Asked for several times in a call; torch.compile does not know the lock of functools.cached_property.
-        known = None if torch.compiler.is_compiling() else self.__dict__.get("_batch_shape")
+        compiling = torch.compiler.is_compiling()
+        known = None if compiling else self.__dict__.get("_batch_shape")
         if known is None:
-            matrices = [M.shape[:-2] for M in (self.Q, self.G, self.A)]
-            known = broadcast([*matrices, *(v.shape[:-1] for v in (self.q, self.h, self.b))])
-            if not torch.compiler.is_compiling():
+            Q, G, A = self.Q.shape[:-2], self.G.shape[:-2], self.A.shape[:-2]
+            q, h, b = self.q.shape[:-1], self.h.shape[:-1], self.b.shape[:-1]
+            known = q if q == Q == G == h == A == b else broadcast([q, Q, G, h, A, b])
+            if not compiling:
                 self.__dict__["_batch_shape"] = known
         return known
 
@@ -110,10 +112,14 @@ class QP:
     def core_view(self) -> QP:
         """As :meth:`flat_view` for the compiled core, which takes shared vectors and a problem without a batch."""
         batch = self.batch_shape
-        if len(batch) <= 1 and all(
-            t.dim() == k or t.shape[0] == batch[0] for t, k in zip(self.tensors, AXES.values(), strict=True)
-        ):
+        if not batch:
             return self
+        if len(batch) == 1:
+            size = batch[0]
+            matrices = [M.dim() == 2 or M.shape[0] == size for M in (self.Q, self.G, self.A)]
+            vectors = [v.dim() == 1 or v.shape[0] == size for v in (self.q, self.h, self.b)]
+            if all(matrices) and all(vectors):
+                return self
         return self.flat_view()
 
     def take(self, index: Tensor) -> QP:
@@ -205,19 +211,13 @@ def _check_agreement(tensors: dict[str, Tensor]) -> None:
 def _check_shapes(t: dict[str, Tensor], n: int) -> None:
     if n == 0:
         raise ProblemError("q must have at least one variable in its last axis; found 0")
-    expected = {
-        "Q": (n, n),
-        "G": (t["h"].shape[-1], n),
-        "A": (t["b"].shape[-1], n),
-    }
-    origin = {"Q": "(n, n)", "G": "(m, n)", "A": "(p, n)"}
-    for name, core in expected.items():
-        if tuple(t[name].shape[-2:]) != core:
-            sizes = f"n = {n} from q" + (
-                "" if name == "Q" else f", rows = {core[0]} from {'h' if name == 'G' else 'b'}"
-            )
+    m, p = t["h"].shape[-1], t["b"].shape[-1]
+    for name, rows, origin, source in (("Q", n, "n", ""), ("G", m, "m", "h"), ("A", p, "p", "b")):
+        shape = t[name].shape
+        if shape[-1] != n or shape[-2] != rows:
+            sizes = f"n = {n} from q" + (f", rows = {rows} from {source}" if source else "")
             raise ProblemError(
-                f"{name} must end in {origin[name]} = {core} ({sizes}); found shape {tuple(t[name].shape)}"
+                f"{name} must end in ({origin}, n) = {(rows, n)} ({sizes}); found shape {tuple(shape)}"
             )
 
 

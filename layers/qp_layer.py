@@ -120,15 +120,16 @@ def solve_qp(
             outputs = operators.solve_qp(problem, guess, solver, tol, max_iterations, precision, on_failure)
         else:
             engine = partial(ENGINES[solver], request=Request(tol, max_iterations, precision, guess))
-            outputs = _apply(Call(engine, on_failure), *problem.tensors)
+            outputs = _apply(Call(engine, on_failure), problem)
         solution = _assemble(problem, outputs, on_failure)
     return _cast(solution, given.q.dtype)
 
 
 @opaque
-def _apply(call: Call, *data: Tensor) -> tuple[Tensor, ...]:
-    known = torch._C._are_functorch_transforms_active()  # pyright: ignore[reportPrivateUsage]
-    return (SolutionMap if known else PlainSolutionMap).apply(call, *data)
+def _apply(call: Call, problem: QP) -> tuple[Tensor, ...]:
+    if torch._C._are_functorch_transforms_active():  # pyright: ignore[reportPrivateUsage]
+        return SolutionMap.apply(call, *problem.tensors)
+    return PlainSolutionMap.apply(call, problem, *problem.tensors)
 
 
 class QPLayer(nn.Module):

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include <pybind11/stl.h>
+
 #include "arrays.hpp"
 #include "schedule.hpp"
 
@@ -86,6 +88,19 @@ py::tuple solve(const Array& Q, const Array& q, const Array& G, const Array& h, 
     return py::make_tuple(z, lam, nu, s, objective, residuals, kind, status, iterations, worst, (int)least);
 }
 
+// Solve into the arrays of x, which may hold r; returns the largest error, infinite where one is not a number.
+double linearised(const cl::Data& data, const cl::Linearised& call, int threads) {
+    {
+        const py::gil_scoped_release release;
+        cl::solve_linearised(chosen(), data, call, threads, signalled);
+    }
+    if (PyErr_Occurred()) throw py::error_already_set();
+    double largest = 0;
+    for (long i = 0; i < data.batch; ++i)
+        largest = !(call.error[i] <= largest) ? (call.error[i] == call.error[i] ? call.error[i] : HUGE_VAL) : largest;
+    return largest;
+}
+
 py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status,
                            const Array& r_z, const Array& r_lam, const Array& r_nu, int threads) {
     const Rows rows{r_z.ndim() > 1, r_z.ndim() > 1 ? r_z.shape(0) : 1};
@@ -96,15 +111,52 @@ py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const
     const cl::Linearised call{block<signed char>(kind, "kind", batch, {m}, nullptr), block<long long>(status, "status", batch, {}, nullptr),
                               block(r_z, "r_z", batch, {n}, nullptr), block(r_lam, "r_lam", batch, {m}, nullptr), block(r_nu, "r_nu", batch, {p}, nullptr),
                               x_z.mutable_data(), x_lam.mutable_data(), x_nu.mutable_data(), error.mutable_data()};
-    {
-        const py::gil_scoped_release release;
-        cl::solve_linearised(chosen(), data, call, threads, signalled);
-    }
-    if (PyErr_Occurred()) throw py::error_already_set();
-    double largest = 0;  // infinite where one is not a number
-    const double* errors = error.data();
-    for (long i = 0; i < batch; ++i) largest = !(errors[i] <= largest) ? (errors[i] == errors[i] ? errors[i] : HUGE_VAL) : largest;
+    const double largest = linearised(data, call, threads);
     return py::make_tuple(x_z, x_lam, x_nu, error, largest);
+}
+
+// x = −cotangent, or zero where there is none.
+void negate(const py::object& given, const char* name, long batch, long size, double* x) {
+    if (given.is_none()) return (void)std::fill(x, x + batch * size, 0.0);
+    const Array cotangent = Array::of(given);
+    const double* from = block(cotangent, name, batch, {size}, nullptr);
+    for (long i = 0; i < batch * size; ++i) x[i] = -from[i];
+}
+
+// Gradients of (Q, G, A) where wanted, and of (q, h, b): with K d = −cotangents, q̄ = d_z, h̄ = −d_λ, b̄ = −d_ν.
+py::tuple pull_back(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status, const Array& z, const Array& lam,
+                    const Array& nu, const py::object& z_bar, const py::object& lam_bar, const py::object& nu_bar,
+                    const std::array<bool, 3>& wanted, int threads, int copies) {
+    const Rows rows{z.ndim() > 1, z.ndim() > 1 ? z.shape(0) : 1};
+    const long batch = rows.batch;
+    const cl::Data data = read(Q, z, G, lam, A, nu, batch, "z", "lam", "nu");
+    const double *at_z = block(z, "z", batch, {data.n}, nullptr), *at_lam = block(lam, "lam", batch, {data.m}, nullptr),
+                 *at_nu = block(nu, "nu", batch, {data.p}, nullptr);
+    const long n = data.n, m = data.m, p = data.p;
+    auto q_bar = rows.of({n}), h_bar = rows.of({m}), b_bar = rows.of({p}), error = rows.of({});
+    double *dz = q_bar.mutable_data(), *dl = h_bar.mutable_data(), *dn = b_bar.mutable_data();
+    negate(z_bar, "cotangent of z", batch, n, dz), negate(lam_bar, "cotangent of lam", batch, m, dl), negate(nu_bar, "cotangent of nu", batch, p, dn);
+    const cl::Linearised call{block<signed char>(kind, "kind", batch, {m}, nullptr), block<long long>(status, "status", batch, {}, nullptr),
+                              dz, dl, dn, dz, dl, dn, error.mutable_data()};
+    const double largest = linearised(data, call, threads);
+    const cl::Outer pairs[3] = {{batch, n, n, dz, at_z, at_z, dz, 0.5, nullptr}, {batch, m, n, at_lam, dz, dl, at_z, 1, nullptr},
+                                {batch, p, n, at_nu, dz, dn, at_z, 1, nullptr}};
+    py::object matrices[3];
+    for (int i = 0; i < 3; ++i) {
+        matrices[i] = py::none();
+        if (!wanted[i]) continue;
+        auto out = rows.of({pairs[i].rows, n});
+        cl::Outer pair = pairs[i];
+        pair.out = out.mutable_data();
+        {
+            const py::gil_scoped_release release;
+            cl::outer_pair(pair, copies);
+        }
+        matrices[i] = std::move(out);
+    }
+    for (long i = 0; i < batch * m; ++i) dl[i] = -dl[i];
+    for (long i = 0; i < batch * p; ++i) dn[i] = -dn[i];
+    return py::make_tuple(py::make_tuple(matrices[0], matrices[1], matrices[2]), py::make_tuple(q_bar, h_bar, b_bar), largest);
 }
 
 py::array_t<double> outer_pair(const Array& u, const Array& v, const Array& w, const Array& x, double scale, int threads) {
@@ -127,6 +179,7 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "The compiled core of layers/solvers/native.py.";
     module.def("solve", &solve);
     module.def("solve_linearised", &solve_linearised);
+    module.def("pull_back", &pull_back);
     module.def("outer_pair", &outer_pair);
     module.attr("LARGEST") = py::make_tuple(LARGEST[0], LARGEST[1], LARGEST[2]);
     module.def("lanes", [] { return chosen().lanes; }, "Problems that are solved side by side in one register.");

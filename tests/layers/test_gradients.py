@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from layers import solve_qp
+from layers import compiled, solve_qp
 from layers.adjoints import implicit
 from tests.layers.instances import (
     NAMES,
@@ -133,8 +133,12 @@ def test_gradient_of_the_objective_is_the_envelope_and_costs_no_solve(rng, monke
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a linear system was solved")
 
-    for name in ("solve_at_once", "solve_accurately"):
-        monkeypatch.setattr(implicit, name, refuse)
+    for module, name in (
+        (implicit, "solve_at_once"),
+        (implicit, "solve_accurately"),
+        (compiled, "pull_back"),
+    ):
+        monkeypatch.setattr(module, name, refuse)
     variables = leaves(data)
     solution = solve_qp(*variables)
     found = torch.autograd.grad(solution.objective.sum(), variables, retain_graph=True)

@@ -319,3 +319,43 @@ def test_a_solution_without_solved_elements_is_a_warm_start_too(rng) -> None:
     again = solve_qp(*data, solver="native", on_failure="nan", warm_start=failed)
     assert torch.equal(again.status, failed.status)
     assert all(torch.isnan(getattr(again, f.name)).all() for f in fields(again) if f.name in ("z", "lam"))
+
+
+@pytest.mark.parametrize("outputs", [("z",), ("lam", "nu"), ("z", "lam", "nu")], ids="+".join)
+@pytest.mark.parametrize("shared", ["", "Q", "qh", "G", "Ab", "QGA", "everything", "no batch"])
+def test_gradients_in_one_call_are_those_of_the_path_that_can_be_differentiated(
+    rng, monkeypatch, shared: str, outputs: tuple[str, ...]
+) -> None:
+    # one problem and small changes of it, so that any mixture of them has a feasible point
+    one = random_qp(rng, 5, 6, 2)
+    many = [t + 1e-3 * torch.from_numpy(rng.normal(size=(7, *t.shape))) for t in one]
+    many[0] = 0.5 * (many[0] + many[0].mT)
+    alone = "QqGhAb" if shared == "no batch" else "QGhAb" if shared == "everything" else shared
+    mixed = [one[i] if name in alone else many[i] for i, name in enumerate("QqGhAb")]
+    variables = leaves((mixed[0], mixed[1], mixed[2], mixed[3], mixed[4], mixed[5]))
+    solution = solve_qp(*variables)
+    value = sum(weigh(getattr(solution, name)) for name in outputs)
+    calls, real = [], compiled.pull_back
+    monkeypatch.setattr(compiled, "pull_back", lambda *given: calls.append(given) or real(*given))
+    for some in (variables, variables[1::3]):
+        found = torch.autograd.grad(value, some, retain_graph=True)
+        expected = torch.autograd.grad(value, some, create_graph=True)
+        for x, y in zip(found, expected, strict=True):
+            assert x.shape == y.shape
+            assert_close(x, y, 1e-12)
+    assert len(calls) == 2
+
+
+def test_an_element_that_the_core_leaves_is_differentiated_in_torch(rng, monkeypatch) -> None:
+    """The second element has a weakly active constraint."""
+    Q, q, G, h, A, b = random_qp(rng, 3, 1, 0, batch=(2,))
+    z = torch.linalg.solve(Q[1], -q[1])
+    h[1] = G[1] @ z
+    variables = leaves((Q, q, G, h, A, b))
+    solution = solve_qp(*variables)
+    found = torch.autograd.grad(weigh(solution.z), variables, retain_graph=True)
+    monkeypatch.setattr(compiled, "pull_back", None)
+    expected = torch.autograd.grad(weigh(solution.z), variables, create_graph=True)
+    assert solution.degeneracy.margin[1] <= 1e-9
+    for x, y in zip(found, expected, strict=True):
+        assert_close(x, y, 1e-12)

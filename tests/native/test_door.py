@@ -15,6 +15,7 @@ Array = NDArray[np.generic]
 B, N, M, P = 3, 4, 5, 2
 GUESS = ("z", "lam", "nu", "s")
 SYSTEM = ("Q", "G", "A", "kind", "status", "r_z", "r_lam", "r_nu")
+GRADIENTS = (*SYSTEM[:5], "z", "lam", "nu", "cotangent of z", "cotangent of lam", "cotangent of nu")
 
 
 def misaligned(a: Array) -> Array:
@@ -51,6 +52,17 @@ def system(rng, problem) -> dict[str, Array]:
     r = {"r_z": rng.normal(size=(B, N)), "r_lam": rng.normal(size=(B, M)), "r_nu": rng.normal(size=(B, P))}
     own = {"kind": np.zeros((B, M), np.int8), "status": np.zeros(B, np.int64)}
     return {name: problem[name] for name in ("Q", "G", "A")} | own | r
+
+
+@pytest.fixture
+def gradients(rng, system) -> dict[str, Array]:
+    parts = [rng.normal(size=(B, size)) for size in (N, M, P, N, M, P)]
+    return {name: system[name] for name in SYSTEM[:5]} | dict(zip(GRADIENTS[5:], parts, strict=True))
+
+
+def pull_back(given: dict[str, Array | None], *wanted: bool) -> tuple[Array, ...]:
+    matrices, vectors, largest = _native.pull_back(*given.values(), wanted or (True, True, True), 1, 1)
+    return (*matrices, *vectors, largest)
 
 
 def solve(
@@ -143,18 +155,60 @@ def test_linear_system_of_a_wrong_shape(system, name: str, shape: str) -> None:
         _native.solve_linearised(*(system | {name: WRONG_SHAPE[shape](system[name])}).values(), 1)
 
 
-def test_a_problem_without_a_batch_is_answered_as_a_batch_of_one(rng, problem, system) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(n, k) for n in GRADIENTS for k in WRONG_KIND if n != "kind" or k not in ("swapped", "misaligned")],
+)
+def test_gradients_from_a_wrong_dtype_or_layout(gradients, name: str, kind: str) -> None:
+    change, error = WRONG_KIND[kind]
+    with pytest.raises(error):
+        pull_back(gradients | {name: change(gradients[name])})
+
+
+@pytest.mark.parametrize("shape", WRONG_SHAPE)
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_from_a_wrong_shape(gradients, name: str, shape: str) -> None:
+    with pytest.raises(ValueError, match=r"has shape|must have at least one axis|out of range"):
+        pull_back(gradients | {name: WRONG_SHAPE[shape](gradients[name])})
+
+
+def test_gradients_are_those_of_the_linear_system(gradients) -> None:
+    gradients["kind"][:, 0] = 1
+    Q, G, A, kind, status, z, lam, nu, *cotangents = gradients.values()
+    d_z, d_lam, d_nu, *_ = _native.solve_linearised(Q, G, A, kind, status, *(-c for c in cotangents), 1)
+
+    def outer(u: Array, v: Array) -> Array:
+        return u[:, :, None] * v[:, None, :]
+
+    expected = [
+        *(0.5 * (outer(d_z, z) + outer(z, d_z)), outer(lam, d_z) + outer(d_lam, z)),
+        *(outer(nu, d_z) + outer(d_nu, z), d_z, -d_lam, -d_nu),
+    ]
+    *found, largest = pull_back(gradients)
+    assert 0 < largest < 1e-14
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-14, atol=1e-15)
+    without = pull_back(gradients | {"cotangent of lam": None, "cotangent of nu": None})
+    zeros = {"cotangent of lam": np.zeros((B, M)), "cotangent of nu": np.zeros((B, P))}
+    for x, y in zip(without, pull_back(gradients | zeros), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert [x is None for x in pull_back(gradients, False, True, False)[:3]] == [True, False, True]
+
+
+def test_a_problem_without_a_batch_is_answered_as_a_batch_of_one(rng, problem, system, gradients) -> None:
     u, v = rng.normal(size=(2, B, N)), rng.normal(size=(2, B, M))
     options, pair = (1e-8, 1e-9, 100, 1, None), (u[0], v[0], u[1], v[1])
     alone = [
         *_native.solve(*(a[0] for a in problem.values()), None, *options),
         *_native.solve_linearised(*(np.asarray(a[0]) for a in system.values()), 1),
         _native.outer_pair(*(a[0] for a in pair), 0.5, 1),
+        *pull_back({name: np.asarray(a[0]) for name, a in gradients.items()}),
     ]
     in_a_batch = [
         *_native.solve(*(a[:1] for a in problem.values()), 1, *options),
         *_native.solve_linearised(*(a[:1] for a in system.values()), 1),
         _native.outer_pair(*(a[:1] for a in pair), 0.5, 1),
+        *pull_back({name: a[:1] for name, a in gradients.items()}),
     ]
     for x, y in zip(alone, in_a_batch, strict=True):
         assert np.shape(x) == np.shape(y)[1:]

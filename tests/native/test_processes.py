@@ -82,7 +82,9 @@ def call(times):
         z, lam, nu, _, _, _, kind, status, *_ = _native.solve(*data, B, 1e-8, 1e-9, 100, 2, None)
         assert not status.any()
         _native.solve(*data, B, 1e-8, 1e-9, 100, 1, (z, lam, nu, 1.0 * (lam == 0)))
-        _native.solve_linearised(data[0], data[2], data[4], kind, status, *r, 1)
+        system = data[0], data[2], data[4], kind, status
+        _native.solve_linearised(*system, *r, 1)
+        _native.pull_back(*system, z, lam, nu, *r, (True, True, True), 2, 2)
         try:
             _native.solve(*data, B + 1, 1e-8, 1e-9, 100, 1, None)
         except ValueError:
