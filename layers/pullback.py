@@ -33,7 +33,9 @@ def pull_back_at_once(
         return None
     if not all(M.dim() == 2 or M.shape[0] == z.shape[0] for M in (Q, G, A)):
         return None
-    own = (Q.dim() == z.dim() + 1, G.dim() == z.dim() + 1, A.dim() == z.dim() + 1)
+    # a sum over a batch of one is what the element has
+    axes = z.dim() + 1 if status.numel() > 1 else 2
+    own = (Q.dim() >= axes, G.dim() >= axes, A.dim() >= axes)
     asked = (needed[0], needed[2], needed[4])
     wanted = (asked[0] and own[0], asked[1] and own[1], asked[2] and own[2])
     given = (Q, G, A, kind, status, z, lam, nu)
@@ -49,10 +51,9 @@ def pull_back_at_once(
         Q_bar, G_bar, A_bar = (
             M if total is None else total for M, total in zip((Q_bar, G_bar, A_bar), sums[::2], strict=True)
         )
-    return (
-        Q_bar, _sum_to(q_bar, q) if needed[1] else None, G_bar, _sum_to(h_bar, h) if needed[3] else None,
-        A_bar, _sum_to(b_bar, b) if needed[5] else None,
-    )  # fmt: skip
+    found = (Q_bar, q_bar, G_bar, h_bar, A_bar, b_bar)
+    data = zip(found, (Q, q, G, h, A, b), needed, strict=True)
+    return tuple([_sum_to(bar, like) if need and bar is not None else None for bar, like, need in data])
 
 
 def pull_back(

@@ -322,13 +322,14 @@ def test_a_solution_without_solved_elements_is_a_warm_start_too(rng) -> None:
 
 
 @pytest.mark.parametrize("outputs", [("z",), ("lam", "nu"), ("z", "lam", "nu")], ids="+".join)
+@pytest.mark.parametrize("batch", [1, 7])
 @pytest.mark.parametrize("shared", ["", "Q", "qh", "G", "Ab", "QGA", "everything", "no batch"])
 def test_gradients_in_one_call_are_those_of_the_path_that_can_be_differentiated(
-    rng, monkeypatch, shared: str, outputs: tuple[str, ...]
+    rng, monkeypatch, shared: str, batch: int, outputs: tuple[str, ...]
 ) -> None:
     # one problem and small changes of it, so that any mixture of them has a feasible point
     one = random_qp(rng, 5, 6, 2)
-    many = [t + 1e-3 * torch.from_numpy(rng.normal(size=(7, *t.shape))) for t in one]
+    many = [t + 1e-3 * torch.from_numpy(rng.normal(size=(batch, *t.shape))) for t in one]
     many[0] = 0.5 * (many[0] + many[0].mT)
     alone = "QqGhAb" if shared == "no batch" else "QGhAb" if shared == "everything" else shared
     mixed = [one[i] if name in alone else many[i] for i, name in enumerate("QqGhAb")]
