@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from random import Random
 
 import torch
 from torch import Tensor
@@ -72,7 +73,8 @@ def interleaved(
     """Time every subject in turn, `rounds` times at most, each turn after a call of the same one that does not count.
 
     In a training loop a layer follows itself; here it would follow another engine, whose data fill the caches and whose
-    threads may still be spinning. The call that does not count is left out where it could not matter.
+    threads may still be spinning. The call that does not count is left out where it could not matter. Every round has
+    an order of its own, the same in every run: whoever always followed one neighbour would bear that one's traces.
 
     Parameters
     ----------
@@ -91,9 +93,10 @@ def interleaved(
         Samples without their tensors, by subject.
     """
     samples: dict[str, list[Sample]] = {name: [] for name in subjects}
+    turns = Random(0)
     with _little_garbage():
         for k in range(rounds):
-            for name, prepare in subjects.items():
+            for name, prepare in turns.sample(list(subjects.items()), len(subjects)):
                 so_far = samples[name]
                 if len(so_far) >= least and sum(s.both for s in so_far) > seconds:
                     continue

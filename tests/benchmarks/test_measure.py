@@ -88,10 +88,13 @@ def test_every_setting_gets_its_own_line_where_that_is_asked_for():
 def test_engines_take_turns_and_batches_alternate():
     fake = Fake()
     subjects = {name: fake.contender([[{}]], name).build({}) for name in ("first", "second")}
-    samples = interleaved(subjects, rounds=4, seconds=60.0)
-    assert [len(found) for found in samples.values()] == [4, 4]
-    turns = [(name, draw) for draw in (0, 1, 0, 1) for name in ("first", "second")]
-    assert fake.calls == [f"{name} {{}} {d}" for name, draw in turns for d in (1 - draw, draw)]
+    samples = interleaved(subjects, rounds=8, seconds=60.0)
+    assert [len(found) for found in samples.values()] == [8, 8]
+    rounds = [fake.calls[i : i + 4] for i in range(0, 32, 4)]
+    for k, calls in enumerate(rounds):
+        both = {name: [f"{name} {{}} {d}" for d in (1 - k % 2, k % 2)] for name in subjects}
+        assert calls in (both["first"] + both["second"], both["second"] + both["first"])
+    assert {calls[0].split()[0] for calls in rounds} == {"first", "second"}
 
 
 def test_both_is_forward_and_backward():
