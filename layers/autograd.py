@@ -82,7 +82,7 @@ class SolutionMap(torch.autograd.Function):
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[-6:]
         if plain and (gradients := pull_back_at_once(needed, saved, cotangents)) is not None:
             return None, *gradients
-        solve = _solve_plainly if plain else cast("LinearSolve", LinearisedSystem.apply)
+        solve = cast("LinearSolve", LinearisedSystem.forward if plain else LinearisedSystem.apply)
         pair = compiled.outer_pair if plain else None
         return None, *pull_back(needed, saved, cotangents, solve, pair)
 
@@ -202,19 +202,6 @@ class LinearisedSystem(torch.autograd.Function):
 # torch asks for the signature of forward at every call; looking it up takes longer than solving a small problem
 for _function in (SolutionMap, LinearisedSystem):
     _function.forward.__signature__ = inspect.signature(_function.forward)  # pyright: ignore[reportFunctionMemberAccess]
-
-
-def _solve_plainly(
-    transpose: bool, Q: Tensor, G: Tensor, A: Tensor, kind: Tensor, status: Tensor, *r: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """:class:`LinearisedSystem` without bookkeeping, and without a look at single elements where there is no need."""
-    if kind.dim() <= 2 and status.numel():
-        problem = QP(Q, r[0], G, r[1], A, r[2])
-        x = implicit.solve_at_once(problem.core_view(), kind, status)
-        if x is not None:
-            return x
-    z, lam, nu = LinearisedSystem.forward(transpose, Q, G, A, kind, status, *r)
-    return z, lam, nu
 
 
 def align(

@@ -24,7 +24,11 @@ from layers.solution import Residuals
 
 def stationarity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
     """Qz + q + Gᵀλ + Aᵀν, shape ``(B, n)``."""
-    return mv(problem.Q, z) + problem.q + mtv(problem.G, lam) + mtv(problem.A, nu)
+    return _stationarity(problem, mv(problem.Q, z), lam, nu)
+
+
+def _stationarity(problem: QP, Qz: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
+    return Qz + problem.q + mtv(problem.G, lam) + mtv(problem.A, nu)
 
 
 def slack(problem: QP, z: Tensor) -> Tensor:
@@ -161,8 +165,8 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
     Qz = mv(problem.Q, z)
     terms = _terms(problem, z, lam, nu, Qz)
     scale = _scales(Norms.of(problem) if norms is None else norms, z, lam, nu, terms)
-    r_dual = Qz + problem.q + mtv(problem.G, lam) + mtv(problem.A, nu)
-    r_g, r_a = mv(problem.G, z) - problem.h, mv(problem.A, z) - problem.b
+    r_dual = _stationarity(problem, Qz, lam, nu)
+    r_g, r_a = -slack(problem, z), mv(problem.A, z) - problem.b
     # (Qz + q)ᵀz + hᵀλ + bᵀν = λᵀ(h − Gz) when the other conditions hold: the duality gap
     r_gap = terms.sum(-1)
     primal = torch.maximum(max_abs(r_g.clamp(min=0) / scale.g), max_abs(r_a / scale.a))

@@ -130,22 +130,6 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
     return x, error
 
 
-def solve_at_once(flat: QP, kind: Tensor, status: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-    """x = K⁺ r by the compiled core alone, for plain tensors; None if it leaves an element to :func:`solve_accurately`.
-
-    Parameters
-    ----------
-    flat : QP
-        As in :func:`solve_accurately`; or all without the batch axis.
-    status : Tensor of int64, shape ``(B,)``
-        0 for elements that were solved.
-    """
-    if compiled.refusal(flat):
-        return None
-    x, _, largest = compiled.solve_linearised(flat, kind, status)
-    return x if largest <= SOLVE_TOLERANCE else None
-
-
 def solve_accurately(
     flat: QP, kind: Tensor, solved: Tensor, *, transpose: bool
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -137,11 +137,12 @@ def test_any_number_of_threads_will_do(problem, threads: int) -> None:
     assert (solve(problem, threads=threads) == 0).all()
 
 
-# bytes have one order and no alignment
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [(n, k) for n in SYSTEM for k in WRONG_KIND if n != "kind" or k not in ("swapped", "misaligned")],
-)
+def wrong_kinds(names: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Every name with every wrong kind; bytes, which `kind` consists of, have one order and no alignment."""
+    return [(n, k) for n in names for k in WRONG_KIND if n != "kind" or k not in ("swapped", "misaligned")]
+
+
+@pytest.mark.parametrize(("name", "kind"), wrong_kinds(SYSTEM))
 def test_linear_system_of_a_wrong_dtype_or_layout(system, name: str, kind: str) -> None:
     change, error = WRONG_KIND[kind]
     with pytest.raises(error):
@@ -155,10 +156,7 @@ def test_linear_system_of_a_wrong_shape(system, name: str, shape: str) -> None:
         _native.solve_linearised(*(system | {name: WRONG_SHAPE[shape](system[name])}).values(), 1)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [(n, k) for n in GRADIENTS for k in WRONG_KIND if n != "kind" or k not in ("swapped", "misaligned")],
-)
+@pytest.mark.parametrize(("name", "kind"), wrong_kinds(GRADIENTS))
 def test_gradients_from_a_wrong_dtype_or_layout(gradients, name: str, kind: str) -> None:
     change, error = WRONG_KIND[kind]
     with pytest.raises(error):
