@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -61,4 +63,25 @@ def pull_back(
     tuple[Doubles | None, Doubles | None, Doubles | None], tuple[Doubles, Doubles, Doubles], float
 ]: ...
 def outer_pair(u: Doubles, v: Doubles, w: Doubles, x: Doubles, scale: float, threads: int) -> Doubles: ...
+def solve_cones(
+    cones: tuple[int, int, Sequence[int]],
+    places: tuple[NDArray[np.int64], ...],
+    P: Doubles,
+    q: Doubles,
+    A: Doubles,
+    b: Doubles,
+    max_iterations: int,
+    threads: int,
+) -> tuple[Doubles, Doubles, Doubles, NDArray[np.int64], NDArray[np.int64]]: ...
+def solve_cones_linearised(
+    cones: tuple[int, int, Sequence[int]],
+    places: tuple[NDArray[np.int64], ...],
+    P: Doubles,
+    A: Doubles,
+    y: Doubles,
+    s: Doubles,
+    r1: Doubles,
+    r2: Doubles,
+    threads: int,
+) -> tuple[Doubles, Doubles, Doubles]: ...
 def lanes() -> int: ...

@@ -42,6 +42,12 @@ def unavailable() -> str | None:
     return _reason
 
 
+def core() -> ModuleType:
+    """The module, which is there: :func:`unavailable` says None."""
+    assert _core is not None
+    return _core
+
+
 def refusal(problem: QP) -> str | None:
     """Why the core does not take this problem; None if it does."""
     if _core is None:
@@ -123,11 +129,9 @@ def solve(
         Asymmetry and negative curvature of Q up to this, relative to its largest entry, are rounding.
     """
     assert _core is not None
-    threads = _threads((1 if batch is None else batch) * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
+    count = threads((1 if batch is None else batch) * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
     most = min(max_iterations, 2**31 - 1)
-    *arrays, lowest_status, lowest_kind = _core.solve(
-        *flat.tensors, batch, tol, rounding, most, threads, guess
-    )
+    *arrays, lowest_status, lowest_kind = _core.solve(*flat.tensors, batch, tol, rounding, most, count, guess)
     return Raw._make((*map(torch.from_numpy, arrays), lowest_status, lowest_kind))
 
 
@@ -139,9 +143,9 @@ def solve_linearised(
     Without the batch axis if r has none.
     """
     assert _core is not None
-    threads = _threads(flat.q.numel() * flat.n * (flat.n + flat.m + flat.p))
+    count = threads(flat.q.numel() * flat.n * (flat.n + flat.m + flat.p))
     given = (flat.Q, flat.G, flat.A, kind, status, flat.q, flat.h, flat.b)
-    *arrays, largest = _core.solve_linearised(*given, threads)
+    *arrays, largest = _core.solve_linearised(*given, count)
     x_z, x_lam, x_nu, error = map(torch.from_numpy, arrays)
     return (x_z, x_lam, x_nu), error, largest
 
@@ -171,8 +175,8 @@ def pull_back(
     if not _holds(n, m, p):
         return None
     entries = z.numel() * (n + m + p)
-    threads = _threads(entries * n), _threads(entries)
-    matrices, vectors, largest = _core.pull_back(*saved, *cotangents, wanted, *threads)
+    count = threads(entries * n), threads(entries)
+    matrices, vectors, largest = _core.pull_back(*saved, *cotangents, wanted, *count)
     if not largest <= tol:
         return None
     return (
@@ -184,9 +188,10 @@ def pull_back(
 def outer_pair(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:
     """scale · (u vᵀ + w xᵀ) for every element of ``(B, ·)`` vectors, shape ``(B, rows, columns)``; or all without B."""
     assert _core is not None
-    threads = _threads(u.numel() * v.shape[-1])
-    return torch.from_numpy(_core.outer_pair(u, v, w, x, scale, threads))
+    count = threads(u.numel() * v.shape[-1])
+    return torch.from_numpy(_core.outer_pair(u, v, w, x, scale, count))
 
 
-def _threads(work: int) -> int:
-    return 1 if work < ONE_THREAD else torch.get_num_threads()
+def threads(work: int, most: int | None = None) -> int:
+    """How many threads so many multiply-adds are worth, at most those of torch, or ``most``."""
+    return 1 if work < ONE_THREAD else most or torch.get_num_threads()

@@ -27,6 +27,7 @@ from layers.qp_layer import POLICIES
 from layers.solution import Point, Residuals, Status, without_failures
 from layers.solvers import conic as solver_
 from layers.solvers.conic_engines import AUTOMATIC, ENGINES, Engine, Limits
+from layers.solvers.conic_rows import without_single_rows
 
 SECOND = (
     "second derivatives of x, y and s exist for programs with linear constraints only: this program has curved cones "
@@ -144,8 +145,7 @@ class ConeDerivative(torch.autograd.Function):
         program, batch = flat_program(structure, P, r1.expand(*batch, -1), A, r2.expand(*batch, -1))
         y, cone_s = (t.expand(*batch, -1).reshape(program.batch, structure.m) for t in (y, cone_s))
         solved = solved.expand(batch).reshape(-1) > 0
-        with threads_for(program):
-            answer = adjoint.solve_linearised(program, y, cone_s, solved, program.q, program.b)
+        answer = adjoint.solve_linearised(program, y, cone_s, solved, program.q, program.b)
         return tuple(t.reshape(*batch, t.shape[-1]).clone() for t in answer)
 
     @staticmethod
@@ -192,8 +192,9 @@ def solve_cone_program(
     ----------
     program : ConeProgram
         P must be positive semidefinite. Values shared over the batch get the sum of their gradients.
-    solver : {"auto", "moreau", "clarabel", "diffcp"}
-        ``"auto"``: moreau where it is installed, and Clarabel for the elements that it does not solve.
+    solver : {"auto", "native", "moreau", "clarabel", "diffcp"}
+        ``"auto"``: the compiled core for small programs with zero, nonnegative and second-order cones, else moreau
+        where it is installed; what one does not solve goes to the next, at last to Clarabel.
     adjoint : {"auto", "implicit"}
     tol : float
         ``OPTIMAL`` means that the relative residuals (:func:`layers.cone_kkt.residuals`) are at most this.
@@ -227,7 +228,14 @@ def solve_cone_program(
     engines = _engines(solver, program, options)
     _check_options(adjoint, tol, max_iterations, on_failure)
     guess = None if warm_start is None else _guess(warm_start, program)
-    call = Call(program.structure, engines, Limits(tol, max_iterations, options), tol, on_failure, guess)
+    call = Call(
+        program.structure,
+        engines,
+        Limits(tol, max_iterations, options, torch.get_num_threads()),
+        tol,
+        on_failure,
+        guess,
+    )
     x, y, s, value, _, status, error, iterations = ConeSolutionMap.apply(call, *program.data)
     x, y, s, value = (
         without_failures(v, status == int(Status.OPTIMAL), on_failure) for v in (x, y, s, value)
@@ -252,16 +260,18 @@ def _engines(solver: str, program: ConeProgram, options: dict[str, Any]) -> list
         reason = engine.unavailable()
         if reason is not None:
             raise UnavailableError(f"solver={solver!r} cannot be used: {reason}")
-        if not engine.supports(program.structure.cones):
+        if not engine.supports(without_single_rows(program.structure)[0]):
             raise LayerError(
-                f'{solver} does not know all cones of this program, {program.structure.cones}; use "auto"'
+                f"{solver} does not take this program, with its cones {program.structure.cones} and "
+                f'{program.structure.n} variables; use "auto"'
             )
         return [engine]
     if options:
         raise LayerError(
             f'options of an engine ({", ".join(options)}) need one engine: name it in solver=, found "auto"'
         )
-    return list(_available())
+    structure = without_single_rows(program.structure)[0]
+    return [engine for engine in _available() if engine.supports(structure)]
 
 
 @cache

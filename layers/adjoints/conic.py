@@ -20,12 +20,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from layers import compiled_cones
 from layers.cone_kkt import Norms
 from layers.cone_products import A_of, AT_of, P_of, on_A, on_P
 from layers.cone_program import ConeProgram, ConeStructure
 from layers.cone_scaling import ScaledProgram
 from layers.cones import Decomposition, decompose
-from layers.conic_system import chunks, factorise
+from layers.conic_system import chunks, factorise, threads_for
 from layers.errors import DifferentiationError
 from layers.linalg import max_abs, one_where_zero
 
@@ -58,12 +59,27 @@ def solve_linearised(
     """
     on = solved.unsqueeze(-1)
     y, s, r1, r2 = (torch.where(on, t, torch.zeros_like(t)) for t in (y, s, r1, r2))
-    parts = [_solve(program.part(c), y[c], s[c], r1[c], r2[c]) for c in chunks(program)]
-    if not parts:
-        return r1, r2
-    _require_accurate(torch.cat([error for _, _, error in parts]), solved)
-    dx, dy = torch.cat([x for x, _, _ in parts]), torch.cat([y for _, y, _ in parts])
+    dx, dy, error = compiled_cones.solve_linearised(program, y, s, r1, r2) or _in_torch(program, y, s, r1, r2)
+    left = (solved & ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
+    if left.numel():
+        given = (program.take(left), y[left], s[left], r1[left], r2[left])
+        dx, dy, error = (
+            v.index_copy(0, left, own) for v, own in zip((dx, dy, error), _in_torch(*given), strict=True)
+        )
+    _require_accurate(error, solved)
     return torch.where(on, dx, torch.zeros_like(dx)), torch.where(on, dy, torch.zeros_like(dy))
+
+
+def _in_torch(
+    program: ConeProgram, y: Tensor, s: Tensor, r1: Tensor, r2: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dx, dy and the relative residual, a slice of the batch after the other."""
+    with threads_for(program):
+        parts = [_solve(program.part(c), y[c], s[c], r1[c], r2[c]) for c in chunks(program)]
+    if not parts:
+        return r1, r2, r1.new_zeros(0)
+    dx, dy, error = (torch.cat(part) for part in zip(*parts, strict=True))
+    return dx, dy, error
 
 
 def _solve(

@@ -127,10 +127,10 @@ def uses_qp(options: Options, cones: Cones) -> bool:
         If the engine asked for does not exist, or solves quadratic programs only and this is none.
     """
     linear = cones.linear and (options.solver == "auto" or options.solver not in CONE_ENGINES)
-    if not linear and options.solver not in ("auto", *CONE_ENGINES):
+    if not linear and options.solver not in ("auto", "native", *CONE_ENGINES):
         raise LayerError(
             f"solver={options.solver!r} solves quadratic programs, and this program has other cones ({cones}); "
-            f"choose auto, {' or '.join(CONE_ENGINES)}"
+            f"choose auto, native, {' or '.join(CONE_ENGINES)}"
         )
     # The constructor checks the options.
     QPLayer(

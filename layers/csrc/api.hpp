@@ -34,6 +34,28 @@ struct Linearised {
     double *x_z, *x_lam, *x_nu, *error;  // error: backward error, infinite where the torch engine has to answer
 };
 
+// A batch of cone programs: minimise ½x'Px + q'x subject to Ax + s = b, s ∈ {0} × R₊ × second-order cones, in this order of rows. Values of
+// P, both triangles, and of A on patterns; a stride of zero means shared over the batch.
+struct ConeData {
+    int n, m, zero, nonneg, socs, P_count, A_count;
+    long batch;
+    const int* soc;  // rows of each second-order cone, at least two
+    const long long *P_row, *P_column, *A_row, *A_column;
+    const double *P, *q, *A, *b;
+    long P_stride, A_stride;
+};
+
+struct ConeAnswer {
+    double *x, *y, *s;               // (B, n), (B, m), (B, m)
+    long long *status, *iterations;  // OPTIMAL or LEFT
+};
+
+// (dx, dy) = 𝒮 (r₁, r₂) at the solution (y, s): layers/adjoints/conic.py.
+struct ConeLinearised {
+    const double *y, *s, *r1, *r2;
+    double *dx, *dy, *error;  // error: backward error, infinite where torch has to answer
+};
+
 // out = scale · (u vᵀ + w xᵀ) per element.
 struct Outer {
     long batch, rows, columns;

@@ -1,5 +1,7 @@
 // One group of problems from load to answer: what an instruction set offers to the scheduler.
 #pragma once
+#include "cone_derivative.hpp"
+#include "cone_engine.hpp"
 #include "derivative.hpp"
 #include "engine.hpp"
 #include "separable.hpp"
@@ -113,9 +115,51 @@ inline void solve_linearised(const Choice& choice, const Data& data, const Spars
     }
 }
 
+template <class T>
+void cone_part(const ConeData& data, int most, const ConeAnswer& out, Arena& arena, long first, long last, Watch& watch) {
+    ConeEngine<T>& engine = *static_cast<ConeEngine<T>*>(arena.zeros(sizeof(ConeEngine<T>)));
+    new (&engine) ConeEngine<T>(arena, data);
+    for (int lane = 0; lane < Lane<T>::count; ++lane) engine.g.load(data, data.q, data.b, first + lane < last ? first + lane : last - 1, lane);
+    engine.run(most, watch);
+    for (int lane = 0; lane < Lane<T>::count && first + lane < last; ++lane) {
+        engine.store(out, first + lane, lane);
+        out.status[first + lane] = engine.solved(lane) ? Verdict::OPTIMAL : Verdict::LEFT;
+    }
+}
+
+template <class T>
+void cone_derivative_part(const ConeData& data, const ConeLinearised& call, Arena& arena, long first, long last) {
+    ConeDerivative<T>& one = *static_cast<ConeDerivative<T>*>(arena.zeros(sizeof(ConeDerivative<T>)));
+    new (&one) ConeDerivative<T>(arena, data);
+    for (int lane = 0; lane < Lane<T>::count; ++lane) one.load(data, call, first + lane < last ? first + lane : last - 1, lane);
+    one.run();
+    for (int lane = 0; lane < Lane<T>::count && first + lane < last; ++lane) one.store(call, first + lane, lane);
+}
+
+inline Choice choose_cones(const ConeData& d) {
+    const auto bytes = [&](auto one) {
+        using T = decltype(one);
+        const long engine = ConeEngine<T>::bytes(d), derivative = ConeDerivative<T>::bytes(d);
+        return engine > derivative ? engine : derivative;
+    };
+    const long side_by_side = bytes(V{});
+    if (d.batch > 1 && side_by_side <= SIDE_BY_SIDE_BYTES) return {Choice::DENSE_LANES, W, side_by_side};
+    return {Choice::DENSE_SINGLE, 1, bytes(0.0)};
+}
+
+inline void solve_cones(const Choice& choice, const ConeData& data, int most, const ConeAnswer& out, Arena& arena, long first, long last, Watch& watch) {
+    if (choice.kernel == Choice::DENSE_LANES) return cone_part<V>(data, most, out, arena, first, last, watch);
+    return cone_part<double>(data, most, out, arena, first, last, watch);
+}
+
+inline void solve_cones_linearised(const Choice& choice, const ConeData& data, const ConeLinearised& call, Arena& arena, long first, long last) {
+    if (choice.kernel == Choice::DENSE_LANES) return cone_derivative_part<V>(data, call, arena, first, last);
+    return cone_derivative_part<double>(data, call, arena, first, last);
+}
+
 }  // namespace CORE
 
 namespace convex_layers {
 extern const Kernels CORE_KERNELS;
-const Kernels CORE_KERNELS{CORE::W, CORE::choose, CORE::solve, CORE::solve_linearised};
+const Kernels CORE_KERNELS{CORE::W, CORE::choose, CORE::solve, CORE::solve_linearised, CORE::choose_cones, CORE::solve_cones, CORE::solve_cones_linearised};
 }  // namespace convex_layers

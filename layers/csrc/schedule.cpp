@@ -157,4 +157,18 @@ void solve_linearised(const Kernels& k, const Data& data, const Linearised& call
     });
 }
 
+void solve_cones(const Kernels& k, const ConeData& data, int max_iterations, int threads, const ConeAnswer& answer, Poll poll) {
+    const Choice choice = k.choose_cones(data);
+    parallel(data.batch, choice, threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
+        k.solve_cones(choice, data, max_iterations, answer, arena, first, last, watch);
+    });
+}
+
+void solve_cones_linearised(const Kernels& k, const ConeData& data, const ConeLinearised& call, int threads, Poll poll) {
+    const Choice choice = k.choose_cones(data);
+    parallel(data.batch, choice, threads, poll, [&](Arena& arena, long first, long last, Watch&) {
+        k.solve_cones_linearised(choice, data, call, arena, first, last);
+    });
+}
+
 }  // namespace convex_layers

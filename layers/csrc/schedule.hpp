@@ -19,4 +19,7 @@ void spread(long batch, int threads, const std::function<void(long, long)>& part
 
 void solve_linearised(const Kernels&, const Data&, const Linearised&, int threads, Poll);
 
+void solve_cones(const Kernels&, const ConeData&, int max_iterations, int threads, const ConeAnswer&, Poll);
+void solve_cones_linearised(const Kernels&, const ConeData&, const ConeLinearised&, int threads, Poll);
+
 }  // namespace convex_layers

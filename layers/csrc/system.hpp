@@ -2,6 +2,7 @@
 // would be free to take that copy for all.
 #pragma once
 #include <cstring>
+#include <initializer_list>
 #include <new>
 
 #include "structure.hpp"
@@ -51,6 +52,9 @@ struct Kernels {
     Choice (*choose)(const Data&, const Sparse*);
     void (*solve)(const Choice&, const Data&, const Sparse*, const Options&, const Answer&, Arena&, long first, long last, Watch&);
     void (*solve_linearised)(const Choice&, const Data&, const Sparse*, const Linearised&, Arena&, long first, long last);
+    Choice (*choose_cones)(const ConeData&);
+    void (*solve_cones)(const Choice&, const ConeData&, int max_iterations, const ConeAnswer&, Arena&, long first, long last, Watch&);
+    void (*solve_cones_linearised)(const Choice&, const ConeData&, const ConeLinearised&, Arena&, long first, long last);
 };
 
 }  // namespace convex_layers

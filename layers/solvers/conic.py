@@ -81,12 +81,52 @@ def solve(
     earlier (x, y, s) only the elements that Newton's method does not solve from there are handed to an engine.
     """
     norms = cone_kkt.Norms.of(program)
-    scaled = ScaledProgram.of(program, norms)
     if guess is None:
-        point = _by_engines(scaled.program, engines, limits, tol)
-    else:
-        x, y, s = (t.nan_to_num(nan=0.0) for t in guess)
-        point = _solve_from(scaled.program, engines, limits, tol, (x, *scaled.point(y, s)))
+        return _cold(program, norms, engines, limits, tol)
+    scaled = ScaledProgram.of(program, norms)
+    x, y, s = (t.nan_to_num(nan=0.0) for t in guess)
+    point = _back(program, norms, scaled, _from_guess(scaled.program, tol, (x, *scaled.point(y, s))), tol)
+    left = (point.status != Status.OPTIMAL).nonzero().squeeze(-1)
+    if not left.numel():
+        return point
+    return point.put(left, _cold(program.take(left), norms.take(left), engines, limits, tol))
+
+
+def _cold(
+    program: ConeProgram, norms: cone_kkt.Norms, engines: list[Engine], limits: Limits, tol: float
+) -> ConePoint:
+    """Without an earlier solution. An engine of one word scales and refines by itself, and is only judged here."""
+    if not engines[0].one_word:
+        return _scaled(program, norms, engines, limits, tol)
+    claim = _ask(program, engines[0], limits)
+    x, y, s, status, iterations = (
+        torch.from_numpy(v).to(program.q.device)
+        for v in (claim.x, claim.y, claim.s, claim.status, claim.iterations)
+    )
+    error = cone_kkt.residuals(program, x, y, s, norms)
+    missed = ~(error.largest <= tol)
+    contradicted = (status == Status.OPTIMAL) & missed
+    status = torch.where(contradicted, int(Status.NUMERICAL_FAILURE), status)
+    point = ConePoint(x, y, s, status, error, iterations, contradicted, torch.zeros_like(status))
+    left = _open(status).nonzero().squeeze(-1)
+    if not left.numel() or len(engines) == 1:
+        return point
+    others = _scaled(program.take(left), norms.take(left), engines[1:], limits, tol)
+    return point.put(left, replace(others, engine=others.engine + 1))
+
+
+def _scaled(
+    program: ConeProgram, norms: cone_kkt.Norms, engines: list[Engine], limits: Limits, tol: float
+) -> ConePoint:
+    """By engines that see the scaled program, and Newton's method."""
+    scaled = ScaledProgram.of(program, norms)
+    return _back(program, norms, scaled, _by_engines(scaled.program, engines, limits, tol), tol)
+
+
+def _back(
+    program: ConeProgram, norms: cone_kkt.Norms, scaled: ScaledProgram, point: ConePoint, tol: float
+) -> ConePoint:
+    """A point of the scaled program in the caller's units, measured there once more."""
     y, s = scaled.back(point.y, point.s)
     error = cone_kkt.residuals_in_cones(program, point.x, y, s, cone_kkt.scales(program, point.x, y, norms))
     own = point.residuals
@@ -128,23 +168,14 @@ def _open(status: Tensor) -> Tensor:
     return (status == Status.ITERATION_LIMIT) | (status == Status.NUMERICAL_FAILURE)
 
 
-def _solve_from(
-    program: ConeProgram,
-    engines: list[Engine],
-    limits: Limits,
-    tol: float,
-    guess: tuple[Tensor, Tensor, Tensor],
-) -> ConePoint:
-    """Newton's method from an earlier solution, and the engines for the elements that it leaves."""
+def _from_guess(program: ConeProgram, tol: float, guess: tuple[Tensor, Tensor, Tensor]) -> ConePoint:
+    """Newton's method from an earlier solution."""
     x, y, s = guess
     everything = torch.ones(program.batch, dtype=torch.bool, device=x.device)
     warm, error = _refined(program, x, y, s, everything)
     none = torch.zeros_like(everything, dtype=torch.int64)
-    point = ConePoint(warm.x, warm.y, warm.s, none, error, none, ~everything, none)
-    left = (~(error.largest <= tol)).nonzero().squeeze(-1)
-    if not left.numel():
-        return point
-    return point.put(left, _by_engines(program.take(left), engines, limits, tol))
+    status = torch.where(error.largest <= tol, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
+    return ConePoint(warm.x, warm.y, warm.s, status, error, none, ~everything, none)
 
 
 def _ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:

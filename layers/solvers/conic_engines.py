@@ -1,4 +1,4 @@
-"""Third-party conic solvers behind one signature: a claim per element, to be judged by :mod:`layers.solvers.conic`.
+"""Conic solvers behind one signature: a claim per element, to be judged by :mod:`layers.solvers.conic`.
 
 An engine sees arrays only, with 1-row cones already moved to the nonnegative rows. What it returns is not trusted.
 """
@@ -16,6 +16,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from layers import compiled_cones
 from layers.cone_program import Cones, ConeStructure
 from layers.errors import LayerError
 from layers.solution import Status
@@ -57,11 +58,12 @@ class Data:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is asked of an engine: tolerance, iterations, and options under the engine's own names."""
+    """What is asked of an engine: tolerance, iterations, options under the engine's own names, and most threads."""
 
     tol: float
     max_iterations: int
     options: Mapping[str, Any]
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,19 @@ class Engine:
     hint : str
         What to do where it is not.
     supports : callable
-        Whether it knows all cones of a program.
+        Whether it takes programs of a structure.
     solve : callable
         ``(Data, Limits) -> Claim``.
+    one_word : bool
+        Whether it knows no outcome but a solution, which it finds to rounding or not at all: its tolerance is fixed.
     """
 
     name: str
     package: str
     hint: str
-    supports: Callable[[Cones], bool]
+    supports: Callable[[ConeStructure], bool]
     solve: Callable[[Data, Limits], Claim]
+    one_word: bool = False
 
     def unavailable(self) -> str | None:
         """Why it cannot be used here, or None."""
@@ -121,6 +126,15 @@ def configure(settings: Any, limits: Limits, engine: str, *ours: str) -> None:
         if not hasattr(settings, name):
             raise LayerError(f"{engine} has no option {name!r}; see the settings of that package")
         setattr(settings, name, value)
+
+
+def _native(data: Data, limits: Limits) -> Claim:
+    if limits.options:
+        raise LayerError(f"native has no options; found {', '.join(limits.options)}")
+    x, y, s, status, iterations = compiled_cones.solve(
+        data.structure, data.P, data.q, data.A, data.b, limits.max_iterations, limits.threads
+    )
+    return Claim(x, y, s, np.where(status == 0, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT)), iterations)
 
 
 def _clarabel(data: Data, limits: Limits) -> Claim:
@@ -269,18 +283,26 @@ def _back(v: Array, place: NDArray[np.int64]) -> Array:
     return out
 
 
-def _all(cones: Cones) -> bool:
+def _all(structure: ConeStructure) -> bool:
     return True
 
 
-def _no_power(cones: Cones) -> bool:
-    return not cones.power
+def _no_power(structure: ConeStructure) -> bool:
+    return not structure.cones.power
 
 
 #: conic engines, in the order in which ``"auto"`` tries them
 ENGINES: dict[str, Engine] = {
+    "native": Engine(
+        "native",
+        "layers._native",
+        "install a C++17 compiler and run `make setup`, or `pip install --editable .` again",
+        compiled_cones.supports,
+        _native,
+        one_word=True,
+    ),
     "moreau": Engine("moreau", "moreau", "pip install 'differentiable-convex-layers[moreau]'", _all, _moreau),
     "clarabel": Engine("clarabel", "clarabel", "pip install clarabel", _all, _clarabel),
     "diffcp": Engine("diffcp", "diffcp", "pip install diffcp", _no_power, _diffcp),
 }
-AUTOMATIC = ("moreau", "clarabel")
+AUTOMATIC = ("native", "moreau", "clarabel")

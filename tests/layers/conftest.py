@@ -2,7 +2,7 @@
 
 import pytest
 
-from layers import answer, compiled
+from layers import answer, compiled, compiled_cones
 
 OURS = {"native": answer.answer_natively, "interior_point": answer.answer_in_torch}
 
@@ -15,3 +15,4 @@ def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(answer.ENGINES, "auto", OURS[request.param])
     if request.param == "interior_point":
         monkeypatch.setattr(compiled, "suits", lambda *tensors: False)
+        monkeypatch.setattr(compiled_cones, "MOST_WORK", -1)

@@ -11,6 +11,7 @@ from layers.cone_kkt import residuals
 from layers.cone_program import ConeProgram, Cones, ConeSolution
 from layers.conic_autograd import solve_cone_program
 from layers.solvers.conic_engines import ENGINES
+from layers.solvers.conic_rows import without_single_rows
 from tests.layers.conic_instances import CONES, entropy, from_dense, random_program, sparse, svec
 
 INSTALLED = [name for name, engine in ENGINES.items() if engine.unavailable() is None]
@@ -35,9 +36,9 @@ def project_by_program(cones: Cones, v: Tensor) -> ConeSolution:
 @pytest.mark.parametrize("solver", INSTALLED)
 def test_every_engine_recovers_a_known_solution(name: str, solver: str):
     cones, n = CONES[name]
-    if not ENGINES[solver].supports(cones):
-        pytest.skip(f"{solver} has no power cones")
     program, x, _, s = random_program(cones, n)
+    if not ENGINES[solver].supports(without_single_rows(program.structure)[0]):
+        pytest.skip(f"{solver} does not know all of these cones")
     solution = solve_cone_program(program, solver=solver)
     assert (solution.status == Status.OPTIMAL).all()
     assert solution.residuals.largest.max() < 1e-12
