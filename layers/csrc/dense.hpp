@@ -57,22 +57,24 @@ inline void multiply(const T* M, int rows, int ld, const T* x, T* y, double beta
     for (; i < rows; ++i) y[i] = beta * y[i] + dot(M + (long)i * ld, x, ld);
 }
 
-// x += Mᵀ y; x is padded.
+// x += Mᵀ y, the first `columns` of it; x is padded.
 template <class T>
-inline void add_transposed(const T* M, int rows, int ld, const T* y, T* x) {
+inline void add_transposed(const T* M, int rows, int ld, const T* y, T* x, int columns) {
     int i = 0;
     for (; i + 4 <= rows; i += 4) {
         const T* row = M + (long)i * ld;
         const V a = Lane<T>::splat(y[i]), b = Lane<T>::splat(y[i + 1]);
         const V c = Lane<T>::splat(y[i + 2]), d = Lane<T>::splat(y[i + 3]);
-        for (int j = 0; j < ld; j += Lane<T>::width)
+        for (int j = 0; j < columns; j += Lane<T>::width)
             pack(x + j) += (pack(row + j) * a + pack(row + ld + j) * b) + (pack(row + 2 * ld + j) * c + pack(row + 3 * ld + j) * d);
     }
     for (; i < rows; ++i) {
         const V a = Lane<T>::splat(y[i]);
-        for (int j = 0; j < ld; j += Lane<T>::width) pack(x + j) += pack(M + (long)i * ld + j) * a;
+        for (int j = 0; j < columns; j += Lane<T>::width) pack(x + j) += pack(M + (long)i * ld + j) * a;
     }
 }
+template <class T>
+inline void add_transposed(const T* M, int rows, int ld, const T* y, T* x) { add_transposed(M, rows, ld, y, x, ld); }
 
 // One register tile of C += sign · XᵀY, where X and Y hold `depth` rows.
 template <class T, int ROWS, int PACKS>

@@ -18,7 +18,8 @@ constexpr int CORRECTIONS = 5;              // refinements of an active set
 // Active sets tried per polish; how many before fewer and fewer rows have to change; by how much fewer where sets cost little, and how
 // few are few enough.
 constexpr int MOST_ROUNDS = 12, PATIENCE = 3;
-constexpr double CLOSING = 0.8, FEW = 2;
+constexpr double CLOSING = 0.8, FEW = 2, POOR = 3;
+constexpr int MOST_QUICK = 20;
 constexpr double SHARP = 1e-13;             // a point with this residual needs no better one
 constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
 // The active set shows when the largest min(λ, s) is so small beside the smallest max(λ, s), or when only some rows are unclear, those
@@ -72,6 +73,13 @@ struct Engine {
             try_active_set(negate(done), constant<T>(0), options.tol, false);
             done = best <= options.tol;
             return;
+        }
+        if (sys.sets_first()) {
+            start_from_zero();
+            try_active_set(negate(done), constant<T>(0), options.tol, false);
+            // Dependent rows share their multipliers as the iteration would have them, not as the order of the sets has.
+            if (!sys.one_set_of_multipliers()) done = constant<T>(0) > 1.0, best = constant<T>(1e299);
+            if (!any(negate(done))) return;
         }
         initial();
         iterate(options, check);
@@ -140,12 +148,17 @@ struct Engine {
         for (int i = 0; i < g.m; ++i) v[i] += shift;
     }
 
-    // stationarity, slack, lack and Qx at a point
-    void residual(const T* at_x, const T* at_lam, const T* at_nu) {
-        g.Q.multiply(at_x, Qx);
+    // stationarity from Qx
+    void slope(const T* at_lam, const T* at_nu) {
         for (int j = 0; j < g.ldn; ++j) stationarity[j] = Qx[j] + g.q[j];
         g.G.add_transposed(at_lam, stationarity);
         g.A.add_transposed(at_nu, stationarity);
+    }
+
+    // stationarity, slack, lack and Qx at a point
+    void residual(const T* at_x, const T* at_lam, const T* at_nu) {
+        g.Q.multiply(at_x, Qx);
+        slope(at_lam, at_nu);
         g.G.multiply(at_x, slack);
         for (int i = 0; i < g.m; ++i) slack[i] = g.h[i] - slack[i];
         g.A.multiply(at_x, lack);
@@ -250,20 +263,26 @@ struct Engine {
     // that number falls no more.
     void try_active_set(Mask want, T iteration, double tol, bool last) {
         const bool quick = sys.quick();
-        T changes = constant<T>(1e300);
-        for (int round = 1; round <= MOST_ROUNDS; ++round) {
+        T changes = constant<T>(1e300), poor = constant<T>(0);
+        for (int round = 1; round <= (quick ? MOST_QUICK : MOST_ROUNDS); ++round) {
             sys.active(on);
-            residual(tx, tlam, tnu);
+            round == 1 ? residual(tx, tlam, tnu) : slope(tlam, tnu);  // x has stayed
             correct();
             residual(tx, tlam, tnu);
             if (!quick) refine(want), record(want & negate(done), iteration, tol, last);
             if (!any(want & negate(done))) return;
-            const T earlier = changes;
-            changes = refute();
-            const Mask moves = want & negate(done) & (changes > 0.0);
-            const Mask falls = quick ? (changes < CLOSING * earlier) | (changes <= FEW) : changes < earlier;
+            const T now = refute(), one = constant<T>(1);
+            const Mask moves = want & negate(done) & (now > 0.0);
             if (!any(moves)) break;
-            if ((quick || round >= PATIENCE) && !any(moves & falls)) return;
+            if (quick) {
+                poor += (now < CLOSING * changes) | (now <= FEW) ? 0 * one : one;
+                changes = smaller(now, changes);
+                if (!any(moves & (poor <= POOR))) return;
+            } else {
+                const Mask falls = now < changes;
+                changes = now;
+                if (round >= PATIENCE && !any(moves & falls)) return;
+            }
         }
         if (quick) refine(want), record(want & negate(done), iteration, tol, last);
     }

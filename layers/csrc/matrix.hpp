@@ -12,6 +12,12 @@ inline S* zeros(Arena& arena, long count) {
     return static_cast<S*>(arena.zeros(count * (long)sizeof(S)));
 }
 
+// The same without the zeros.
+template <class S>
+inline S* raw(Arena& arena, long count) {
+    return static_cast<S*>(arena.raw(count * (long)sizeof(S)));
+}
+
 template <class T>
 struct Dense {
     int rows, columns, ld;
@@ -19,7 +25,9 @@ struct Dense {
 
     static long entries(long rows, long columns, const Pattern*) { return rows * padded<T>((int)columns) + 8; }
     Dense(Arena& arena, int rows_, int columns_, const Pattern*) : rows(rows_), columns(columns_), ld(padded<T>(columns_)) {
-        data = zeros<T>(arena, (long)rows * ld);
+        data = raw<T>(arena, (long)rows * ld);
+        for (int i = 0; i < rows; ++i)
+            for (int j = columns; j < ld; ++j) data[(long)i * ld + j] = constant<T>(0);
     }
     const T* row(int i) const { return data + (long)i * ld; }
 

@@ -10,6 +10,8 @@ constexpr double PIVOT = 4 * SHIFT;     // a pivot below this: the true matrix i
 constexpr double STRICT = 1e-4;         // smallest pivot of Q with which Q alone is factorised
 constexpr double WEIGHT_SHIFT = 1e-11;  // weights λ/s are at most the inverse of this
 constexpr double LEAST_SHIFT = 1e-200;   // lets Q = 0 pass as semidefinite
+constexpr double INDEPENDENT = 1e-6;    // active rows with a larger pivot have one set of multipliers beyond doubt
+constexpr double ROOM = 0.8;            // active rows to be expected, beside the variables
 constexpr double CHEAP = 0.25;          // an active set at this share of a step is tried at once
 constexpr int DEPTH = 64;               // rows of G that are weighed at a time
 
@@ -22,10 +24,12 @@ struct DenseSystems {
     T *base, *curvature;   // Q + AᵀA; the factor of Q + ε I
     T *U, *inverse, *curvature_inverse, *half, *S, *S_inverse, *buffer, *C, *y;
     T curvature_pivot;     // smallest pivot of Q + ε I
+    bool based;            // whether base has been computed
     bool curved;           // whether all lanes can do with the factor of Q
     int* rows;             // active rows of every lane, `limit` each
     int count[Lane<T>::count], limit, k;
     Mask singular;
+    T independence;        // smallest pivot of the Schur complement of the active rows
     const T *factor_, *factor_inverse;  // of the active system: U or curvature
     static constexpr bool SINGLE = Lane<T>::count == 1;
     KnownRows known;       // of a single problem, for the engine, which tries several sets
@@ -45,10 +49,10 @@ struct DenseSystems {
         const int n = g.n, p = g.p;
         limit = most_rows(n, g.m) + p;
         ldk = padded<T>(limit);
-        base = zeros<T>(arena, (long)n * g.ldn), curvature = zeros<T>(arena, (long)n * g.ldn), U = zeros<T>(arena, (long)n * g.ldn);
+        base = raw<T>(arena, (long)n * g.ldn), curvature = raw<T>(arena, (long)n * g.ldn), U = raw<T>(arena, (long)n * g.ldn);
         inverse = zeros<T>(arena, g.ldn), curvature_inverse = zeros<T>(arena, g.ldn);
-        half = zeros<T>(arena, (long)n * ldk), S = zeros<T>(arena, (long)ldk * ldk), S_inverse = zeros<T>(arena, ldk);
-        buffer = zeros<T>(arena, (long)DEPTH * g.ldn), C = zeros<T>(arena, (long)ldk * g.ldn), y = zeros<T>(arena, ldk);
+        half = raw<T>(arena, (long)n * ldk), S = raw<T>(arena, (long)ldk * ldk), S_inverse = zeros<T>(arena, ldk);
+        buffer = raw<T>(arena, (long)DEPTH * g.ldn), C = raw<T>(arena, (long)ldk * g.ldn), y = zeros<T>(arena, ldk);
         rows = zeros<int>(arena, (long)ldk * Lane<T>::count);
         if constexpr (SINGLE) known.reserve(arena, n, g.m + p, limit), set = zeros<int>(arena, ldk);
     }
@@ -57,12 +61,16 @@ struct DenseSystems {
     bool quick() const { return reuses; }
     double unclear_rows() const { return reuses && cheap_sets() ? 1 : 0.05; }
 
+    // Whether active sets are tried before any step.
+    bool sets_first() const { return reuses && (cheap_sets() || roomy(g.n, g.m, g.p)); }
+    bool one_set_of_multipliers() const { return !any(singular) && !any(independence < INDEPENDENT); }
+    // Where half of the inequalities leave room among the variables, corrections of active sets hardly ever cycle.
+    static bool roomy(double n, double m, double p) { return 0.5 * m + p <= ROOM * n; }
+
     // What does not change during the iteration. Negative curvature of Q up to `rounding`, relative to its largest entry, is none.
     void prepare(double rounding, bool several_sets) {
-        const long size = (long)g.n * g.ldn * sizeof(T);
-        std::memcpy(base, g.Q.data, size);
-        if (g.p) add_gram(g.A.data, g.A.data, g.p, g.n, g.ldn, base);
-        std::memcpy(curvature, g.Q.data, size);
+        based = false;
+        std::memcpy(curvature, g.Q.data, (long)g.n * g.ldn * sizeof(T));
         // In the caller's units the shift is rounding · max|Q|; D and c carry it here.
         const T shift = larger(rounding * g.scale * g.c, constant<T>(LEAST_SHIFT));
         for (int i = 0; i < g.n; ++i) curvature[(long)i * g.ldn + i] += shift * g.D[i] * g.D[i];
@@ -77,7 +85,13 @@ struct DenseSystems {
 
     // [Q + GᵀWG, Aᵀ; A, 0] for weights w.
     void newton(const T* w) {
-        std::memcpy(U, base, (long)g.n * g.ldn * sizeof(T));
+        const long size = (long)g.n * g.ldn * sizeof(T);
+        if (!based) {
+            std::memcpy(base, g.Q.data, size);
+            if (g.p) add_gram(g.A.data, g.A.data, g.p, g.n, g.ldn, base);
+            based = true;
+        }
+        std::memcpy(U, base, size);
         for (int i0 = 0; i0 < g.m; i0 += DEPTH) {
             const int depth = g.m - i0 < DEPTH ? g.m - i0 : DEPTH;
             for (int i = 0; i < depth; ++i) {
@@ -108,6 +122,7 @@ struct DenseSystems {
         }
         if (reuses) block_of_known(dependent);
         else if (k + g.p) schur(factor_, factor_inverse, C, k + g.p, dependent);
+        independence = dependent;
         singular = singular | negate(lowest > PIVOT) | negate(dependent > PIVOT);
     }
     void judge() {}  // the pivots have told

@@ -88,7 +88,9 @@ inline Choice choose(const Data& d, const Sparse* plan) {
         return {Choice::SPARSE_SINGLE, 1, bytes<double, SparseSystems<double>>(d, plan)};
     }
     const long side_by_side = bytes<V, DenseSystems<V>>(d, nullptr);
-    if (many && side_by_side <= SIDE_BY_SIDE_BYTES) return {Choice::DENSE_LANES, W, side_by_side};
+    // A single problem can keep the rows of earlier active sets, which pays where there is room for half of the inequalities.
+    const bool alone = d.n >= SETS_ALONE * W && DenseSystems<double>::roomy(n, m, p);
+    if (many && !alone && side_by_side <= SIDE_BY_SIDE_BYTES) return {Choice::DENSE_LANES, W, side_by_side};
     return {Choice::DENSE_SINGLE, 1, bytes<double, DenseSystems<double>>(d, nullptr)};
 }
 

@@ -19,8 +19,8 @@ struct KnownRows {
 
     void reserve(Arena& arena, int n_, int rows, int limit_) {
         n = n_, limit = limit_, ld = padded<double>(limit);
-        H = zeros<double>(arena, (long)n * ld), gram = zeros<double>(arena, (long)ld * ld);
-        fresh = zeros<double>(arena, (long)n * ld), product = zeros<double>(arena, (long)ld * ld);
+        H = raw<double>(arena, (long)n * ld), gram = raw<double>(arena, (long)ld * ld);
+        fresh = raw<double>(arena, (long)n * ld), product = raw<double>(arena, (long)ld * ld);
         slot = zeros<int>(arena, rows), fresh_id = zeros<int>(arena, ld);
     }
 
@@ -44,15 +44,19 @@ struct KnownRows {
             for (int i = 0; i < n; ++i) fresh[(long)i * wide + j] = from[i];
         }
         solve_transposed_block(U, n, ld_of_U(), inverse, fresh, wide);
-        for (int i = 0; i < n; ++i) std::memcpy(H + (long)i * ld + known, fresh + (long)i * wide, added * sizeof(double));
-        const int all = known + added;
+        const int all = known + added, end = padded<double>(all);
+        for (int i = 0; i < n; ++i) {
+            std::memcpy(H + (long)i * ld + known, fresh + (long)i * wide, added * sizeof(double));
+            for (int j = all; j < end; ++j) H[(long)i * ld + j] = 0;
+        }
         clear(product, all * wide);
+        // of the block of the new rows with themselves the upper triangle is enough
         for (int i = 0; i < all; i += Lane<double>::rows) {
-            const int strip = all - i < Lane<double>::rows ? all - i : Lane<double>::rows;
-            panel(H + i, ld, fresh, wide, n, product + (long)i * wide, wide, strip, wide, 1.0);
+            const int strip = all - i < Lane<double>::rows ? all - i : Lane<double>::rows, from = i > known ? left_of<double>(i - known) : 0;
+            panel(H + i, ld, fresh + from, wide, n, product + (long)i * wide + from, wide, strip, wide - from, 1.0);
         }
         for (int i = 0; i < all; ++i)
-            for (int j = 0; j < added; ++j)
+            for (int j = i > known ? i - known : 0; j < added; ++j)
                 gram[(long)i * ld + known + j] = gram[(long)(known + j) * ld + i] = product[(long)i * wide + j];
         for (int j = 0; j < added; ++j) slot[fresh_id[j]] = known + j;
         known = all;
@@ -71,13 +75,14 @@ struct KnownRows {
     // y = −y + Hᵀx and x −= H y on the columns of these rows
     void down(const int* id, int count, const double* x, double* y) const {
         double* sum = product;
-        clear(sum, ld);
-        add_transposed(H, n, ld, x, sum);
+        const int columns = padded<double>(known);
+        clear(sum, columns);
+        add_transposed(H, n, ld, x, sum, columns);
         for (int i = 0; i < count; ++i) y[i] = sum[slot[id[i]]] - y[i];
     }
     void up(const int* id, int count, const double* y, double* x) const {
         double* spread = product;
-        clear(spread, ld);
+        clear(spread, padded<double>(known));
         for (int i = 0; i < count; ++i) spread[slot[id[i]]] = y[i];
         for (int i = 0; i < n; ++i) x[i] -= dot(H + (long)i * ld, spread, padded<double>(known));
     }

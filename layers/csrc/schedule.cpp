@@ -39,13 +39,17 @@ void Arena::reset() {
     used_ = 0;
     ASAN_POISON_MEMORY_REGION(block_, bytes_);
 }
-void* Arena::zeros(long bytes) {
+void* Arena::zeros(long bytes) { return std::memset(raw(bytes), 0, bytes); }
+void* Arena::raw(long bytes) {
     const long size = (bytes + 63) / 64 * 64;
     if (used_ + size > bytes_) throw std::logic_error("the native engine ran out of its own work memory: please report this");
     void* out = block_ + used_;
     used_ += size + RED_ZONE;
     ASAN_UNPOISON_MEMORY_REGION(out, bytes);
-    return std::memset(out, 0, bytes);
+#if defined(__SANITIZE_ADDRESS__)
+    std::memset(out, 0xff, bytes);  // not a number: what is read before it is written shows in the answer
+#endif
+    return out;
 }
 
 Watch::~Watch() = default;

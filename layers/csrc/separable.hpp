@@ -29,6 +29,8 @@ struct SeparableSystems {
 
     double unclear_rows() const { return -1; }
     bool quick() const { return false; }
+    bool sets_first() const { return false; }
+    bool one_set_of_multipliers() const { return true; }
 
     void prepare(double rounding, bool) {
         const T shift = larger(rounding * g.scale * g.c, constant<T>(LEAST_SHIFT));

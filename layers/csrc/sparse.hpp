@@ -46,6 +46,8 @@ struct SparseSystems {
 
     double unclear_rows() const { return 0.05; }
     bool quick() const { return false; }
+    bool sets_first() const { return false; }
+    bool one_set_of_multipliers() const { return true; }
 
     // Curvature is judged by the same factorisation with all rows of constraints switched off.
     void prepare(double rounding, bool judged) {

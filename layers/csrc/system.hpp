@@ -15,6 +15,9 @@ constexpr double SPARSE_COST = 3;
 // With so many equalities the Schur complement of one problem fills the registers better than eight side by side.
 constexpr int SCHUR_SINGLE = 24;
 
+// Problems of which a register holds W, and with so many times W variables, are faster one by one with their active sets.
+constexpr int SETS_ALONE = 6;
+
 namespace convex_layers {
 
 // Work memory of one thread, handed out in order; throws when it is exhausted.
@@ -26,6 +29,7 @@ class Arena {
     Arena& operator=(const Arena&) = delete;
     void reset();
     void* zeros(long bytes);
+    void* raw(long bytes);  // not set to anything: what is read has to be written first
 
   private:
     long bytes_, used_;

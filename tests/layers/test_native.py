@@ -153,6 +153,40 @@ def test_one_element_that_fills_the_zeros_of_the_others(rng) -> None:
     assert_close(found.z[3], dense.z[0], 1e-12)
 
 
+@pytest.mark.parametrize(("n", "m", "p"), [(8, 8, 2), (30, 24, 3), (60, 50, 0), (100, 100, 25)])
+def test_where_sets_have_room_they_are_tried_before_any_iteration(
+    rng, monkeypatch, n: int, m: int, p: int
+) -> None:
+    data = random_qp(rng, n, m, p)
+    assert solve_qp(*data, solver="native").iterations.item() == 0
+    found, expected = with_gradients(data)("native"), in_torch(monkeypatch, with_gradients(data))
+    for x, y in zip(found, expected, strict=True):
+        assert_close(x, y, 1e-9)
+
+
+def test_sets_that_cycle_are_followed_by_the_iteration(rng) -> None:
+    """Twice as many rows as variables, most of them violated by the minimiser without them."""
+    n, m = 100, 200
+    root, G = rng.normal(size=(n, n)), rng.normal(size=(m, n))
+    Q, h = root @ root.T / n + 0.1 * np.eye(n), G @ rng.normal(size=n) + rng.uniform(size=m)
+    data = as_data(Q, rng.normal(size=n), G, h, np.zeros((0, n)), [])
+    solution = solve_qp(*data, solver="native")
+    assert solution.iterations.item() > 0
+    assert solution.residuals.largest.item() < 1e-12
+    assert_close(solution.z, solve_qp(*data, solver="interior_point").z, 1e-9)
+
+
+def test_multipliers_of_dependent_rows_do_not_depend_on_the_order_of_sets(rng) -> None:
+    """An active row a second time in other units: alone, where sets come first, as in a batch, where they do not."""
+    Q, q, G, h, A, b = random_qp(rng, 12, 6, 2)
+    G, h = torch.cat((G, 2 * G[:1])), torch.cat((h, 2 * h[:1]))
+    alone = solve_qp(Q, q, G, h, A, b, solver="native")
+    beside = solve_qp(*(t.expand(9, *t.shape) for t in (Q, q, G, h, A, b)), solver="native")
+    assert alone.iterations.item() > 0
+    assert (alone.lam[[0, 6]] > 1e-2).all()
+    assert_close(alone.lam, beside.lam[4], 1e-6)
+
+
 @pytest.mark.parametrize("batch", range(1, 21))
 def test_groups_that_are_not_full(rng, monkeypatch, batch: int) -> None:
     answer = with_gradients(random_qp(rng, 5, 8, 2, batch=(batch,)))
