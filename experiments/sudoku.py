@@ -14,7 +14,8 @@ trained method is reported at its best epoch on validation puzzles.
 
     python -m experiments.run experiment=sudoku size=smoke        # seconds
     python -m experiments.run experiment=sudoku size=companion    # minutes, smaller networks and batches
-    python -m experiments.run experiment=sudoku size=paper        # hours, the paper's own settings
+    python -m experiments.run experiment=sudoku size=paper        # the paper's own settings: hours on a CPU
+    python -m experiments.run experiment=sudoku size=paper convolutional.device=cuda
 """
 
 from dataclasses import dataclass, field
@@ -127,7 +128,9 @@ def make_model(config: Config, method: str, seed: int) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     if method == "convolutional":
         recipe = config.convolutional
-        return Network(convolutional(ORDER, recipe.channels, recipe.depth), ORDER, generator)
+        return Network(convolutional(ORDER, recipe.channels, recipe.depth), ORDER, generator).to(
+            recipe.device
+        )
     if method == "fully_connected":
         return Network(fully_connected(ORDER, config.fully_connected.widths), ORDER, generator)
     model = LearnedEqualities(SIZE, config.rows, config.layer.build(), generator)
@@ -165,7 +168,7 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
         repeated = _repeated(splits["train"], splits["test"])
         record.metric("repeated_puzzles", "test", 0, repeated, "fraction")
     if method in TRAINED:
-        with record.timed("train"):
+        with record.timed(config.convolutional.phase if method == "convolutional" else "train"):
             history = train(config, method, seed, model, splits)
         _record_curves(history, getattr(config, RECIPES[method]).epoch, record)
         chosen = history.chosen

@@ -17,7 +17,7 @@ boards of their own, the trained layers in `passes` passes.
 
     python -m experiments.run experiment=sudoku_9x9 size=smoke        # seconds, on 4x4
     python -m experiments.run experiment=sudoku_9x9 size=companion    # minutes, few puzzles
-    python -m experiments.run experiment=sudoku_9x9 size=paper        # hours
+    python -m experiments.run experiment=sudoku_9x9 size=paper        # hours; convolutional.device=cuda spares days
 """
 
 from collections.abc import Callable
@@ -173,7 +173,9 @@ def make_model(config: Config, method: str, seed: int) -> nn.Module:
     order, generator = config.data.order, torch.Generator().manual_seed(seed)
     if method == "convolutional":
         recipe = config.convolutional
-        return Network(convolutional(order, recipe.channels, recipe.depth), order, generator)
+        return Network(convolutional(order, recipe.channels, recipe.depth), order, generator).to(
+            recipe.device
+        )
     layer = config.layer.build()
     if method == "true_constraints":
         rules = torch.from_numpy(independent_rows(true_constraints(order)))
@@ -246,7 +248,7 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
         model = make_model(config, method, seed)
     if method == "identified":
         _record_identification(config, seed, splits, record)
-    with record.timed("train"):
+    with record.timed(config.convolutional.phase if method == "convolutional" else "train"):
         train(config, method, seed, model, record)
     with record.timed("evaluate"):
         for split, solved in evaluate(config, method, model, splits).items():

@@ -50,10 +50,15 @@ def core() -> ModuleType:
 
 def refusal(problem: QP) -> str | None:
     """Why the core does not take this problem; None if it does."""
+    if _core is not None and problem.q.device.type != "cpu":
+        return f"it works on the CPU, and the tensors are on {problem.q.device}"
+    return refusal_of_copy(problem)
+
+
+def refusal_of_copy(problem: QP) -> str | None:
+    """Why the core would not take this problem from the memory of the host; None if it would."""
     if _core is None:
         return _reason
-    if problem.q.device.type != "cpu":
-        return f"it works on the CPU, and the tensors are on {problem.q.device}"
     sizes = (problem.n, problem.m, problem.p)
     if not _holds(*sizes):
         return f"it takes (n, m, p) up to {_core.LARGEST}, and the problem has {sizes}"

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from layers import compiled, operators
+from layers import compiled, hosted, operators
 from layers.adjoints.implicit import degeneracy
 from layers.answer import ENGINES, Guess, Request
 from layers.autograd import Call, PlainSolutionMap, SolutionMap, describe_failures
@@ -60,6 +60,8 @@ def solve_qp(
         its gradient is the sum over the batch. All share one floating dtype and one device.
     solver : str
         ``"auto"``, ``"native"`` (C++, on the CPU) and ``"interior_point"`` (torch, any device) are ours;
+        ``"auto"`` takes the first where it can, and copies problems from a device to the host and the answers back
+        where that takes less time than solving them there (docs/choosing.md); ``"interior_point"`` stays there.
         ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole third-party layers, with their own derivative.
         :func:`engines` lists them.
     adjoint : {"auto", "implicit"}
@@ -110,6 +112,9 @@ def solve_qp(
     """
     _check_options(solver, adjoint, tol, max_iterations, on_failure)
     given = make_qp(Q, q, G, h, A, b)
+    home = given.q.device
+    if solver == "auto" and hosted.pays(given):
+        given = hosted.brought(given)
     problem = given if given.q.dtype == torch.float64 else QP(*(t.double() for t in given.tensors))
     precision = torch.finfo(given.q.dtype).eps
     if solver in BACKENDS:
@@ -122,7 +127,8 @@ def solve_qp(
             engine = partial(ENGINES[solver], request=Request(tol, max_iterations, precision, guess))
             outputs = _apply(Call(engine, on_failure), problem)
         solution = _assemble(problem, outputs, on_failure)
-    return _cast(solution, given.q.dtype)
+    solution = _cast(solution, given.q.dtype)
+    return solution if problem.q.device == home else hosted.returned(solution, home)
 
 
 @opaque
@@ -217,7 +223,7 @@ def _guess(warm: Solution, problem: QP) -> Guess:
     batch = problem.batch_shape
     flat: list[Tensor] = []
     for name, size in (("z", problem.n), ("lam", problem.m), ("nu", problem.p), ("s", problem.m)):
-        value: Tensor = getattr(warm, name).detach().double()
+        value: Tensor = getattr(warm, name).detach().to(problem.q)
         try:
             value = value.expand(*batch, size)
         except RuntimeError as error:

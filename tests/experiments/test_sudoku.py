@@ -182,3 +182,25 @@ def test_settings_that_cannot_be_used_are_told_before_anything_runs(field, value
     setattr(owner, name, value)
     with pytest.raises(ConfigError, match=message):
         config.check()
+
+
+def test_a_network_takes_and_returns_the_type_and_device_of_the_puzzles():
+    """The only other device that is everywhere has no numbers; it shows that the tensors go there and come back."""
+    body = convolutional(2, 8, 2)
+    network = Network(body, 2, torch.Generator().manual_seed(0))
+    givens = torch.zeros(3, 64, dtype=torch.float64)
+    assert network(givens).dtype == torch.float64
+    met = []
+    body.register_forward_hook(lambda module, inputs, output: met.append(inputs[0].device.type))
+    network.to("meta")
+    with pytest.raises(NotImplementedError, match="meta"):
+        network(givens)
+    assert met == ["meta"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_refused_before_anything_runs():
+    config = small_config()
+    config.convolutional.device = "cuda"
+    with pytest.raises(ConfigError, match=r"convolutional\.device: got 'cuda', expected one of: cpu"):
+        config.check()

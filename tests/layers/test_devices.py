@@ -161,20 +161,21 @@ def test_cuda_does_not_wait_for_the_host_within_an_iteration(rng) -> None:
 
 
 @needs_cuda
-def test_second_derivatives_transforms_and_single_precision_on_cuda(rng) -> None:
+@pytest.mark.parametrize("solver", ["auto", "interior_point"])
+def test_second_derivatives_transforms_and_single_precision_on_cuda(rng, solver: str) -> None:
     Q, q, G, h, A, b = on("cuda", random_qp(rng, 4, 5, 1))
 
     def z_of(q: Tensor) -> Tensor:
-        return solve_qp(Q, q, G, h, A, b).z
+        return solve_qp(Q, q, G, h, A, b, solver=solver).z
 
     q = q.requires_grad_()
     assert torch.autograd.gradcheck(z_of, q)
     assert torch.autograd.gradgradcheck(
-        lambda Q: solve_qp(0.5 * (Q + Q.mT), q, G, h, A, b).z, Q.requires_grad_()
+        lambda Q: solve_qp(0.5 * (Q + Q.mT), q, G, h, A, b, solver=solver).z, Q.requires_grad_()
     )
     forward, reverse = torch.func.jacfwd(z_of)(q), torch.func.jacrev(z_of)(q)
     assert_close(forward, reverse, 1e-10, "Jacobian")
-    single = solve_qp(*(t.float() for t in (Q, q, G, h, A, b)))
+    single = solve_qp(*(t.float() for t in (Q, q, G, h, A, b)), solver=solver)
     assert single.z.dtype == torch.float32
     assert_close(single.z.double(), z_of(q), 1e-5, "z")
 

@@ -69,7 +69,8 @@ class LearnedEqualities(nn.Module):
 class Network(nn.Module):
     """A network that turns (boards, rows, columns, digits) into scores of the same shape, softmax over the digits.
 
-    Givens are copied into the answer, as in OptNet's baseline. float32 inside, the given dtype outside.
+    Givens are copied into the answer, as in OptNet's baseline. float32 on the device of `body` inside, dtype and device
+    of the puzzles outside.
 
     Parameters
     ----------
@@ -93,10 +94,11 @@ class Network(nn.Module):
 
     def forward(self, givens: Tensor) -> Tensor:
         """Scores for one-hot puzzles, shape (boards, n)."""
-        boards = givens.float().reshape(-1, *self.shape)
+        device = next(self.body.parameters()).device
+        boards = givens.to(device, torch.float32).reshape(-1, *self.shape)
         filled = boards.sum(dim=-1, keepdim=True)
         answer = filled * boards + (1 - filled) * self.body(boards).softmax(dim=-1)
-        return answer.reshape(givens.shape).to(givens.dtype)
+        return answer.reshape(givens.shape).to(givens)
 
 
 def convolutional(order: int, channels: int, depth: int) -> nn.Module:
