@@ -78,8 +78,9 @@ class SolutionMap(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         # nothing is differentiated further: the bookkeeping of apply takes longer than a small solve
-        plain = not torch.is_grad_enabled() and compiled.suits(*(c for c in cotangents if c is not None))
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[-6:]
+        given = (c for c in cotangents if c is not None)
+        plain = not torch.is_grad_enabled() and compiled.suits(saved[-1], *given)
         if plain and (gradients := pull_back_at_once(needed, saved, cotangents)) is not None:
             return None, *gradients
         solve = cast("LinearSolve", LinearisedSystem.forward if plain else LinearisedSystem.apply)

@@ -18,7 +18,7 @@ from layers.solution import Degeneracy, Residuals, Solution
 
 #: measured (docs/benchmarks.md): seconds of a solve and its derivative in the core for each multiply-add of one
 #: factorisation and thread; of a number going to the host and its gradient coming back; and of the launches of a device
-PER_OPERATION, PER_NUMBER, OF_LAUNCHES = 1e-9, 4e-9, 0.15
+PER_OPERATION, PER_NUMBER, OF_LAUNCHES = 1e-9, 7e-9, 0.15
 
 
 def pays(problem: QP) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import cvxpy as cp
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from layers import ConvexLayer, Solution, saddle, solve_qp
+from layers.autograd import SolutionMap
 from layers.problem import QP
 from layers.scaling import scale_problem
 from layers.solution import Status
@@ -196,6 +198,17 @@ def test_convex_layers_take_cuda_tensors_and_return_them(rng, cone: str) -> None
     assert there.grad is not None
     assert here.grad is not None
     assert_close(there.grad.cpu(), here.grad, 1e-6, "gradient")
+
+
+def test_without_cotangents_the_core_is_not_handed_the_tensors_of_a_device(rng) -> None:
+    """Nothing to pull back says nothing of the device: that is told by what the call has saved."""
+    Q, q, G, h, A, b = (t.to("meta") for t in random_qp(rng, *SIZES, batch=(3,)))
+    kind, status = h.to(torch.int8), torch.zeros(3, dtype=torch.int64, device="meta")
+    call = SimpleNamespace(
+        saved_tensors=(Q, q, G, h, A, b, q, h, b, kind, status), needs_input_grad=(False, *[True] * 6)
+    )
+    with torch.no_grad():
+        assert SolutionMap.backward(call, *[None] * 9) == (None,) * 7
 
 
 @needs_cuda

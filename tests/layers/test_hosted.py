@@ -28,6 +28,11 @@ def of_sizes(batch: int, n: int, m: int, device: str) -> QP:
 
 
 @pytest.fixture(autouse=True)
+def _engine() -> None:
+    """Not the matrix over both engines: these tests are about the choice."""
+
+
+@pytest.fixture(autouse=True)
 def _two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
 
@@ -40,7 +45,7 @@ def test_little_work_goes_to_the_host_and_much_stays(batch: int, n: int, pays: b
 
 @needs_core
 def test_more_threads_take_more_work() -> None:
-    problem = of_sizes(1024, 100, 100, "meta")
+    problem = of_sizes(64, 300, 300, "meta")
     assert not hosted.pays(problem)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: 32)
