@@ -46,6 +46,20 @@ def test_a_quick_look_at_a_row_writes_table_ratios_and_report(tmp_path: Path):
     assert "| tiny |" in (tmp_path / "report.md").read_text("utf-8")
 
 
+@pytest.mark.usefixtures("tiny")
+def test_the_report_of_a_device_lists_every_engine_with_its_accuracy(tmp_path: Path):
+    table = _run(tmp_path, "--rows", "tiny", "--engines", "auto,qpth")
+    assert "| tiny | qpth |" not in report.text(table)
+    table["group"], table["accelerator"] = "gpu", "a device"
+    table.loc[table["engine"] == "qpth", ["accurate", "gradient_error"]] = [False, 3e-5]
+    words = report.text(table)
+    assert words.startswith("a device beside ")
+    line = next(line for line in words.splitlines() if line.startswith("| tiny | qpth |"))
+    assert line.endswith("| 3e-05 | no |")
+    assert "| tiny | auto |" in words
+    assert "demanded" not in words
+
+
 def test_an_unknown_row_is_refused_with_the_names_there_are(tmp_path: Path):
     with pytest.raises(SystemExit, match=r"no row nothing; there are .*sudoku_4x4"):
         _run(tmp_path, "--rows", "nothing")
