@@ -12,8 +12,8 @@ Methods. `identified`: the affine hull of `data.solved` boards. `identified_pass
 its answer added to its input. `identified_refined`: trained end to end from there on puzzles of 36.2 givens.
 `gradient`: from a random start, first on whole boards and without z >= 0 (stage `whole`), then on puzzles (stage
 `puzzles`). `gradient_puzzles`: from a random start on puzzles alone (stage `cold`). `true_constraints`: the rules
-themselves. `convolutional`: OptNet's baseline. All are tested on puzzles with each number of `data.givens`, drawn from
-boards of their own, the trained layers in `passes` passes.
+themselves. `convolutional`: OptNet's baseline, here with the givens taken over. All are tested on puzzles with each
+number of `data.givens`, drawn from boards of their own, the trained layers in `passes` passes.
 
     python -m experiments.run experiment=sudoku_9x9 size=smoke        # seconds, on 4x4
     python -m experiments.run experiment=sudoku_9x9 size=companion    # minutes, few puzzles
@@ -173,9 +173,8 @@ def make_model(config: Config, method: str, seed: int) -> nn.Module:
     order, generator = config.data.order, torch.Generator().manual_seed(seed)
     if method == "convolutional":
         recipe = config.convolutional
-        return Network(convolutional(order, recipe.channels, recipe.depth), order, generator).to(
-            recipe.device
-        )
+        body = convolutional(order, recipe.channels, recipe.depth)
+        return Network(body, order, generator, copies=True).to(recipe.device)
     layer = config.layer.build()
     if method == "true_constraints":
         rules = torch.from_numpy(independent_rows(true_constraints(order)))

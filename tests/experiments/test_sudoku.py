@@ -105,8 +105,8 @@ def test_every_parameter_of_the_layer_gets_a_gradient(splits):
 
 
 @pytest.mark.parametrize("body", [convolutional(2, 8, 3), fully_connected(2, [16, 8])])
-def test_networks_copy_the_givens_and_give_weights_to_the_rest(body, splits):
-    model = Network(body, 2, torch.Generator().manual_seed(0))
+def test_networks_give_weights_and_take_over_the_givens_if_told(body, splits):
+    model = Network(body, 2, torch.Generator().manual_seed(0), copies=True)
     givens, _ = splits["test"].take(slice(6)).tensors()
     z = predict(model, givens).reshape(6, 16, 4)
     cells = givens.reshape(6, 16, 4)
@@ -114,10 +114,19 @@ def test_networks_copy_the_givens_and_give_weights_to_the_rest(body, splits):
     given = cells.sum(dim=2) == 1
     torch.testing.assert_close(z[given], cells[given])
     assert z[~given].max() < 0.9
+    model.copies = False
+    free = predict(model, givens).reshape(6, 16, 4)
+    torch.testing.assert_close(free[~given], z[~given])
+    assert free[given].max() < 0.9
+
+
+def test_before_training_the_networks_have_the_published_error_of_equal_scores(splits):
+    model = make_model(small_config(), "convolutional", 0)
+    assert round(score(predict(model, splits["test"].tensors()[0]), splits["test"])["mse"], 4) == 0.1875
 
 
 def test_convolutions_slide_over_columns_and_digits_as_in_the_published_code(splits):
-    model = Network(convolutional(2, 8, 3), 2, torch.Generator().manual_seed(0))
+    model = Network(convolutional(2, 8, 3), 2, torch.Generator().manual_seed(0), copies=True)
     assert [m.in_channels for m in model.modules() if isinstance(m, torch.nn.Conv2d)] == [4, 8, 8, 8]
     givens, _ = splits["test"].take(slice(6)).tensors()
     z = predict(model, givens).reshape(6, 4, 4, 4)
@@ -187,7 +196,7 @@ def test_settings_that_cannot_be_used_are_told_before_anything_runs(field, value
 def test_a_network_takes_and_returns_the_type_and_device_of_the_puzzles():
     """The only other device that is everywhere has no numbers; it shows that the tensors go there and come back."""
     body = convolutional(2, 8, 2)
-    network = Network(body, 2, torch.Generator().manual_seed(0))
+    network = Network(body, 2, torch.Generator().manual_seed(0), copies=True)
     givens = torch.zeros(3, 64, dtype=torch.float64)
     assert network(givens).dtype == torch.float64
     met = []

@@ -69,8 +69,7 @@ class LearnedEqualities(nn.Module):
 class Network(nn.Module):
     """A network that turns (boards, rows, columns, digits) into scores of the same shape, softmax over the digits.
 
-    Givens are copied into the answer, as in OptNet's baseline. float32 on the device of `body` inside, dtype and device
-    of the puzzles outside.
+    float32 on the device of `body` inside, dtype and device of the puzzles outside.
 
     Parameters
     ----------
@@ -80,11 +79,13 @@ class Network(nn.Module):
         k; a board has k^2 rows, columns and digits.
     generator : torch.Generator
         Source of the initial weights, uniform on +-1/sqrt(inputs) as torch's own.
+    copies : bool
+        Whether the answer takes over the givens.
     """
 
-    def __init__(self, body: nn.Module, order: int, generator: torch.Generator):
+    def __init__(self, body: nn.Module, order: int, generator: torch.Generator, copies: bool):
         super().__init__()
-        self.body, self.shape = body, (order**2, order**2, order**2)
+        self.body, self.shape, self.copies = body, (order**2, order**2, order**2), copies
         for module in body.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 bound = module.weight[0].numel() ** -0.5
@@ -96,8 +97,10 @@ class Network(nn.Module):
         """Scores for one-hot puzzles, shape (boards, n)."""
         device = next(self.body.parameters()).device
         boards = givens.to(device, torch.float32).reshape(-1, *self.shape)
-        filled = boards.sum(dim=-1, keepdim=True)
-        answer = filled * boards + (1 - filled) * self.body(boards).softmax(dim=-1)
+        answer = self.body(boards).softmax(dim=-1)
+        if self.copies:
+            filled = boards.sum(dim=-1, keepdim=True)
+            answer = filled * boards + (1 - filled) * answer
         return answer.reshape(givens.shape).to(givens)
 
 
