@@ -41,6 +41,9 @@ struct ConeSystem {
         const V f = Lane<T>::splat(c);
         for (long j = 0; j < (long)n * ldn; j += Lane<T>::width) pack(M + j) = f * pack(H + j);
         add_gram(C, FC, k, n, ldn, M);
+        // A variable without curvature and without an active row, as the bound on a norm that does not bind, moves nothing and stays
+        // where it is: the least of all steps. Its column of M is zero.
+        for (int j = 0; j < n; ++j) M[(long)j * ldn + j] = or_one(M[(long)j * ldn + j]);
         singular = negate(scale_and_factor(M, n, ldn, M_scale, M_inverse) > CONE_PIVOT);
         if (!k) return;
         for (int j = 0; j < n; ++j)

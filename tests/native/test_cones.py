@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
+from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from layers import Status, _native, compiled_cones
+from layers import ConvexLayer, Status, _native, compiled_cones
 from layers.cone_program import ConeProgram, Cones
 from layers.conic_autograd import solve_cone_program
 from tests.layers.conic_instances import from_dense, random_program
+from tests.layers.instances import assert_close
 from tests.native.conftest import Child
 from tests.native.test_door import WRONG_KIND, WRONG_SHAPE
 
@@ -182,17 +186,50 @@ def test_where_active_rows_are_dependent_no_step_of_newton_is_taken() -> None:
     assert abs(moved.sum().item() - 1) < 1e-9
 
 
-def test_the_derivative_tells_a_system_that_may_be_singular() -> None:
-    """minimise 0 over x ≤ 1 twice: nothing determines a move of x₁."""
-    P = torch.zeros(2, 2, dtype=torch.float64)
-    A = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
-    program = from_dense(P, torch.zeros(1, 2).double(), A, torch.ones(1, 1).double(), Cones(nonneg=1))
-    r1, r2 = torch.ones(1, 2).double(), torch.ones(1, 1).double()
-    found = compiled_cones.solve_linearised(
-        program, torch.ones(1, 1).double(), torch.zeros(1, 1).double(), r1, r2
-    )
-    assert found is not None
-    assert found[2].tolist() == [float("inf")]
+def test_the_bound_on_a_norm_that_does_not_bind_leaves_nothing_to_others(monkeypatch) -> None:
+    """‖x‖ ≤ t ≤ 9: with t free between them the system has a zero column, whose answer is 0."""
+    B = torch.linspace(-1, 1, 2 * 15 * 4, dtype=torch.float64).reshape(2, 15, 4).sin().requires_grad_()
+    x, M = cp.Variable(4), cp.Parameter((15, 4))
+    cost = cp.norm(M @ x - np.arange(15.0)) + 0.1 * cp.sum_squares(x)
+    layer = ConvexLayer(cp.Problem(cp.Minimize(cost), [cp.norm(x) <= 9, x >= -20]), [M], [x])
+    asked: list[object] = []
+
+    def watched(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            asked.append(answer := function(*arguments))
+            return answer
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in ("solve", "solve_linearised"):
+            patch.setattr(compiled_cones, name, watched(getattr(compiled_cones, name)))
+        (found,) = layer(B)
+        (gradient,) = torch.autograd.grad(found[:, 0].sum(), B)
+    claim, (_, _, error) = asked
+    assert claim[3].tolist() == [0, 0]
+    assert error.max() < 1e-12
+    assert found.norm(dim=1).max() < 8
+    monkeypatch.setattr(compiled_cones, "MOST_WORK", -1)
+    (expected,) = layer(B)
+    (by_torch,) = torch.autograd.grad(expected[:, 0].sum(), B)
+    assert_close(found, expected, 1e-9, "x")
+    assert_close(gradient, by_torch, 1e-9, "gradient")
+
+
+@pytest.mark.parametrize(("row", "answers"), [((1.0, 1.0), False), ((1.0, 0.0), True)])
+def test_the_derivative_tells_a_system_that_may_be_singular(row: tuple[float, float], answers: bool) -> None:
+    """minimise 0 over a'x ≤ 1: nothing determines how x moves along the row, and only a zero column is no riddle."""
+    P, zero, one = torch.zeros(2, 2).double(), torch.zeros(1, 2).double(), torch.ones(1, 1).double()
+    program = from_dense(P, zero, torch.tensor([row], dtype=torch.float64), one, Cones(nonneg=1))
+    for r1, solvable in (
+        (torch.tensor([row], dtype=torch.float64), answers),
+        (torch.ones(1, 2).double() + 1, False),
+    ):
+        found = compiled_cones.solve_linearised(program, one, torch.zeros(1, 1).double(), r1, one)
+        assert found is not None
+        assert (found[2].item() < 1e-12) is solvable
+        assert solvable or found[2].item() > 0.1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
