@@ -17,7 +17,7 @@ from torch import Tensor
 
 from layers.cone_products import A_of, A_places, AT_of, P_of, P_places
 from layers.cone_program import ConeProgram
-from layers.cones import block_max, project, project_dual
+from layers.cones import block_max, decompose, project, project_dual
 from layers.linalg import dot, max_abs, one_where_zero
 from layers.solution import Residuals
 
@@ -122,11 +122,12 @@ def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norm
 
     with the scales of :class:`Scales`. A value that is not finite counts as infinite.
     """
-    cones = program.structure.cones
     scale = scales(program, x, y, norms)
     found = residuals_in_cones(program, x, y, s, scale)
-    outside = max_abs((project(cones, s.nan_to_num()) - s) / scale.row)
-    dual_outside = max_abs((project_dual(cones, y.nan_to_num()) - y) / scale.y.unsqueeze(-1))
+    # one decomposition for Π_K(s) and for Π_K*(y), which is what −y leaves
+    near = decompose(program.structure.cones, torch.cat((s, -y)).nan_to_num())
+    outside = max_abs((near.s[: len(s)] - s) / scale.row)
+    dual_outside = max_abs((near.y[len(s) :] - y) / scale.y.unsqueeze(-1))
     return Residuals.of(
         finite(found.primal.maximum(outside)), finite(found.dual.maximum(dual_outside)), found.gap
     )
