@@ -216,7 +216,9 @@ def _least_squares(element: QP, kind: Tensor, r: Block, transpose: bool) -> tupl
     # iteration may also end without an answer where singular values repeat. torch's own call of it leaves the order
     # of pivots to chance, and finds wrong ranks.
     cut = 10 * max(rows, columns) * torch.finfo(M.dtype).eps
-    answer = scipy.linalg.lstsq(M.cpu().numpy(), rhs.cpu().numpy(), cond=cut, lapack_driver="gelsy")
+    answer = scipy.linalg.lstsq(
+        M.cpu().numpy(), rhs.cpu().numpy(), cond=cut, check_finite=False, lapack_driver="gelsy"
+    )
     x = torch.from_numpy(answer[0]).to(M.device)
     size = M.norm(dim=0).amax()  # at most the norm of M, so the error is not understated
     normal = max_abs(M.mT @ (M @ x - rhs))

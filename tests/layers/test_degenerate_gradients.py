@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from layers import solve_qp
+from layers import DifferentiationError, solve_qp
 from tests.layers.instances import NAMES, Array, Data, as_data, assert_close, leaves, random_qp, weigh
 
 CASES = (
@@ -223,3 +223,23 @@ def test_second_derivative_of_z_does_not_see_a_duplicated_active_row(rng, copies
     for row, row_alone in zip(found, expected, strict=True):
         for x, y in zip(row, row_alone, strict=True):
             assert_close(x, y, 1e-8)
+
+
+def test_singular_values_that_repeat_by_the_hundred_do_not_stop_a_backward_pass(rng) -> None:
+    """Q = I/10 and 300 bounds, all weakly active: every singular value of the system is the same."""
+    n = 300
+    q = torch.zeros(n, dtype=torch.float64, requires_grad=True)
+    bound = torch.zeros(n, dtype=torch.float64)
+    solution = solve_qp(0.1 * torch.eye(n).double(), q, -torch.eye(n).double(), bound, tol=1e-10)
+    weight = torch.from_numpy(rng.normal(size=n))
+    (gradient,) = torch.autograd.grad(weight @ solution.z, q)
+    # each variable by itself: the least-squares answer of (0.1, −1)' d = (−w, 0)'
+    assert_close(gradient, -weight * 0.1 / 1.01, 1e-9, "gradient")
+
+
+def test_a_cotangent_that_is_no_number_is_told(rng) -> None:
+    data, *_ = degenerate("weakly active", rng)
+    given = leaves(data)
+    z = solve_qp(*given, tol=1e-10).z
+    with pytest.raises(DifferentiationError, match="nan"):
+        (z.sum() * math.nan).backward()
