@@ -15,6 +15,8 @@ solution of minimum norm, x = K⁺ r, and Kᵀ⁺ in reverse.
 
 from __future__ import annotations
 
+from typing import Any
+
 import scipy.linalg
 import torch
 from torch import Tensor
@@ -216,7 +218,7 @@ def _least_squares(element: QP, kind: Tensor, r: Block, transpose: bool) -> tupl
     # iteration may also end without an answer where singular values repeat. torch's own call of it leaves the order
     # of pivots to chance, and finds wrong ranks.
     cut = 10 * max(rows, columns) * torch.finfo(M.dtype).eps
-    answer = scipy.linalg.lstsq(
+    answer: Any = scipy.linalg.lstsq(
         M.cpu().numpy(), rhs.cpu().numpy(), cond=cut, check_finite=False, lapack_driver="gelsy"
     )
     x = torch.from_numpy(answer[0]).to(M.device)
