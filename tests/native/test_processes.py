@@ -29,7 +29,8 @@ def problem(n, batch):
 LONG = (
     PROBLEM
     + """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 torch.set_num_threads(int(sys.argv[1]))
 small, long = problem(5, 20), problem(200, 20_000)
 before = solve_qp(*small, solver="native").z
