@@ -17,7 +17,7 @@ number of `data.givens`, drawn from boards of their own, the trained layers in `
 
     python -m experiments.run experiment=sudoku_9x9 size=smoke        # seconds, on 4x4
     python -m experiments.run experiment=sudoku_9x9 size=companion    # minutes, few puzzles
-    python -m experiments.run experiment=sudoku_9x9 size=paper        # hours; convolutional.device=cuda spares days
+    python -m experiments.run experiment=sudoku_9x9 size=paper        # hours, with convolutional.device=cuda
 """
 
 from collections.abc import Callable

@@ -15,10 +15,10 @@ from layers import Status, compiled, hosted, solve_qp
 from layers.problem import QP
 from layers.solution import Solution
 from tests.layers.catalogue import INFEASIBLE, SOLVABLE, UNBOUNDED
-from tests.layers.instances import NAMES, Data, assert_close, leaves, padded, random_qp, stack, weigh
+from tests.layers.instances import NAMES, assert_close, leaves, padded, random_qp, stack, weigh
+from tests.layers.test_devices import needs_cuda, on
 
 FIELDS = ("z", "lam", "nu", "s", "objective", "status", "iterations")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 needs_core = pytest.mark.skipif(compiled.unavailable() is not None, reason="the core is not built")
 
 
@@ -90,19 +90,14 @@ def test_every_field_comes_back(rng) -> None:
     assert devices(hosted.returned(solution, torch.device("meta"))) == {"meta"}
 
 
-def on_cuda(data: Data) -> Data:
-    Q, q, G, h, A, b = (t.cuda() for t in data)
-    return Q, q, G, h, A, b
-
-
 @needs_cuda
 @needs_core
-def test_the_host_gives_the_answers_statuses_and_gradients_of_the_device(rng) -> None:
+def test_the_host_gives_the_answers_and_statuses_of_the_device(rng) -> None:
     kinds = {**SOLVABLE, **INFEASIBLE, **UNBOUNDED}
     data = stack([padded(build(rng), 6, 16, 2) for build in kinds.values()])
-    here, there = leaves(on_cuda(data)), leaves(on_cuda(data))
-    found = solve_qp(*here, on_failure="nan")
-    expected = solve_qp(*there, solver="interior_point", on_failure="nan")
+    given = on("cuda", data)
+    found = solve_qp(*given, on_failure="nan")
+    expected = solve_qp(*given, solver="interior_point", on_failure="nan")
     assert devices(found) == {"cuda"}
     assert found.status.tolist() == expected.status.tolist()
     solved = found.status == Status.OPTIMAL
@@ -113,7 +108,7 @@ def test_the_host_gives_the_answers_statuses_and_gradients_of_the_device(rng) ->
 @needs_core
 def test_gradients_and_warm_starts_cross_devices(rng) -> None:
     data = random_qp(rng, 6, 9, 2, batch=(20,))
-    here, there = leaves(data), leaves(on_cuda(data))
+    here, there = leaves(data), leaves(on("cuda", data))
     expected, found = solve_qp(*here, tol=1e-11), solve_qp(*there, tol=1e-11)
     weigh(expected.z).backward()
     weigh(found.z.cpu()).backward()
