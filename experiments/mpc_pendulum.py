@@ -14,7 +14,7 @@ derivative is that of the control problem itself (experiments/common/mpc/sequent
 differs), and `one_step_error` is by how much.
 
     python -m experiments.run experiment=mpc_pendulum size=companion    # minutes
-    python -m experiments.run experiment=mpc_pendulum size=paper        # a day
+    python -m experiments.run experiment=mpc_pendulum size=paper        # 1.5 h
 """
 
 import math
@@ -72,7 +72,8 @@ class Training:
     """RMSprop with rate `lr` and memory `alpha` for the controllers, Adam with `lstm_lr` for the LSTM.
 
     `misspecified_epochs` is for the other pendulum. Warm starts are forgotten every `restart` epochs; when both
-    parts of a cost are learned they take turns of `turn` epochs.
+    parts of a cost are learned they take turns of `turn` epochs. Training ends early when `patience` epochs have not
+    improved the loss on validation.
     """
 
     epochs: int = 10_000
@@ -86,6 +87,7 @@ class Training:
     restart: int = 50
     turn: int = 10
     evaluate_every: int = 1
+    patience: int = 10_000
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this can be run."""
@@ -191,9 +193,14 @@ def imitation_loss(model: Model, given: Trajectories, warm: Tensor) -> Tensor:
     return (model.attach(given.start, warm, converged) - given.torques).square().mean()
 
 
-def evaluate(model: Model, given: Trajectories) -> float:
-    """Mean squared distance from the expert's torques, of a learner that starts to think from zero torques."""
-    return (predict(model, given, torch.zeros_like(given.torques)) - given.torques).square().mean().item()
+def evaluate(model: Model, *parts: Trajectories) -> tuple[float, ...]:
+    """Mean squared distances from the expert's torques, of a learner that starts to think from zero torques.
+
+    One for each of the parts, which share the calls of the controller.
+    """
+    given = Trajectories(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Trajectories)))
+    errors = (predict(model, given, torch.zeros_like(given.torques)) - given.torques).square()
+    return tuple(part.mean().item() for part in errors.split([len(part.start) for part in parts]))
 
 
 def train(
@@ -204,28 +211,29 @@ def train(
     data: dict[str, Trajectories],
     record: Recorder,
     label: int,
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Train `model`; returns the losses of the splits `SPLITS` at the best epoch on validation and at the last.
+) -> dict[int, tuple[float, ...]]:
+    """Train `model`; returns the losses of the splits `SPLITS` by epoch, those that were looked at.
 
     `label` is the nominal number of training trajectories.
     """
     given, epochs = data["train"], _epochs(config, method)
     rng, optimiser = np.random.default_rng([seed, label]), _optimiser(config, model)
-    warm, history = torch.zeros_like(given.torques), {}
+    warm = torch.zeros_like(given.torques)
+    history: dict[int, tuple[float, ...]] = {}
     for epoch in range(epochs + 1):
         if epoch % config.train.evaluate_every == 0 or epoch == epochs:
-            history[epoch] = tuple(evaluate(model, data[name]) for name in SPLITS)
+            history[epoch] = evaluate(model, *(data[name] for name in SPLITS))
             for name, loss in zip(SPLITS, history[epoch], strict=True):
                 record.metric("imitation_loss", f"{name}_{label}", epoch, loss, record.squared_unit)
-        if epoch == epochs:
-            break
+            if epoch == epochs or epoch - _best(history) >= config.train.patience:
+                break
         if epoch % config.train.restart == 0:
             warm.zero_()
         for part in torch.from_numpy(rng.permutation(len(warm))).split(config.train.batch):
             guess = warm[part]
             _step(config, method, model, optimiser, given[part], guess, epoch)
             warm[part] = guess
-    return min(history.values()), history[epochs]
+    return history
 
 
 def run_cell(config: Config, method: str, seed: int) -> Tables:
@@ -239,11 +247,11 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
         if isinstance(model, Imitator):
             record.metric("one_step_error", split, 0, _one_step_error(model, own["train"]), "1")
         with record.timed(f"train {count}"):
-            best, last = train(config, method, seed, model, own, record, count)
-        record.metric("final_imitation_loss", split, _epochs(config, method), best[1], record.squared_unit)
-        for name, loss in zip(SPLITS, last, strict=True):
-            where = f"{name}_{count}"
-            record.metric("last_imitation_loss", where, _epochs(config, method), loss, record.squared_unit)
+            history = train(config, method, seed, model, own, record, count)
+        best, last = _best(history), max(history)
+        record.metric("final_imitation_loss", split, best, history[best][1], record.squared_unit)
+        for name, loss in zip(SPLITS, history[last], strict=True):
+            record.metric("last_imitation_loss", f"{name}_{count}", last, loss, record.squared_unit)
         if isinstance(model, Imitator):
             _record_model(model, own["test"], split, record)
     return record.tables
@@ -260,6 +268,11 @@ def run(config: Config, directory: Path) -> Tables:
             record.metric("published_imitation_loss", f"test_{count}", 0, loss, record.squared_unit, name)
     tables["metrics"] += record.tables["metrics"]
     return tables
+
+
+def _best(history: dict[int, tuple[float, ...]]) -> int:
+    """The epoch of the least loss on validation, the first split."""
+    return min(history, key=lambda epoch: history[epoch])
 
 
 def _epochs(config: Config, method: str) -> int:

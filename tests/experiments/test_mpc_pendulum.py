@@ -49,11 +49,12 @@ def test_gradient_and_curvature_of_the_cost_are_those_of_autograd(pendulum):
     start, torques = numbers(2, 1, 2), numbers(3, 1, 7)
 
     def value(u):
-        return pendulum.cost(cost, start, u.unsqueeze(0))[0]
+        return pendulum.cost(cost, pendulum.rollout(start, u.unsqueeze(0)), u.unsqueeze(0))[0]
 
-    gradient, angles, later = pendulum.slopes(cost, start, torques)
-    exact, linearised = pendulum.curvatures(cost, angles, later)
-    torch.testing.assert_close(gradient[0], torch.func.grad(value)(torques[0]), rtol=1e-11, atol=1e-13)
+    path = pendulum.rollout(start, torques)
+    slopes = pendulum.slopes(cost, path, torques)
+    exact, linearised = pendulum.curvatures(cost, path[0], slopes)
+    torch.testing.assert_close(slopes.gradient[0], torch.func.grad(value)(torques[0]), rtol=1e-11, atol=1e-13)
     torch.testing.assert_close(exact[0], torch.func.hessian(value)(torques[0]), rtol=1e-11, atol=1e-13)
     assert (linearised - exact).abs().max() > 0.01 * exact.abs().max()
     assert torch.linalg.eigvalsh(linearised).min() > 0
@@ -72,15 +73,17 @@ def test_the_plan_is_a_minimum_within_the_bounds():
     _, start, torques, converged = planned(tensor(10.0, 1.0, 1.0))
     assert converged.all()
     assert torques.abs().max() <= 2.0
-    gradient = PENDULUMS[0].slopes(true_cost(), start, torques)[0]
+    gradient = PENDULUMS[0].slopes(true_cost(), PENDULUMS[0].rollout(start, torques), torques).gradient
     inside = torques.abs() < 2.0 - 1e-9
     assert inside.any()
     assert not inside.all()
     assert gradient[inside].abs().max() < 1e-8
     assert (gradient * torques)[~inside].max() < 0
-    costs = PENDULUMS[0].cost(true_cost(), start, torques)
-    other = PENDULUMS[0].cost(true_cost(), start, (torques + 0.05 * numbers(4, 3, 12)).clamp(-2, 2))
-    assert (other > costs).all()
+    other = (torques + 0.05 * numbers(4, 3, 12)).clamp(-2, 2)
+    best, worse = (
+        PENDULUMS[0].cost(true_cost(), PENDULUMS[0].rollout(start, u), u) for u in (torques, other)
+    )
+    assert (worse > best).all()
 
 
 def test_the_derivative_of_the_plan_is_its_slope_and_that_of_the_linearised_program_is_not():
@@ -135,10 +138,10 @@ def test_the_loss_of_the_expert_itself_is_zero(method):
     config = pendulum()
     data = mpc_pendulum.make_data(config, method, 0)
     model = Imitator(config.controller(), tensor(*mpc_pendulum.TRUE), True, False)
-    assert mpc_pendulum.evaluate(model, data["test"]) < 1e-10
+    assert mpc_pendulum.evaluate(model, data["test"])[0] < 1e-10
     assert model.prediction_loss(data["test"].states, data["test"].torques) < 1e-20
     started = mpc_pendulum.make_model(config, method, 0)
-    assert mpc_pendulum.evaluate(started, data["test"]) > 1e-3
+    assert mpc_pendulum.evaluate(started, data["test"])[0] > 1e-3
 
 
 def test_the_prediction_loss_is_the_mean_squared_error_of_cosine_sine_and_speed():
@@ -162,12 +165,24 @@ def test_training_lowers_what_it_descends_on(method):
     def loss():
         if method == "sysid":
             return model.prediction_loss(data["train"].states, data["train"].torques).item()
-        return mpc_pendulum.evaluate(model, data["train"])
+        return mpc_pendulum.evaluate(model, data["train"])[0]
 
     before = loss()
     record = Recorder("mpc_pendulum", method, 0, ("1", "1"), examples=False)
     mpc_pendulum.train(config, method, 0, model, data, record, 4)
     assert loss() < 0.7 * before
+
+
+def test_training_ends_when_validation_has_not_improved_for_as_long_as_it_has_patience():
+    config = pendulum(epochs=60, lr=0.5, evaluate_every=2, patience=6)
+    data = mpc_pendulum.make_data(config, "sysid", 0)
+    model = mpc_pendulum.make_model(config, "sysid", 0)
+    model.parameters_of_pendulum.data = tensor(*mpc_pendulum.TRUE)
+    record = Recorder("mpc_pendulum", "sysid", 0, ("1", "1"), examples=False)
+    history = mpc_pendulum.train(config, "sysid", 0, model, data, record, 4)
+    # The expert's own pendulum cannot be improved upon.
+    assert list(history) == [0, 2, 4, 6]
+    assert history[0][0] < 1e-10
 
 
 def test_the_two_parts_of_a_cost_are_learned_in_turns():

@@ -75,7 +75,10 @@ class Imitator(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """The published LSTM: state → embedding → (cell → torque → embedding) T times, all layers of `width` units."""
+    """The published LSTM: state → embedding → (cell → torque → embedding) T times, all layers of `width` units.
+
+    It computes in single precision.
+    """
 
     def __init__(self, width: int, horizon: int, generator: torch.Generator):
         super().__init__()
@@ -83,23 +86,23 @@ class Recurrent(nn.Module):
         self.of_state = _network(3, width, width, generator)
         self.of_torque = _network(1, width, width, generator)
         self.decode = _network(width, width, 1, generator)
-        self.cell = nn.LSTMCell(width, width, dtype=torch.float64)
+        self.cell = nn.LSTMCell(width, width)
         _initialise(self.cell, width, generator)
 
     def forward(self, start: Tensor) -> Tensor:
-        """Torques (batch, T) for angles and speeds (batch, 2)."""
-        inputs = self.of_state(torch.stack((start[:, 0].cos(), start[:, 0].sin(), start[:, 1]), -1))
+        """Torques (batch, T) for angles and speeds (batch, 2), float64 both."""
+        inputs = self.of_state(torch.stack((start[:, 0].cos(), start[:, 0].sin(), start[:, 1]), -1).float())
         memory, torques = None, []
         for _ in range(self.horizon):
             memory = self.cell(inputs, memory)
             torques.append(self.decode(memory[1]))
             inputs = self.of_torque(torques[-1])
-        return torch.cat(torques, -1)
+        return torch.cat(torques, -1).double()
 
 
 def _network(inputs: int, width: int, outputs: int, generator: torch.Generator) -> nn.Sequential:
     sizes = [(inputs, width), (width, width), (width, outputs)]
-    layers = [nn.Linear(a, b, dtype=torch.float64) for a, b in sizes]
+    layers = [nn.Linear(a, b) for a, b in sizes]
     for (a, _), layer in zip(sizes, layers, strict=True):
         _initialise(layer, a, generator)
     return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])

@@ -27,6 +27,19 @@ class Cost(NamedTuple):
     linear: Tensor
 
 
+class Slopes(NamedTuple):
+    """Gradient of the cost in the torques, (..., T), and what the curvature needs as well.
+
+    `later` is what one unit more speed after step t costs, zero for the last; `by_angle` and `by_speed` are the
+    responses to it, (..., T, T).
+    """
+
+    gradient: Tensor
+    later: Tensor
+    by_angle: Tensor
+    by_speed: Tensor
+
+
 @dataclass(frozen=True)
 class Pendulum:
     """Parameters (g, m, l), shape (3,), in m/s², kg and m, with damping (1/s²) and bias (rad) as numbers."""
@@ -42,87 +55,81 @@ class Pendulum:
 
     def step(self, angle: Tensor, speed: Tensor, torque: Tensor) -> tuple[Tensor, Tensor]:
         """Angle and speed after dt."""
-        return self._step(self.gains(), angle, speed, torque)
+        gravity, force = self.gains()
+        return self._step(DT * gravity, angle, speed, DT * force * torque)
 
-    def _step(
-        self, gains: tuple[Tensor, Tensor], angle: Tensor, speed: Tensor, torque: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        gravity, force = gains
-        turning = gravity * (angle + self.bias).sin() + force * torque
+    def _step(self, pull: Tensor, angle: Tensor, speed: Tensor, push: Tensor) -> tuple[Tensor, Tensor]:
+        """Angle and speed after dt, from what gravity at sin = 1 and what the torque add to the speed."""
+        speed = torch.addcmul(speed + push, pull, (angle + self.bias if self.bias else angle).sin())
         if self.damping:
-            turning = turning - self.damping * torch.atan2(angle.sin(), angle.cos())
-        speed = speed + DT * turning
-        return angle + DT * speed, speed
+            speed = speed - DT * self.damping * torch.atan2(angle.sin(), angle.cos())
+        return torch.add(angle, speed, alpha=DT), speed
 
     def rollout(self, start: Tensor, torques: Tensor) -> tuple[Tensor, Tensor]:
         """Angles and speeds (..., T) from `start` (..., 2) under `torques` (..., T); the last torque has no effect."""
         angle, speed = start.expand(*torques.shape[:-1], 2).unbind(-1)
-        angles, speeds, gains = [angle], [speed], self.gains()
-        for torque in torques[..., :-1].unbind(-1):
-            angle, speed = self._step(gains, angle, speed, torque)
+        angles, speeds, (gravity, force) = [angle], [speed], self.gains()
+        pull, pushes = DT * gravity, DT * force * torques
+        for push in pushes[..., :-1].unbind(-1):
+            angle, speed = self._step(pull, angle, speed, push)
             angles.append(angle)
             speeds.append(speed)
         return torch.stack(angles, -1), torch.stack(speeds, -1)
 
-    def cost(self, cost: Cost, start: Tensor, torques: Tensor) -> Tensor:
-        """Cost of the horizon, shape (...)."""
-        angles, speeds = self.rollout(start, torques)
+    def cost(self, cost: Cost, path: tuple[Tensor, Tensor], torques: Tensor) -> Tensor:
+        """Cost of the horizon along `path`, the angles and speeds under `torques`, shape (...)."""
+        angles, speeds = path
         x = torch.stack((angles.cos(), angles.sin(), speeds, torques), -1)
         return ((0.5 * cost.weights * x + cost.linear) * x).sum((-1, -2))
 
-    def slopes(self, cost: Cost, start: Tensor, torques: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradient of the cost in the torques, by costates, with the angles and what one unit more speed costs.
+    def slopes(self, cost: Cost, path: tuple[Tensor, Tensor], torques: Tensor) -> Slopes:
+        """Gradient of the cost in the torques along `path`, with what the curvature needs.
 
-        With P, W the derivatives in the angle and the speed of step t, and V = W + dt P one step later,
-
-            P = ℓ_θ + P⁺ + dt (3g/(2l) cos(θ + bias) - damping) V,    W = ℓ_ω + V,    dJ/du = ℓ_u + dt 3/(m l²) V.
-
-        Returns
-        -------
-        gradient, angles, V : Tensor, shape (..., T)
-            Differentiable in the parameters and in the cost; V of the last step is zero.
+        By the chain rule: ∇J = S_θ' ℓ_θ + S_ω' ℓ_ω + ℓ_u, where S holds the derivatives of angles and speeds in the
+        torques. Differentiable in the parameters and in the cost.
         """
-        angles, speeds = self.rollout(start, torques)
-        (gravity, force), (w, c) = self.gains(), cost
-        pull = (w[1] - w[0]) * angles.sin() * angles.cos() + c[1] * angles.cos() - c[0] * angles.sin()
-        turning = DT * (gravity * (angles + self.bias).cos() - self.damping)
-        drag = w[2] * speeds + c[2]
-        P = V = torch.zeros_like(angles[..., 0])
-        values = [V]
-        for t in range(torques.shape[-1] - 1, 0, -1):
-            P = pull[..., t] + P + turning[..., t] * V
-            V = drag[..., t] + V + DT * P
-            values.append(V)
-        later = torch.stack(values[::-1], -1)
-        return w[3] * torques + c[3] + DT * force * later, angles, later
+        (angles, speeds), (w, c), (_, force) = path, cost, self.gains()
+        by_angle, by_speed = self.responses(angles)
+        sin, cos = angles.sin(), angles.cos()
+        of_angle = (w[1] - w[0]) * sin * cos + c[1] * cos - c[0] * sin
+        of_speed = w[2] * speeds + c[2]
+        later = (by_angle.mT @ of_angle.unsqueeze(-1) + by_speed.mT @ of_speed.unsqueeze(-1)).squeeze(-1)
+        return Slopes(w[3] * torques + c[3] + DT * force * later, later, by_angle, by_speed)
 
-    def sensitivities(self, angles: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives of angles and speeds in the torques along `angles`, shape (..., T, T) each."""
-        gravity, force = self.gains()
-        turning = DT * (gravity * (angles + self.bias).cos() - self.damping)
-        horizon = angles.shape[-1]
-        angle = speed = torch.zeros_like(angles)
-        kick = DT * force * torch.eye(horizon, dtype=angles.dtype)
-        rows = [(angle, speed)]
-        for t in range(horizon - 1):
-            speed = speed + turning[..., t, None] * angle + kick[t]
-            angle = angle + DT * speed
-            rows.append((angle, speed))
-        return torch.stack([a for a, _ in rows], -2), torch.stack([s for _, s in rows], -2)
+    def responses(self, angles: Tensor) -> tuple[Tensor, Tensor]:
+        """What one unit more speed, given by the torque of step k, adds to angles and speeds, (..., T, T) each.
 
-    def curvatures(self, cost: Cost, angles: Tensor, later: Tensor) -> tuple[Tensor, Tensor]:
+        With the speed eliminated, dω = (dθ - dθ⁻)/dt, the linearised equations of motion
+
+            dθ⁺ - (2 + dt² (3g/(2l) cos(θ + bias) - damping)) dθ + dθ⁻ = dt kick
+
+        are one unit lower triangular system in the angles after the first.
+        """
+        turning = DT * (self.gains()[0] * (angles + self.bias).cos() - self.damping)
+        count = angles.shape[-1] - 1
+        below = torch.diag_embed(-2 - DT * turning[..., 1:-1], -1)
+        constant = torch.eye(count, dtype=angles.dtype) + torch.ones(count, count, dtype=angles.dtype).tril(
+            -2
+        ).triu(-2)
+        kicks = DT * torch.eye(count, dtype=angles.dtype)
+        moved = torch.linalg.solve_triangular(below + constant, kicks, upper=False, unitriangular=True)
+        by_angle = torch.nn.functional.pad(moved, (0, 1, 1, 0))
+        by_speed = torch.nn.functional.pad(by_angle.diff(dim=-2) / DT, (0, 0, 1, 0))
+        return by_angle, by_speed
+
+    def curvatures(self, cost: Cost, angles: Tensor, slopes: Slopes) -> tuple[Tensor, Tensor]:
         """Hessian of the cost in the torques, exact and in Gauss and Newton's approximation, (..., T, T) each.
 
         Only sin θ and the cost bend: H = Σ_t κ_t dθ dθ' + w_ω dω dω' + w_u I with
-        κ = ℓ_θθ - dt 3g/(2l) sin(θ + bias) V; the approximation, which linearises (cos θ, sin θ) before it squares, has
-        κ = w_cos sin² θ + w_sin cos² θ.
+        κ = ℓ_θθ - dt 3g/(2l) sin(θ + bias) V, V the cost of a unit more speed; the approximation, which linearises
+        (cos θ, sin θ) before it squares, has κ = w_cos sin² θ + w_sin cos² θ.
         """
-        (w, c), (gravity, _) = cost, self.gains()
+        (w, c), (gravity, force) = cost, self.gains()
         sin, cos = angles.sin(), angles.cos()
         exact = (w[1] - w[0]) * (cos.square() - sin.square()) - c[1] * sin - c[0] * cos
-        exact = exact - DT * gravity * (angles + self.bias).sin() * later
+        exact = exact - DT * gravity * (angles + self.bias).sin() * slopes.later
         linearised = w[0] * sin.square() + w[1] * cos.square()
-        by_angle, by_speed = self.sensitivities(angles)
+        by_angle, by_speed = DT * force * slopes.by_angle, DT * force * slopes.by_speed
         rest = w[2] * by_speed.mT @ by_speed + w[3] * torch.eye(angles.shape[-1], dtype=angles.dtype)
 
         def hessian(bend: Tensor) -> Tensor:

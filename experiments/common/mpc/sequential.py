@@ -44,20 +44,23 @@ class Controller:
             Angles and speeds.
         torques : Tensor, shape (batch, T)
         """
-        torques = torques.clone()
+        torques, enough = torques.clone(), max(self.tolerance, 10 * self.layer.tol)
         left = torch.arange(len(start))
         with torch.no_grad():
+            here, path = torques, pendulum.rollout(start, torques)
             for _ in range(self.iterations):
-                here = torques[left]
-                gradient, angles, later = pendulum.slopes(cost, start[left], here)
-                exact, linearised = pendulum.curvatures(cost, angles, later)
-                exact, definite = self._reduced(exact, gradient, here)
+                slopes = pendulum.slopes(cost, path, here)
+                exact, linearised = pendulum.curvatures(cost, path[0], slopes)
+                exact, definite = self._reduced(exact, slopes.gradient, here)
                 H = torch.where(definite[:, None, None], exact, linearised)
-                wanted = self._program(H, gradient, here)
-                torques[left] = _descended(pendulum, cost, start[left], here, wanted)
-                left = left[(wanted - here).abs().amax(-1) > max(self.tolerance, 10 * self.layer.tol)]
-                if len(left) == 0:
+                wanted = self._program(H, slopes.gradient, here)
+                going = (wanted - here).abs().amax(-1) > enough
+                here, path = _descended(pendulum, cost, start[left], here, wanted)
+                torques[left] = here
+                if not going.any():
+                    left = left[:0]
                     break
+                left, here, path = left[going], here[going], (path[0][going], path[1][going])
         converged = torch.ones(len(start), dtype=torch.bool)
         converged[left] = False
         return torques, converged
@@ -70,14 +73,17 @@ class Controller:
         Elements outside `use`, and those that are no strict minimum, become constants. `exact=False` takes the
         linearised H.
         """
-        gradient, angles, later = pendulum.slopes(cost, start, torques)
+        path = pendulum.rollout(start, torques)
+        slopes = pendulum.slopes(cost, path, torques)
         with torch.no_grad():
-            H = pendulum.curvatures(cost, angles, later)[0 if exact else 1]
-            H, definite = self._reduced(H, gradient, torques)
-            use = use & definite
-            H = torch.where(use[:, None, None], H, torch.eye(torques.shape[-1], dtype=torques.dtype))
-        gradient = torch.where(use.unsqueeze(-1), gradient, torch.zeros_like(gradient))
-        return self._program(H, gradient, torques)
+            H = pendulum.curvatures(cost, path[0], slopes)[0 if exact else 1]
+            H, definite = self._reduced(H, slopes.gradient, torques)
+            use = (use & definite).unsqueeze(-1)
+            H = torch.where(use.unsqueeze(-1), H, torch.eye(torques.shape[-1], dtype=torques.dtype))
+        # The others get a program whose solution is zero, away from the bounds.
+        zero = torch.zeros_like(torques)
+        point = torch.where(use, torques, zero)
+        return torch.where(use, self._program(H, torch.where(use, slopes.gradient, zero), point), torques)
 
     def _program(self, H: Tensor, gradient: Tensor, torques: Tensor) -> Tensor:
         """The minimiser v; the last torque moves nothing: a program of its own, for qpth fails on both in one."""
@@ -96,10 +102,15 @@ class Controller:
         return H, torch.linalg.cholesky_ex(H).info == 0
 
 
-def _descended(pendulum: Pendulum, cost: Cost, start: Tensor, here: Tensor, wanted: Tensor) -> Tensor:
+def _descended(
+    pendulum: Pendulum, cost: Cost, start: Tensor, here: Tensor, wanted: Tensor
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The best torques on the way from `here` to `wanted`, with their angles and speeds."""
     lengths = torch.tensor(LENGTHS, dtype=here.dtype)[:, None, None]
     tried = here + lengths * (wanted - here)
-    costs = pendulum.cost(cost, start, tried)
+    angles, speeds = pendulum.rollout(start, tried)
+    costs = pendulum.cost(cost, (angles, speeds), tried)
     # Near the end the cost changes by less than its rounding: then the whole step is right.
     costs[0] -= ROUNDING * (1 + costs[-1].abs())
-    return tried[costs.argmin(0), torch.arange(len(here))]
+    best = costs.argmin(0), torch.arange(len(here))
+    return tried[best], (angles[best], speeds[best])
