@@ -100,6 +100,13 @@ class ActiveSystem:
         x_lam = torch.zeros_like(r_lam).scatter(-1, self.rows, y[:, :k] * self.present)
         return x, x_lam, y[:, k:]
 
+    def solve_columns(self, R: Tensor) -> tuple[Tensor, Tensor]:
+        """K⁻¹ [R; 0] for the columns of R, ``(B, n, c)``: parts of the variables and of the rows [G_𝒜; A]."""
+        zero = R.new_zeros(len(R), self.C.shape[-2], R.shape[-1])
+        rhs = ((self.c * self.D).unsqueeze(-1) * R, zero)
+        (x, y), _ = refine(lambda r: self.factor_.apply(*r), self._matvec, rhs, REFINEMENTS, 1e-13)
+        return self.D.unsqueeze(-1) * x, self.E.unsqueeze(-1) * y / self.c.unsqueeze(-1)
+
     @property
     def singular(self) -> Tensor:
         """Elements whose K is singular: dependent active rows, or a solution that is not unique; shape ``(B,)``."""

@@ -20,6 +20,8 @@ Block = tuple[Tensor, ...]
 SHIFT = 1e-9
 #: a pivot below this multiple of its own regularisation means that the true matrix is singular
 PIVOT = 4.0
+#: a relative residual below this that a correction does not halve is rounding
+ROUNDING = 1e-12
 
 
 class SaddleFactor:
@@ -79,7 +81,7 @@ def refine(
     matvec: Callable[[Block], Block],
     rhs: Block,
     steps: int,
-    target: float = 1e-15,
+    target: float = 4e-15,
     *,
     looks: bool = True,
 ) -> tuple[Block, Tensor]:
@@ -113,15 +115,15 @@ def refine(
     x = torch.cat(apply(rhs), dim=-2)
     residual = right - torch.cat(matvec(parts(x)), dim=-2)
     error = _norm(residual)
+    falls = torch.ones_like(error, dtype=torch.bool)
     for _ in range(steps):
-        if looks and not (error > target * size).any():
+        if looks and not (falls & (error > target * size)).any():
             break
         trial = x + torch.cat(apply(parts(residual)), dim=-2)
         trial_residual = right - torch.cat(matvec(parts(trial)), dim=-2)
         trial_error = _norm(trial_residual)
         better = trial_error < error
-        if looks and not better.any():
-            break
+        falls = better & ((trial_error < 0.5 * error) | (error > ROUNDING * size))
         keep = better.unsqueeze(-2)
         x, residual = torch.where(keep, trial, x), torch.where(keep, trial_residual, residual)
         error = torch.where(better, trial_error, error)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from layers import compiled
 from layers.active_system import ActiveSystem
+from layers.adjoints.weak import WeakColumns
 from layers.errors import DifferentiationError
 from layers.kkt import residuals, scales, slack
 from layers.linalg import max_abs, row_max
@@ -40,6 +41,8 @@ WEAK_TOLERANCE = 1e-9
 WEAK_RATIO = 1e-2
 #: bound on the backward error of the derivative's linear solve
 SOLVE_TOLERANCE = 1e-9
+#: so many elements with weakly active constraints are answered sooner one by one
+FEW = 3
 
 
 def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
@@ -100,9 +103,10 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
 
     Notes
     -----
-    The regular elements share one batched factorisation, and those with a singular K another. An element with weakly
-    active constraints, or whose system is inconsistent, is answered by itself through an orthogonal decomposition,
-    O((n + k + p)³) with a larger constant.
+    The regular elements share one batched factorisation, and those with a singular K another. Those with weakly active
+    constraints use the first of them (:mod:`layers.adjoints.weak`) unless the system of the other constraints is
+    singular. Such an element, or one whose system is inconsistent, is answered by itself through an orthogonal
+    decomposition, O((n + k + p)³) with a larger constant.
     """
     on = kind == ACTIVE
     weak = kind == WEAK
@@ -119,7 +123,10 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
         y = shortest.solve(*rhs)
         error = error.index_copy(0, singular, shortest.backward_error(y, rhs))
         x = tuple(a.index_copy(0, singular, b) for a, b in zip(x, y, strict=True))
-    hard = weak.any(-1) | ~(error <= SOLVE_TOLERANCE)
+    hard = weak.any(-1)
+    if hard.any():
+        x, error = _with_weak_columns(problem, system, weak, x, error, r, transpose)
+    hard = ~(error <= SOLVE_TOLERANCE)
     if hard.any():
         parts = [t.clone() for t in x]
         error = error.clone()
@@ -131,6 +138,25 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
                 part[i] = value
         x = (parts[0], parts[1], parts[2])
     return x, error
+
+
+def _with_weak_columns(
+    problem: QP, system: ActiveSystem, weak: Tensor, x: Block, error: Tensor, r: Block, transpose: bool
+) -> tuple[Block, Tensor]:
+    """The same where constraints are weakly active: infinite errors where K without them is singular, or few are."""
+    where = weak.any(-1).nonzero().squeeze(-1)
+    error = error.index_fill(0, where, torch.inf)
+    where = where[~system.singular[where]]
+    if where.numel() <= FEW:
+        return x, error
+    if where.numel() < len(weak):
+        problem = problem.take(where)
+        system = ActiveSystem.factor(problem, system.active[where])
+    columns = WeakColumns.of(problem, system, weak[where])
+    given = tuple(t[where] for t in r)
+    y = columns.closest(given) if transpose else columns.shortest(tuple(t[where] for t in x))
+    error = error.index_copy(0, where, columns.normal_error(y, given, transpose=transpose))
+    return tuple(a.index_copy(0, where, b) for a, b in zip(x, y, strict=True)), error
 
 
 def solve_accurately(

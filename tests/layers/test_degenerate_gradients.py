@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from layers import DifferentiationError, solve_qp
+from layers.adjoints import implicit
 from tests.layers.instances import NAMES, Array, Data, as_data, assert_close, leaves, random_qp, weigh
 
 CASES = (
@@ -108,6 +109,50 @@ def test_forward_derivative_is_the_pseudo_inverse_too(rng, case: str) -> None:
     expected[touched] = torch.tensor(x[n : n + len(touched)])
     assert_close(dz, torch.tensor(x[:n]), 1e-8)
     assert_close(dlam, expected, 1e-8)
+
+
+@pytest.mark.parametrize("copies", [1, 4])
+@pytest.mark.parametrize("weak", [1, 3])
+def test_weakly_active_rows_beside_strongly_active_ones_and_equalities(
+    rng, monkeypatch, copies: int, weak: int
+) -> None:
+    """One such element beside a regular one, and several, which share a factorisation; a badly scaled row too."""
+    if copies > implicit.FEW:
+        monkeypatch.setattr(implicit, "_least_squares", None)
+    n, m, strong = 7, 9, 2
+    L, z, G, A = (rng.normal(size=shape) for shape in ((n, n), n, (m, n), (1, n)))
+    G[strong] *= 1e3
+    Q = L @ L.T / n + np.eye(n)
+    lam = np.where(np.arange(m) < strong, rng.uniform(0.2, 1.0, m), 0.0)
+    s = np.where(np.arange(m) < strong + weak, 0.0, 1.0)
+    bound = G @ z + s
+    q = -(Q @ z) - G.T @ lam - A[0] * 0.7
+    data = as_data(Q, q, G, bound, A, A @ z)
+    regular = as_data(Q, q, G, bound + np.where(s == 0, 0.0, 1.0) + np.where(lam > 0, 0.0, 1.0), A, A @ z)
+    batch = leaves(tuple(torch.stack([a] * copies + [b]) for a, b in zip(data, regular, strict=True)))
+    solution = solve_qp(*batch, tol=1e-10)
+    assert (solution.degeneracy.margin < 1e-6).tolist() == [True] * copies + [False]
+    K, touched = kkt_matrix(data, list(range(strong)), list(range(strong, strong + weak)))
+    on = list(range(strong))
+
+    bars = [torch.tensor(rng.normal(size=v.shape)) for v in (solution.z, solution.lam, solution.nu)]
+    gradients = torch.autograd.grad((solution.z, solution.lam, solution.nu), batch, bars)
+    for i in range(copies):
+        right = np.concatenate([bars[0][i], bars[1][i][touched], bars[2][i]])
+        d = -np.linalg.pinv(K.T, rcond=1e-13) @ right
+        d_lam = torch.zeros(m).double()
+        d_lam[on] = torch.tensor(d[n : n + strong])
+        for name, expected in (("q", d[:n]), ("h", -d_lam), ("b", -d[n + strong :])):
+            assert_close(gradients[NAMES.index(name)][i], torch.as_tensor(expected), 1e-9, name)
+
+    change = torch.tensor(rng.normal(size=batch[1].shape))
+    _, moves = torch.func.jvp(
+        lambda q: solve_qp(batch[0], q, *batch[2:], tol=1e-10).z, (batch[1],), (change,)
+    )
+    for i in range(copies):
+        right = np.concatenate([-change[i], np.zeros(strong + 1)])
+        expected = (np.linalg.pinv(K, rcond=1e-13) @ right)[:n]
+        assert_close(moves[i], torch.tensor(expected), 1e-9)
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 1000.0])
