@@ -93,8 +93,8 @@ reproduce: $(call runs,results,companion)  ## every experiment, the comparison a
 	@echo 'tables: build/results, beside the published numbers: build/results/comparison.csv, figures: build/figures'
 
 .PHONY: verify
-verify: setup  ## the tracked runs again, compared with the tracked tables under results/tolerances.yaml | 25
-	$(PYTHON) -m experiments.verify --size companion
+verify: setup  ## our tracked runs again, compared with the tracked tables under results/tolerances.yaml | 25
+	$(PYTHON) -m experiments.verify --size companion --layer auto
 
 .PHONY: figures
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1

@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.peers import cvxpylayers_, dqp_, moreau_, proxsuite_, qpth_
 from benchmarks.problems import Data
 from benchmarks.reference import Answer
-from layers import Solution, engines, solve_qp
+from layers import QPLayer, Solution, engines, solve_qp
 
 Setting = dict[str, Any]
 Solve = Callable[[Data], Answer]
@@ -58,11 +58,8 @@ WRAPPED = ("qpth", "cvxpylayers", "moreau")
 
 def _ours(solver: str) -> Callable[[Data, Setting], Solve]:
     def build(_: Data, setting: Setting) -> Solve:
-        def solve(data: Data) -> Answer:
-            solution = solve_qp(*data.tensors, solver=solver, on_failure="ignore", **setting)
-            return solution.z, solution.lam, solution.nu
-
-        return solve
+        layer = QPLayer(solver, on_failure="ignore", **setting)
+        return lambda data: (layer(*data.tensors),)
 
     return build
 

@@ -21,7 +21,8 @@ AGREEMENT, LOOKED_AT = 1e-7, 3
 #: below this a gradient is rounding: nothing that is learned may have one
 TINY = 1e-9
 
-Answer = tuple[Tensor, Tensor, Tensor]
+#: z, and λ and ν where an engine gives them
+Answer = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)

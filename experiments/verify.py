@@ -50,12 +50,18 @@ def allowed(labels: dict[str, Any], value: float, rules: list[dict[str, Any]]) -
     return 0.0
 
 
-def verify(results: Path, build: Path, sizes: list[str] | None = None) -> list[str]:
-    """Rerun every committed run (of `sizes`) into `build` and return the lines of `drift`."""
-    committed = sorted(results.glob("*/*/*/provenance.json"))
-    folders = [path.parent for path in committed if sizes is None or path.parts[-3] in sizes]
+def verify(
+    results: Path, build: Path, sizes: list[str] | None = None, layers: list[str] | None = None
+) -> list[str]:
+    """Rerun every committed run (of `sizes` and `layers`) into `build` and return the lines of `drift`."""
+    folders = [
+        path.parent
+        for path in sorted(results.glob("*/*/*/provenance.json"))
+        if (sizes is None or path.parts[-3] in sizes) and (layers is None or path.parts[-2] in layers)
+    ]
     if not folders:
         wanted = f" of size {', '.join(sizes)}" if sizes else ""
+        wanted += f" with layer={', '.join(layers)}" if layers else ""
         raise ConfigError(
             f"{results}: no committed run{wanted}, expected <experiment>/<size>/<layer>/provenance.json"
         )
@@ -92,9 +98,10 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--build", type=Path, default=Path("build/verify"), help="folder of the new tables")
     parser.add_argument("--size", action="append", help="only runs of this size; may be repeated")
+    parser.add_argument("--layer", action="append", help="only runs with this layer; may be repeated")
     given = parser.parse_args(arguments)
     try:
-        lines = verify(given.results, given.build, given.size)
+        lines = verify(given.results, given.build, given.size, given.layer)
     except ConfigError as error:
         sys.exit(f"error: {error}")
     if lines:

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Doubles = NDArray[np.float64] | Tensor
+Integers = NDArray[np.int64]
 LARGEST: tuple[int, int, int]
 
 def solve(
@@ -84,4 +85,36 @@ def solve_cones_linearised(
     r2: Doubles,
     threads: int,
 ) -> tuple[Doubles, Doubles, Doubles]: ...
+
+class SolvedFamily:
+    def pull_back(
+        self,
+        bars: Sequence[Doubles],
+        needed: Sequence[bool],
+        shapes: Sequence[Sequence[int]],
+        tol: float,
+        threads: int,
+    ) -> tuple[Doubles | None, ...] | None: ...
+
+class Family:
+    def __init__(
+        self,
+        sizes: tuple[int, int, int, int],
+        widths: Sequence[int],
+        parts: Sequence[
+            tuple[int, int, Doubles, Sequence[tuple[int, Integers, Integers, Integers, Doubles]]]
+        ],
+        variables: Sequence[tuple[Integers, Integers, Doubles]],
+    ) -> None: ...
+    def solve(
+        self,
+        values: Sequence[Doubles],
+        shapes: Sequence[Sequence[int]],
+        batch: int,
+        tol: float,
+        rounding: float,
+        max_iterations: int,
+        threads: int,
+    ) -> tuple[tuple[Doubles, ...], SolvedFamily] | None: ...
+
 def lanes() -> int: ...

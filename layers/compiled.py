@@ -6,13 +6,15 @@ checks dtype, layout and shape of every array at its door.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd import forward_ad
 
 from layers.problem import QP
 
@@ -60,12 +62,12 @@ def refusal_of_copy(problem: QP) -> str | None:
     if _core is None:
         return _reason
     sizes = (problem.n, problem.m, problem.p)
-    if not _holds(*sizes):
+    if not holds(*sizes):
         return f"it takes (n, m, p) up to {_core.LARGEST}, and the problem has {sizes}"
     return None
 
 
-def _holds(n: int, m: int, p: int) -> bool:
+def holds(n: int, m: int, p: int) -> bool:
     """Whether the core, which is there, takes problems of this size."""
     assert _core is not None
     most_n, most_m, most_p = _core.LARGEST
@@ -77,6 +79,13 @@ def suits(*tensors: Tensor) -> bool:
     return _core is not None and not any(
         t.device.type != "cpu" or is_functorch_wrapped_tensor(t) for t in tensors
     )
+
+
+def plain(tensors: Sequence[Tensor]) -> bool:
+    """Whether these are numbers on the CPU, with no transform and no forward derivative around them."""
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:  # pyright: ignore[reportPrivateUsage]
+        return False
+    return suits(*tensors)
 
 
 class Raw(NamedTuple):
@@ -177,7 +186,7 @@ def pull_back(
     assert _core is not None
     z, lam, nu = saved[5:]
     n, m, p = z.shape[-1], lam.shape[-1], nu.shape[-1]
-    if not _holds(n, m, p):
+    if not holds(n, m, p):
         return None
     entries = z.numel() * (n + m + p)
     count = threads(entries * n), threads(entries)
@@ -188,6 +197,86 @@ def pull_back(
         tuple([None if array is None else torch.from_numpy(array) for array in matrices]),
         tuple(map(torch.from_numpy, vectors)),
     )
+
+
+def solve_for_z(
+    flat: QP, batch: int | None, tol: float, rounding: float, max_iterations: int
+) -> tuple[Tensor, Any] | None:
+    """z, and what :func:`pull_back_kept` needs; None if an element is in doubt. Parameters as in :func:`solve`."""
+    assert _core is not None
+    count = threads((1 if batch is None else batch) * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
+    most = min(max_iterations, 2**31 - 1)
+    found = _core.solve_for_z(*flat.tensors, batch, tol, rounding, most, count)
+    return None if found is None else (torch.from_numpy(found[0]), found[1])
+
+
+def pull_back_kept(
+    kept: Any, data: tuple[Tensor, ...], z_bar: Tensor, needed: Sequence[bool], tol: float
+) -> list[Tensor | None] | None:
+    """Gradients of (Q, q, G, h, A, b) where needed, from that of z; None if the core leaves an element."""
+    Q, _, G, h, A, b = data
+    entries = z_bar.numel() * (z_bar.shape[-1] + h.shape[-1] + b.shape[-1])
+    wanted = (needed[0], needed[2], needed[4])
+    count = threads(entries * z_bar.shape[-1]), threads(entries)
+    matrices, vectors, largest = kept.pull_back(Q, G, A, z_bar, wanted, *count)
+    if not largest <= tol:
+        return None
+    found = (matrices[0], vectors[0], matrices[1], vectors[1], matrices[2], vectors[2])
+    return [torch.from_numpy(array) if need else None for array, need in zip(found, needed, strict=True)]
+
+
+def family(
+    sizes: tuple[int, int, int, int], widths: Sequence[int], parts: Sequence[Any], variables: Sequence[Any]
+) -> Any:
+    """A family of programs in the core, for :func:`solve_family`.
+
+    Parameters
+    ----------
+    sizes : tuple of int
+        Numbers of variables, inequalities, equalities, and variables that were taken out.
+    widths : sequence of int
+        Entries of each source.
+    parts : sequence of tuple
+        Q, q, G, h, A, b, M, f, and D where it is not the identity: rows, columns (one for a vector), constant, and
+        for each source in it ``(source, i, j, column, weight)``.
+    variables : sequence of tuple
+        ``(piece, place, weight)`` of the entries of each variable; the pieces are z, ν and λ.
+    """
+    assert _core is not None
+    return _core.Family(sizes, widths, parts, variables)
+
+
+def solve_family(
+    made: Any,
+    size: tuple[int, int, int],
+    values: Sequence[Tensor],
+    shapes: Sequence[tuple[int, ...]],
+    batch: int,
+    tol: float,
+    rounding: float,
+    max_iterations: int,
+) -> tuple[list[Tensor], Any] | None:
+    """Variables of these shapes, and the solved batch for :func:`pull_back_family`; None if an element is in doubt."""
+    n, m, p = size
+    count = threads(batch * (n * n * (n + m + p)) * 8)
+    found = made.solve(values, shapes, batch, tol, rounding, min(max_iterations, 2**31 - 1), count)
+    return None if found is None else ([torch.from_numpy(array) for array in found[0]], found[1])
+
+
+def pull_back_family(
+    solved: Any,
+    size: tuple[int, int, int],
+    bars: Sequence[Tensor],
+    needed: Sequence[bool],
+    shapes: Sequence[Sequence[int]],
+    tol: float,
+) -> tuple[Tensor | None, ...] | None:
+    """Gradients of these shapes of the values that are needed; None if the core leaves an element."""
+    n, m, p = size
+    found = solved.pull_back(bars, needed, shapes, tol, threads(bars[0].numel() * n * (n + m + p)))
+    if found is None:
+        return None
+    return tuple([None if array is None else torch.from_numpy(array) for array in found])
 
 
 def outer_pair(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:

@@ -137,6 +137,9 @@ class ConvexLayer(nn.Module):
         self._retriever = Retriever(
             retrieve(problem, variables, compiled), self._form.pieces, canonical.structure.n
         )
+        self._route = None
+        if isinstance(self._form, QuadraticForm):
+            self._route = Route(self._form, self._cores, self._assembly, self._retriever)
         self._last: Any = None
 
     @opaque
@@ -149,9 +152,8 @@ class ConvexLayer(nn.Module):
         """The variables; see :meth:`solve`."""
         options, values, batch = self._prepared(tensors, solver_args)
         entries = None
-        if isinstance(self._form, QuadraticForm) and not warm_start:
-            route = Route(self._form, self._cores, self._assembly, self._retriever, options)
-            entries = solve_directly(route, values, batch)
+        if self._route is not None and not warm_start:
+            entries = solve_directly(self._route, options, values, batch)
         if entries is None:
             answer = self._answer(options, values, batch, tensors, warm_start)
             entries = self._entries(answer, batch)

@@ -15,11 +15,14 @@ from layers.autograd import Call, PlainSolutionMap, SolutionMap, describe_failur
 from layers.backends import BACKENDS
 from layers.errors import LayerError, ProblemError, SolverError, UnavailableError
 from layers.kkt import residuals, slack
+from layers.minimiser import minimiser
 from layers.opaque import opaque
 from layers.problem import QP, check_values, make_qp
 from layers.solution import Degeneracy, Point, Residuals, Solution, Status, without_failures
 
 ADJOINTS = ("implicit",)
+#: engines that are the compiled core, where it can be used
+CORE = ("auto", "native")
 POLICIES = ("raise", "nan", "ignore")
 
 
@@ -175,6 +178,20 @@ class QPLayer(nn.Module):
         b: Tensor | None = None,
     ) -> Tensor:
         """The minimiser z, shape ``batch + (n,)``; see :func:`solve_qp`."""
+        z = None
+        if self.solver in CORE:
+            z = minimiser(make_qp(Q, q, G, h, A, b), self.tol, self.max_iterations, self._by_solve)
+        return self._by_solve(Q, q, G, h, A, b) if z is None else z
+
+    def _by_solve(
+        self,
+        Q: Tensor,
+        q: Tensor,
+        G: Tensor | None,
+        h: Tensor | None,
+        A: Tensor | None,
+        b: Tensor | None,
+    ) -> Tensor:
         return self.solve(Q, q, G, h, A, b).z
 
     def solve(

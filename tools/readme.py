@@ -58,18 +58,24 @@ def table(rows: list[dict[str, str]]) -> str:
     Below stand the causes of what was not reproduced, and where the settings differ from the published ones.
     """
     rows = [row for row in rows if row["verdict"] != "other setting"]
-    rows.sort(key=lambda row: (_experiment(row), row["size"]))
+    rows.sort(key=lambda row: (_experiment(row), _size(row)))
     listed = [_row(row) for row in rows if row["lo"]]
-    singles = groupby((row for row in rows if not row["lo"]), key=lambda row: (_experiment(row), row["size"]))
+    singles = groupby((row for row in rows if not row["lo"]), key=lambda row: (_experiment(row), _size(row)))
     tallies = [_tally(*key, list(group)) for key, group in singles]
     causes = {f"- Not reproduced: {row['claim']}. Cause: {row['cause']}." for row in rows if row["cause"]}
-    notes = {f"- {_experiment(row)}, size {row['size']}: {row['note']}." for row in rows if row["note"]}
+    notes = {f"- {_experiment(row)}, size {_size(row)}: {row['note']}." for row in rows if row["note"]}
     below = [*tallies, *sorted(causes), *sorted(notes)]
     return "\n" + "\n".join([HEAD, *listed, "", *below]) + "\n"
 
 
 def _experiment(row: dict[str, str]) -> str:
     return row["command"].partition("experiment=")[2].split()[0]
+
+
+def _size(row: dict[str, str]) -> str:
+    """The size of a run, with its layer where that is not ours."""
+    layer = row["command"].partition("layer=")[2]
+    return row["size"] if layer == "auto" else f"{row['size']}, layer={layer}"
 
 
 def _tally(experiment: str, size: str, rows: list[dict[str, str]]) -> str:
@@ -86,7 +92,7 @@ def _row(row: dict[str, str]) -> str:
         return f"{100 * value:+.1f} %" if value < LARGE else f"× {1 + value:.3g}"
 
     ours = f"{show('ours')} [{show('lo')}, {show('hi')}], {row['seeds']} seeds"
-    cells = (_experiment(row), row["claim"], show("published"), ours, row["size"], row["verdict"])
+    cells = (_experiment(row), row["claim"], show("published"), ours, _size(row), row["verdict"])
     return "| " + " | ".join(cells) + " |"
 
 

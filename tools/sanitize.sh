@@ -43,7 +43,7 @@ where=$("$python" -c 'from layers import _native; print(_native.__file__)')
 [ "${where#"$there"}" != "$where" ] || stop "the tests would run on $where"
 # The torch engine is the oracle of these tests, and no subject.
 "$python" -m pytest --quiet -p no:cacheprovider -m "not slow" -k "not interior_point" --ignore tests/native/test_installation.py \
-    tests/native tests/layers/test_{native,solver_statuses,closed_forms,gradients,conic_solutions}.py || {
+    tests/native tests/layers/test_{native,solver_statuses,closed_forms,gradients,conic_solutions,convex_layer_direct}.py || {
     cat report.* >&2 2>/dev/null || true
     stop "the tests did not pass on the sanitised core"
 }

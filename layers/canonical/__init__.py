@@ -2,7 +2,7 @@
 
 from layers.canonical.affine import AffineMap
 from layers.canonical.assembly import Assembly, Block
-from layers.canonical.batch_axes import flattened, gathered, shaped
+from layers.canonical.batch_axes import flattened, shaped
 from layers.canonical.call import check_call
 from layers.canonical.conic import ConicForm, conic_form
 from layers.canonical.disciplined import check_problem
@@ -30,7 +30,6 @@ __all__ = [
     "compile_problem",
     "conic_form",
     "flattened",
-    "gathered",
     "inspect_values",
     "quadratic_form",
     "retrieve",

@@ -7,7 +7,7 @@ engines keep shared matrices shared, and compute no gradient for constants.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,11 +42,6 @@ class _Share:
     end: int
     rows: Tensor | None
 
-    def part_of(self, block: Tensor, batched: bool) -> Tensor:
-        """The entries of a block, behind its batch axis if it has one, that are of this share."""
-        flat = block.reshape(block.shape[0], -1) if batched else block.reshape(-1)
-        return flat if self.rows is None else flat.index_select(-1, self.rows)
-
 
 @dataclass(frozen=True)
 class _Product:
@@ -60,14 +55,6 @@ class _Product:
         if self.columns is not None:
             values = values.index_select(-1, self.columns)
         return values if self.weights is None else values * self.weights
-
-    def transposed(self, entries: Tensor, width: int) -> Tensor:
-        """The sum of what each of the v, ``width`` in number, is in, times its weight."""
-        if self.weights is not None:
-            entries = entries * self.weights
-        if self.columns is None:
-            return entries
-        return entries.new_zeros((*entries.shape[:-1], width)).index_add(-1, self.columns, entries)
 
 
 @dataclass(frozen=True)
@@ -124,38 +111,6 @@ class Assembly:
                 axes = tuple(batch) if has else ()
                 blocks[share.name] = own.reshape(axes + self.blocks[share.name].shape)
         return blocks
-
-    def pull_back(
-        self,
-        batched: tuple[bool, ...],
-        needed: Sequence[bool],
-        device: torch.device,
-        cotangent: Callable[[str, bool], Tensor],
-    ) -> list[Tensor | None]:
-        """The gradient of every source from those of the blocks: the transpose of the linear part.
-
-        Parameters
-        ----------
-        batched, needed : sequence of bool
-            For each source whether it had a batch axis, and whether its gradient is asked for; None stands in its place
-            if not, or if no block depends on it.
-        device : torch.device
-        cotangent : callable
-            ``(name, batched) -> Tensor``: the gradient of a block for every element, shape ``(B,) + shape``, or summed
-            over the batch. Called for the blocks that such sources are in.
-        """
-        plan = self._plan(batched, device)
-        gradients: list[Tensor | None] = [None] * len(needed)
-        for product, has in ((plan.shared, False), (plan.batched, True)):
-            places = [i for i, is_batched in enumerate(batched) if is_batched == has]
-            if not product.shares or not any(needed[i] for i in places):
-                continue
-            parts = [share.part_of(cotangent(share.name, has), has) for share in product.shares]
-            widths = [self.widths[i] for i in places]
-            collected = product.transposed(parts[0] if len(parts) == 1 else torch.cat(parts, -1), sum(widths))
-            for i, gradient in zip(places, collected.split_with_sizes(widths, -1), strict=True):
-                gradients[i] = gradient if needed[i] else None
-        return gradients
 
     def _plan(self, batched: tuple[bool, ...], device: torch.device) -> _Plan:
         key = (batched, device)

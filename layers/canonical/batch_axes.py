@@ -16,13 +16,6 @@ def flattened(value: Tensor, core: tuple[int, ...], batch: torch.Size) -> Tensor
     return value.expand(batch + core).reshape(batch.numel(), size)
 
 
-def gathered(gradient: Tensor, value: Tensor, core: tuple[int, ...], batch: torch.Size) -> Tensor:
-    """The gradient of a value from that of what :func:`flattened` made of it."""
-    if gradient.numel() == value.numel():
-        return gradient.reshape(value.shape)
-    return gradient.reshape(batch + core).sum_to_size(value.shape)
-
-
 def shaped(value: Tensor, batch: torch.Size, core: tuple[int, ...]) -> Tensor:
     """A flat value in the batch axes of the call, over which it is repeated if nothing in it depends on them."""
     if value.numel() != batch.numel() * prod(core):

@@ -20,8 +20,8 @@ def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.
     ProblemError
         Naming the parameter, what was expected and what was found.
     """
-    listed = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
     if len(tensors) != len(specs):
+        listed = ", ".join(f"{spec.name} {spec.shape}" for spec in specs)
         raise ProblemError(
             f"one tensor per parameter: expected {len(specs)} ({listed}), found {len(tensors)}; dictionaries of "
             "solver arguments go to solver_args="
@@ -45,8 +45,11 @@ def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.
     devices = {tensor.device for tensor in tensors}
     if len(devices) > 1:
         raise ProblemError(f"all tensors must be on one device; found {', '.join(sorted(map(str, devices)))}")
+    different = {batch for batch in batches if batch}
+    if len(different) < 2:
+        return different.pop() if different else torch.Size()
     try:
-        return torch.broadcast_shapes(*batches)
+        return torch.broadcast_shapes(*different)
     except RuntimeError as error:
         found = ", ".join(f"{s.name}: {tuple(b)}" for s, b in zip(specs, batches, strict=True))
         raise ProblemError(

@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from layers.canonical.retrieval import Retrieval
@@ -57,14 +58,16 @@ class Retriever:
             entries = entries * self._weights.to(entries.device)
         return entries
 
-    def pull_back(self, cotangent: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
-        """The transpose of :meth:`gather`, for parts of these ``sizes``."""
-        if self._weights is not None:
-            cotangent = cotangent * self._weights.to(cotangent.device)
-        if self._index is not None:
-            nothing = cotangent.new_zeros((*cotangent.shape[:-1], sum(sizes)))
-            cotangent = nothing.index_add(-1, self._index.to(cotangent.device), cotangent)
-        return cotangent.split_with_sizes(list(sizes), -1)
+    def picks(self, sizes: Sequence[int]) -> list[tuple[Indices, Indices, NDArray[np.float64]]]:
+        """For each variable the pieces, the places in them and the factors of its entries; ``sizes`` of all pieces."""
+        starts = np.cumsum([0, *(sizes[i] for i in self.used)])
+        index = np.arange(starts[-1]) if self._index is None else self._index.numpy()
+        weights = np.ones(index.size) if self._weights is None else self._weights.numpy()
+        which = np.searchsorted(starts, index, side="right") - 1
+        pieces = np.asarray(self.used, dtype=np.int64)[which]
+        cuts = np.cumsum(self.sizes)[:-1]
+        split = [np.split(array, cuts) for array in (pieces, index - starts[which], weights)]
+        return list(zip(*split, strict=True))
 
     def split(self, entries: Tensor) -> list[Tensor]:
         """The entries of each variable."""

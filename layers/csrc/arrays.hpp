@@ -21,6 +21,7 @@ class Array {
 
     long ndim() const { return ndim_; }
     long shape(long axis) const { return axis < MOST_AXES ? shape_[axis] : -1; }
+    long count() const { return count_; }
     const void* data() const { return data_; }
     Kind kind() const { return kind_; }
     bool contiguous() const { return contiguous_; }
@@ -31,7 +32,7 @@ class Array {
     }
 
   private:
-    static constexpr long MOST_AXES = 4;  // more are refused by their number
+    static constexpr long MOST_AXES = 4;  // more are refused by their number where axes matter
 
     struct Names {
         py::object resolve_neg = intern("resolve_neg"), contiguous = intern("contiguous"), clone = intern("clone");
@@ -50,7 +51,7 @@ class Array {
                     : type.equal(py::dtype::of<signed char>()) ? Kind::BYTE
                     : type.equal(py::dtype::of<long long>())   ? Kind::INTEGER
                                                                : Kind::OTHER;
-        out.ndim_ = a.ndim();
+        out.ndim_ = a.ndim(), out.count_ = a.size();
         for (long i = 0; i < out.ndim_ && i < MOST_AXES; ++i) out.shape_[i] = a.shape(i);
         return out;
     }
@@ -75,8 +76,11 @@ class Array {
                     : dtype.is(names.int64) ? Kind::INTEGER
                                             : Kind::OTHER;
         out.ndim_ = PyTuple_GET_SIZE(shape.ptr());
-        for (long i = 0; i < out.ndim_ && i < MOST_AXES; ++i)
-            out.shape_[i] = PyLong_AsLong(PyTuple_GET_ITEM(shape.ptr(), i));
+        for (long i = 0; i < out.ndim_; ++i) {
+            const long length = PyLong_AsLong(PyTuple_GET_ITEM(shape.ptr(), i));
+            out.count_ *= length;
+            if (i < MOST_AXES) out.shape_[i] = length;
+        }
         if (PyErr_Occurred()) throw py::error_already_set();
         return out;
     }
@@ -99,7 +103,7 @@ class Array {
     const void* data_ = nullptr;
     Kind kind_ = Kind::OTHER;
     bool contiguous_ = false;
-    long ndim_ = 0;
+    long ndim_ = 0, count_ = 1;
     std::array<long, MOST_AXES> shape_{};
 };
 

@@ -2,35 +2,16 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <memory>
 
 #include <pybind11/stl.h>
 
-#include "arrays.hpp"
-#include "schedule.hpp"
-
-namespace py = pybind11;
-namespace cl = convex_layers;
+#include "door.hpp"
 
 namespace {
 
 // Most variables, inequalities and equalities: sizes beyond these could not be counted in an int.
 constexpr long LARGEST[3] = {20000, 100000, 20000};
-// Most variables, and most rows, of a cone program, whose matrices are dense here.
-constexpr long LARGEST_CONES = 1000;
-
-// CONVEX_LAYERS_LANES=4 or 2 takes a narrower instruction set than the processor has: for tests.
-const cl::Kernels& chosen() {
-    static const cl::Kernels& kernels = [&]() -> const cl::Kernels& {
-        const char* asked = std::getenv("CONVEX_LAYERS_LANES");
-        return cl::kernels(asked ? std::atoi(asked) : 8);
-    }();
-    return kernels;
-}
-
-bool signalled() {
-    const py::gil_scoped_acquire gil;
-    return PyErr_CheckSignals() != 0;
-}
 
 cl::Data read(const Array& Q, const Array& q, const Array& G, const Array& h, const Array& A, const Array& b,
               long batch, const char* q_name = "q", const char* h_name = "h", const char* b_name = "b") {
@@ -44,19 +25,6 @@ cl::Data read(const Array& Q, const Array& q, const Array& G, const Array& h, co
     d.A = block(A, "A", batch, {p, n}, &d.A_stride), d.b = block(b, b_name, batch, {p}, &d.b_stride);
     return d;
 }
-
-// New arrays of one row for every problem; without that axis for a problem that has none.
-struct Rows {
-    bool axis;
-    long batch;
-
-    template <class S = double>
-    py::array_t<S> of(std::initializer_list<long> core) const {
-        std::vector<py::ssize_t> shape(core.begin(), core.end());
-        if (axis) shape.insert(shape.begin(), batch);
-        return py::array_t<S>(shape);
-    }
-};
 
 py::tuple solve(const Array& Q, const Array& q, const Array& G, const Array& h, const Array& A, const Array& b,
                 const py::object& given_batch, double tol, double rounding, int max_iterations, int threads, const py::object& guess) {
@@ -125,24 +93,25 @@ void negate(const py::object& given, const char* name, long batch, long size, do
     for (long i = 0; i < batch * size; ++i) x[i] = -from[i];
 }
 
-// Gradients of (Q, G, A) where wanted, and of (q, h, b): with K d = −cotangents, q̄ = d_z, h̄ = −d_λ, b̄ = −d_ν.
-py::tuple pull_back(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status, const Array& z, const Array& lam,
-                    const Array& nu, const py::object& z_bar, const py::object& lam_bar, const py::object& nu_bar,
+// A solved batch, as its derivative needs it.
+struct Point {
+    const signed char* kind;
+    const long long* status;
+    const double *z, *lam, *nu;
+};
+
+// Gradients of (Q, G, A) where wanted, and of (q, h, b): with K d = −cotangents, q̄ = d_z, h̄ = −d_λ, b̄ = −d_ν. `data` needs Q, G and A.
+py::tuple gradients(const Rows& rows, cl::Data data, const Point& at, const py::object& z_bar, const py::object& lam_bar, const py::object& nu_bar,
                     const std::array<bool, 3>& wanted, int threads, int copies) {
-    const Rows rows{z.ndim() > 1, z.ndim() > 1 ? z.shape(0) : 1};
-    const long batch = rows.batch;
-    const cl::Data data = read(Q, z, G, lam, A, nu, batch, "z", "lam", "nu");
-    const double *at_z = block(z, "z", batch, {data.n}, nullptr), *at_lam = block(lam, "lam", batch, {data.m}, nullptr),
-                 *at_nu = block(nu, "nu", batch, {data.p}, nullptr);
-    const long n = data.n, m = data.m, p = data.p;
+    const long n = data.n, m = data.m, p = data.p, batch = data.batch;
     auto q_bar = rows.of({n}), h_bar = rows.of({m}), b_bar = rows.of({p}), error = rows.of({});
     double *dz = q_bar.mutable_data(), *dl = h_bar.mutable_data(), *dn = b_bar.mutable_data();
     negate(z_bar, "cotangent of z", batch, n, dz), negate(lam_bar, "cotangent of lam", batch, m, dl), negate(nu_bar, "cotangent of nu", batch, p, dn);
-    const cl::Linearised call{block<signed char>(kind, "kind", batch, {m}, nullptr), block<long long>(status, "status", batch, {}, nullptr),
-                              dz, dl, dn, dz, dl, dn, error.mutable_data()};
+    data.q = dz, data.h = dl, data.b = dn, data.q_stride = n, data.h_stride = m, data.b_stride = p;
+    const cl::Linearised call{at.kind, at.status, dz, dl, dn, dz, dl, dn, error.mutable_data()};
     const double largest = linearised(data, call, threads);
-    const cl::Outer pairs[3] = {{batch, n, n, dz, at_z, at_z, dz, 0.5, nullptr}, {batch, m, n, at_lam, dz, dl, at_z, 1, nullptr},
-                                {batch, p, n, at_nu, dz, dn, at_z, 1, nullptr}};
+    const cl::Outer pairs[3] = {
+        {batch, n, n, dz, at.z, at.z, dz, 0.5, nullptr}, {batch, m, n, at.lam, dz, dl, at.z, 1, nullptr}, {batch, p, n, at.nu, dz, dn, at.z, 1, nullptr}};
     py::object matrices[3];
     for (int i = 0; i < 3; ++i) {
         matrices[i] = py::none();
@@ -161,71 +130,62 @@ py::tuple pull_back(const Array& Q, const Array& G, const Array& A, const Array&
     return py::make_tuple(py::make_tuple(matrices[0], matrices[1], matrices[2]), py::make_tuple(q_bar, h_bar, b_bar), largest);
 }
 
-// A pattern whose entries lie inside a matrix.
-const long long* pattern(const Array& places, const char* name, long count, long limit) {
-    const long long* place = block<long long>(places, name, 1, {count}, nullptr);
-    for (long k = 0; k < count; ++k)
-        if (place[k] < 0 || place[k] >= limit) throw py::value_error(std::string(name) + " has an entry outside of its matrix");
-    return place;
+py::tuple pull_back(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status, const Array& z, const Array& lam,
+                    const Array& nu, const py::object& z_bar, const py::object& lam_bar, const py::object& nu_bar,
+                    const std::array<bool, 3>& wanted, int threads, int copies) {
+    const Rows rows{z.ndim() > 1, z.ndim() > 1 ? z.shape(0) : 1};
+    const cl::Data data = read(Q, z, G, lam, A, nu, rows.batch, "z", "lam", "nu");
+    const Point at{block<signed char>(kind, "kind", rows.batch, {data.m}, nullptr), block<long long>(status, "status", rows.batch, {}, nullptr),
+                   block(z, "z", rows.batch, {data.n}, nullptr), block(lam, "lam", rows.batch, {data.m}, nullptr),
+                   block(nu, "nu", rows.batch, {data.p}, nullptr)};
+    return gradients(rows, data, at, z_bar, lam_bar, nu_bar, wanted, threads, copies);
 }
 
-// Cones are (zero, nonneg, sizes of second-order cones); `soc` keeps the sizes while the program is in use.
-cl::ConeData read_cones(const py::tuple& cones, const py::tuple& places, const Array& P, const Array& q, const Array& A, const Array& b,
-                        const char* q_name, const char* b_name, std::vector<int>& soc) {
-    if (cones.size() != 3 || places.size() != 4) throw py::value_error("cones are (zero, nonneg, soc), and patterns four arrays");
-    if (q.ndim() != 2 || b.ndim() != 2) throw py::value_error(std::string(q_name) + " and " + b_name + " must have two axes");
-    const long batch = q.shape(0), n = q.shape(1), m = b.shape(1);
-    if (n < 1 || n > LARGEST_CONES || m > LARGEST_CONES) throw py::value_error("sizes out of range for the native engine");
-    soc = cones[2].cast<std::vector<int>>();
-    cl::ConeData d{};
-    d.n = (int)n, d.m = (int)m, d.batch = batch, d.zero = cones[0].cast<int>(), d.nonneg = cones[1].cast<int>();
-    d.socs = (int)soc.size(), d.soc = soc.data();
-    long rows = (long)d.zero + d.nonneg;
-    bool good = d.zero >= 0 && d.nonneg >= 0;
-    for (const int size : soc) rows += size, good = good && size > 1;
-    if (!good || rows != m) throw py::value_error("the cones do not fit " + std::string(b_name));
-    Array place[4];
-    for (int i = 0; i < 4; ++i) place[i] = Array::of(places[i]);
-    if (place[0].ndim() != 1 || place[2].ndim() != 1) throw py::value_error("a pattern must have one axis");
-    const long P_count = place[0].shape(0), A_count = place[2].shape(0);
-    d.P_count = (int)P_count, d.A_count = (int)A_count;
-    d.P_row = pattern(place[0], "P_rows", P_count, n), d.P_column = pattern(place[1], "P_cols", P_count, n);
-    d.A_row = pattern(place[2], "A_rows", A_count, m), d.A_column = pattern(place[3], "A_cols", A_count, n);
-    d.P = block(P, "P", batch, {P_count}, &d.P_stride), d.A = block(A, "A", batch, {A_count}, &d.A_stride);
-    d.q = block(q, q_name, batch, {n}, nullptr), d.b = block(b, b_name, batch, {m}, nullptr);
-    return d;
-}
+// The same two steps for who asks for z alone: the rest stays here.
+struct Kept {
+    Rows rows;
+    int n, m, p;
+    std::vector<double> z, lam, nu;
+    std::vector<signed char> kind;
+    std::vector<long long> status;
 
-py::tuple solve_cones(const py::tuple& cones, const py::tuple& places, const Array& P, const Array& q, const Array& A, const Array& b,
-                      int max_iterations, int threads) {
-    std::vector<int> soc;
-    const cl::ConeData data = read_cones(cones, places, P, q, A, b, "q", "b", soc);
-    const Rows rows{true, data.batch};
-    auto x = rows.of({data.n}), y = rows.of({data.m}), s = rows.of({data.m});
-    auto status = rows.of<long long>({}), iterations = rows.of<long long>({});
-    const cl::ConeAnswer answer{x.mutable_data(), y.mutable_data(), s.mutable_data(), status.mutable_data(), iterations.mutable_data()};
+    py::tuple pull_back(const Array& Q, const Array& G, const Array& A, const py::object& z_bar, const std::array<bool, 3>& wanted, int threads,
+                        int copies) const {
+        cl::Data data{};
+        data.n = n, data.m = m, data.p = p, data.batch = rows.batch;
+        data.Q = block(Q, "Q", rows.batch, {n, n}, &data.Q_stride), data.G = block(G, "G", rows.batch, {m, n}, &data.G_stride);
+        data.A = block(A, "A", rows.batch, {p, n}, &data.A_stride);
+        const Point at{kind.data(), status.data(), z.data(), lam.data(), nu.data()};
+        return gradients(rows, data, at, z_bar, py::none(), py::none(), wanted, threads, copies);
+    }
+};
+
+// z and what is kept; None where an element is not solved, or not all of its activity is told.
+py::object solve_for_z(const Array& Q, const Array& q, const Array& G, const Array& h, const Array& A, const Array& b,
+                       const py::object& given_batch, double tol, double rounding, int max_iterations, int threads) {
+    const Rows rows{!given_batch.is_none(), given_batch.is_none() ? 1 : given_batch.cast<long>()};
+    const cl::Data data = read(Q, q, G, h, A, b, rows.batch);
+    const long n = data.n, m = data.m, p = data.p, batch = rows.batch;
+    auto out = rows.of({n});
+    auto kept = std::make_unique<Kept>();
+    *kept = {rows, data.n, data.m, data.p, std::vector<double>(batch * n), std::vector<double>(batch * m), std::vector<double>(batch * p),
+             std::vector<signed char>(batch * m), std::vector<long long>(batch)};
+    std::vector<double> spare(batch * (m + 4));
+    std::vector<long long> iterations(batch);
+    double* objective = spare.data() + batch * m;
+    const cl::Answer answer{kept->z.data(), kept->lam.data(), kept->nu.data(), spare.data(), objective, objective + batch, kept->kind.data(),
+                            kept->status.data(), iterations.data()};
     {
         const py::gil_scoped_release release;
-        cl::solve_cones(chosen(), data, max_iterations, threads, answer, signalled);
+        cl::solve(chosen(), data, {tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr}, answer, signalled);
     }
     if (PyErr_Occurred()) throw py::error_already_set();
-    return py::make_tuple(x, y, s, status, iterations);
-}
-
-py::tuple solve_cones_linearised(const py::tuple& cones, const py::tuple& places, const Array& P, const Array& A, const Array& y,
-                                 const Array& s, const Array& r1, const Array& r2, int threads) {
-    std::vector<int> soc;
-    const cl::ConeData data = read_cones(cones, places, P, r1, A, r2, "r1", "r2", soc);
-    const Rows rows{true, data.batch};
-    auto dx = rows.of({data.n}), dy = rows.of({data.m}), error = rows.of({});
-    const cl::ConeLinearised call{block(y, "y", data.batch, {data.m}, nullptr), block(s, "s", data.batch, {data.m}, nullptr), data.q, data.b,
-                                  dx.mutable_data(), dy.mutable_data(), error.mutable_data()};
-    {
-        const py::gil_scoped_release release;
-        cl::solve_cones_linearised(chosen(), data, call, threads, signalled);
-    }
-    if (PyErr_Occurred()) throw py::error_already_set();
-    return py::make_tuple(dx, dy, error);
+    for (const long long status : kept->status)
+        if (status != cl::OPTIMAL) return py::none();
+    for (const signed char kind : kept->kind)
+        if (kind < 0) return py::none();
+    std::copy(kept->z.begin(), kept->z.end(), out.mutable_data());
+    return py::make_tuple(std::move(out), std::move(kept));
 }
 
 py::array_t<double> outer_pair(const Array& u, const Array& v, const Array& w, const Array& x, double scale, int threads) {
@@ -243,15 +203,30 @@ py::array_t<double> outer_pair(const Array& u, const Array& v, const Array& w, c
 
 }  // namespace
 
+// CONVEX_LAYERS_LANES=4 or 2 takes a narrower instruction set than the processor has: for tests.
+const cl::Kernels& chosen() {
+    static const cl::Kernels& kernels = [&]() -> const cl::Kernels& {
+        const char* asked = std::getenv("CONVEX_LAYERS_LANES");
+        return cl::kernels(asked ? std::atoi(asked) : 8);
+    }();
+    return kernels;
+}
+
+bool signalled() {
+    const py::gil_scoped_acquire gil;
+    return PyErr_CheckSignals() != 0;
+}
+
 PYBIND11_MODULE(_native, module) {
     Array::prepare();
     module.doc() = "The compiled core of layers/solvers/native.py.";
     module.def("solve", &solve);
     module.def("solve_linearised", &solve_linearised);
     module.def("pull_back", &pull_back);
+    module.def("solve_for_z", &solve_for_z);
+    py::class_<Kept>(module, "Kept").def("pull_back", &Kept::pull_back);
     module.def("outer_pair", &outer_pair);
-    module.def("solve_cones", &solve_cones);
-    module.def("solve_cones_linearised", &solve_cones_linearised);
+    bind_cones(module), bind_program(module);
     module.attr("LARGEST") = py::make_tuple(LARGEST[0], LARGEST[1], LARGEST[2]);
     module.def("lanes", [] { return chosen().lanes; }, "Problems that are solved side by side in one register.");
 }

@@ -4,6 +4,7 @@
 #include "cone_engine.hpp"
 #include "derivative.hpp"
 #include "engine.hpp"
+#include "gram.hpp"
 #include "separable.hpp"
 
 namespace CORE {
@@ -163,5 +164,5 @@ inline void solve_cones_linearised(const Choice& choice, const ConeData& data, c
 
 namespace convex_layers {
 extern const Kernels CORE_KERNELS;
-const Kernels CORE_KERNELS{CORE::W, CORE::choose, CORE::solve, CORE::solve_linearised, CORE::choose_cones, CORE::solve_cones, CORE::solve_cones_linearised};
+const Kernels CORE_KERNELS{CORE::W, CORE::choose, CORE::solve, CORE::solve_linearised, CORE::weighted_gram, CORE::choose_cones, CORE::solve_cones, CORE::solve_cones_linearised};
 }  // namespace convex_layers

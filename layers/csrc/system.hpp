@@ -56,6 +56,7 @@ struct Kernels {
     Choice (*choose)(const Data&, const Sparse*);
     void (*solve)(const Choice&, const Data&, const Sparse*, const Options&, const Answer&, Arena&, long first, long last, Watch&);
     void (*solve_linearised)(const Choice&, const Data&, const Sparse*, const Linearised&, Arena&, long first, long last);
+    void (*weighted_gram)(const double* M, const double* D, int rows, int n, double* Q);
     Choice (*choose_cones)(const ConeData&);
     void (*solve_cones)(const Choice&, const ConeData&, int max_iterations, const ConeAnswer&, Arena&, long first, long last, Watch&);
     void (*solve_cones_linearised)(const Choice&, const ConeData&, const ConeLinearised&, Arena&, long first, long last);

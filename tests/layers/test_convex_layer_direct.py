@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
+import weakref
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -96,6 +101,57 @@ def test_it_gives_the_same_for_every_program(name: str):
     program = PROGRAMS[name]()
     layer = ConvexLayer(program.problem, program.parameters, program.variables, gp=program.gp)
     agree(layer, [t.requires_grad_() for t in program.tensors(seed=0, batch=(3,))])
+
+
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_many_terms_that_are_taken_out(batch: tuple[int, ...]):
+    """More rows than the core weighs at a time, with weights and without."""
+    x, F, g, w = cp.Variable(9), cp.Parameter((150, 9)), cp.Parameter(150), cp.Parameter(150, nonneg=True)
+    rng = np.random.default_rng(1)
+    given = [
+        rng.standard_normal((*batch, 150, 9)),
+        rng.standard_normal((*batch, 150)),
+        rng.uniform(0.5, 2.0, (*batch, 150)),
+    ]
+    for objective, count in (
+        (cp.sum_squares(F @ x - g), 2),
+        (cp.sum(cp.multiply(w, cp.square(F @ x - g))), 3),
+    ):
+        layer = ConvexLayer(cp.Problem(cp.Minimize(objective), [x >= 0.05]), [F, g, w][:count], [x])
+        agree(layer, [torch.from_numpy(value).requires_grad_() for value in given[:count]])
+
+
+def test_values_of_any_layout_and_with_many_batch_axes():
+    layer, tensors = with_everything(), values((2, 1, 2, 1))
+    agree(layer, tensors)
+    turned = tensors[0].detach().transpose(0, 2).contiguous().transpose(0, 2).requires_grad_()
+    assert not turned.is_contiguous()
+    agree(layer, [turned, *tensors[1:]])
+
+
+def test_some_batch_axes_may_be_of_length_one():
+    tensors = values((2, 3))
+    tensors[0] = tensors[0].detach()[:1].requires_grad_()
+    tensors[6] = tensors[6].detach()[:, :1].requires_grad_()
+    agree(with_everything(), tensors)
+
+
+def test_an_answer_that_nobody_holds_is_freed():
+    layer, tensors = with_everything(), values((2,))
+    layer(*tensors)
+    gone = [weakref.ref(variable) for variable in layer(*tensors)]
+    gc.disable()
+    try:
+        assert [reference() for reference in gone] == [None] * 3
+    finally:
+        gc.enable()
+
+
+def test_copies_of_a_layer_in_use_answer_as_it_does():
+    layer, tensors = with_everything(), values((2,))
+    expected = layer(*tensors)
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        torch.testing.assert_close(copied(*tensors), expected, rtol=0, atol=0)
 
 
 def test_gradients_are_those_of_differences():
