@@ -69,7 +69,7 @@ def minimiser(problem: QP, tol: float, max_iterations: int, long_way: LongWay) -
     data, batch = problem.tensors, problem.batch_shape
     if len(batch) > 1 or 0 in batch or problem.q.dtype != torch.float64:
         return None
-    if torch.compiler.is_compiling() or not compiled.plain(data) or compiled.refusal(problem):
+    if not compiled.plain(data) or compiled.refusal(problem):
         return None
     attached = False
     for value, axes in zip(data, AXES.values(), strict=True):

@@ -179,7 +179,7 @@ class QPLayer(nn.Module):
     ) -> Tensor:
         """The minimiser z, shape ``batch + (n,)``; see :func:`solve_qp`."""
         z = None
-        if self.solver in CORE:
+        if self.solver in CORE and not torch.compiler.is_compiling():
             z = minimiser(make_qp(Q, q, G, h, A, b), self.tol, self.max_iterations, self._by_solve)
         return self._by_solve(Q, q, G, h, A, b) if z is None else z
 

@@ -75,7 +75,7 @@ def _experiment(row: dict[str, str]) -> str:
 def _size(row: dict[str, str]) -> str:
     """The size of a run, with its layer where that is not ours."""
     layer = row["command"].partition("layer=")[2]
-    return row["size"] if layer == "auto" else f"{row['size']}, layer={layer}"
+    return row["size"] if layer in ("", "auto") else f"{row['size']}, layer={layer}"
 
 
 def _tally(experiment: str, size: str, rows: list[dict[str, str]]) -> str:

@@ -106,18 +106,17 @@ def test_it_gives_the_same_for_every_program(name: str):
 @pytest.mark.parametrize("batch", [(), (3,)])
 def test_many_terms_that_are_taken_out(batch: tuple[int, ...]):
     """More rows than the core weighs at a time, with weights and without."""
-    x, F, g, w = cp.Variable(9), cp.Parameter((150, 9)), cp.Parameter(150), cp.Parameter(150, nonneg=True)
-    rng = np.random.default_rng(1)
+    x, r, F, g = cp.Variable(9), cp.Variable(150), cp.Parameter((150, 9)), cp.Parameter(150)
+    w, rng = cp.Parameter(150, nonneg=True), np.random.default_rng(1)
     given = [
         rng.standard_normal((*batch, 150, 9)),
         rng.standard_normal((*batch, 150)),
         rng.uniform(0.5, 2.0, (*batch, 150)),
     ]
-    for objective, count in (
-        (cp.sum_squares(F @ x - g), 2),
-        (cp.sum(cp.multiply(w, cp.square(F @ x - g))), 3),
-    ):
-        layer = ConvexLayer(cp.Problem(cp.Minimize(objective), [x >= 0.05]), [F, g, w][:count], [x])
+    rows = [r == F @ x - g, x >= 0.05]
+    for objective, count in ((cp.sum_squares(r), 2), (cp.sum(cp.multiply(w, cp.square(r))), 3)):
+        layer = ConvexLayer(cp.Problem(cp.Minimize(objective), rows), [F, g, w][:count], [x])
+        assert layer._form.blocks["M"].shape[0] == 150
         agree(layer, [torch.from_numpy(value).requires_grad_() for value in given[:count]])
 
 
