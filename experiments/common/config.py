@@ -48,11 +48,16 @@ class RunConfig:
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""
-        require(len(self.seeds) > 0, "seeds", self.seeds, "at least one seed")
-        require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "seeds that differ")
-        require(min(self.seeds) >= 0, "seeds", self.seeds, "non-negative integers")
+        check_seeds("seeds", self.seeds)
         require(self.workers > 0, "workers", self.workers, "a positive number of processes")
         self.layer.check()
+
+
+def check_seeds(name: str, seeds: list[int]) -> None:
+    """Raise a `ConfigError` unless the setting `name` is a list of seeds."""
+    require(len(seeds) > 0, name, seeds, "at least one seed")
+    require(len(set(seeds)) == len(seeds), name, seeds, "seeds that differ")
+    require(min(seeds) >= 0, name, seeds, "non-negative integers")
 
 
 def check_methods(given: list[str], valid: tuple[str, ...]) -> None:

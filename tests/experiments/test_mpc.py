@@ -218,6 +218,7 @@ def test_dynamics_of_the_published_program_are_near_the_identity():
         (mpc_pendulum, "train", "alpha", 1.0, "train.alpha"),
         (mpc_pendulum, None, "iterations", 0, "iterations: got 0"),
         (mpc_pendulum, None, "bound", 0.0, "bound: got 0.0"),
+        (mpc_pendulum, None, "misspecified_seeds", [1, 1], "misspecified_seeds: got"),
         (mpc_pendulum, None, "methods", ["mpc.dx"], "methods: got 'mpc.dx'"),
     ],
 )
