@@ -16,9 +16,10 @@ using convex_layers::Watch;
 
 // The rows of an element that was not solved.
 inline void blank(const Data& d, const Answer& out, long index) {
-    std::memset(out.z + index * d.n, 0, d.n * sizeof(double)), std::memset(out.lam + index * d.m, 0, d.m * sizeof(double));
-    std::memset(out.nu + index * d.p, 0, d.p * sizeof(double)), std::memset(out.s + index * d.m, 0, d.m * sizeof(double));
-    std::memset(out.kind + index * d.m, 0, d.m), std::memset(out.residuals + 3 * index, 0, 3 * sizeof(double));
+    // Loops, for memset may not be given the null pointer of an array without entries.
+    clear(out.z + index * d.n, d.n), clear(out.lam + index * d.m, d.m), clear(out.nu + index * d.p, d.p), clear(out.s + index * d.m, d.m);
+    for (int i = 0; i < d.m; ++i) out.kind[index * d.m + i] = 0;
+    clear(out.residuals + 3 * index, 3);
     out.objective[index] = 0, out.iterations[index] = 0;
 }
 
