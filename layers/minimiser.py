@@ -48,8 +48,10 @@ def differentiated(
     """Gradients of the values that are needed, by torch; they have a graph of their own where one is recorded."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        outputs = function(*values)
-        wanted = [value for value, need in zip(values, needed, strict=True) if need]
+        # A value may have been made of another one: views of them have no way to each other.
+        own = [value.view_as(value) for value in values]
+        outputs = function(*own)
+        wanted = [value for value, need in zip(own, needed, strict=True) if need]
         found = torch.autograd.grad(outputs, wanted, bars, create_graph=again, allow_unused=True)
     following = iter(found)
     return [next(following) if need else None for need in needed]

@@ -165,6 +165,19 @@ def test_second_derivatives_are_those_of_differences():
     torch.autograd.gradgradcheck(lambda F, g: layer(F, g, *tensors[2:])[0], tensors[:2])
 
 
+def test_a_parameter_that_is_made_of_another_is_counted_once():
+    layer, tensors = with_everything(), [t.detach() for t in values(())]
+
+    def x(g: Tensor) -> Tensor:
+        return layer(tensors[0] + torch.outer(g, g[:4]), g, *tensors[2:])[0]
+
+    given = tensors[1].clone().requires_grad_()
+    torch.autograd.gradcheck(x, given)
+    torch.autograd.gradgradcheck(x, given)
+    plain, again = (torch.autograd.grad(x(given)[0], given, create_graph=graph)[0] for graph in (False, True))
+    torch.testing.assert_close(again, plain, rtol=1e-9, atol=1e-10)
+
+
 def test_only_the_gradients_asked_for_are_computed():
     layer, tensors = with_everything(), values((2,))
     (alone,) = torch.autograd.grad(weighted(layer(*tensors)), tensors[1])

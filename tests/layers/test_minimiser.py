@@ -136,6 +136,21 @@ def test_gradients_of_both_orders_are_those_of_differences(rng) -> None:
     torch.autograd.gradgradcheck(z, data, atol=1e-5)
 
 
+def test_an_argument_that_is_made_of_another_is_counted_once(rng) -> None:
+    Q, q, G, h, A, b = random_qp(rng, 4, 3, 1)
+
+    def z(q: Tensor) -> Tensor:
+        return QPLayer(tol=1e-12)(Q, q, G, h + q[:3] ** 2, A, b + q[:1])
+
+    q.requires_grad_()
+    torch.autograd.gradcheck(z, (q,), atol=1e-6)
+    torch.autograd.gradgradcheck(z, (q,), atol=1e-5)
+    plain, with_graph = (
+        torch.autograd.grad(weigh(z(q)), q, create_graph=again)[0] for again in (False, True)
+    )
+    assert_close(with_graph, plain, 1e-10)
+
+
 def test_a_second_backward_pass_gives_the_same(rng) -> None:
     data = leaves(random_qp(rng, 4, 3, 1))
     z = QPLayer()(*data)
