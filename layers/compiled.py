@@ -85,7 +85,7 @@ def plain(tensors: Sequence[Tensor]) -> bool:
     """Whether these are numbers on the CPU, with no transform and no forward derivative around them."""
     if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:  # pyright: ignore[reportPrivateUsage]
         return False
-    return suits(*tensors)
+    return _core is not None and all(t.is_cpu for t in tensors)
 
 
 class Raw(NamedTuple):
@@ -213,7 +213,10 @@ def solve_for_z(
 def pull_back_kept(
     kept: Any, data: tuple[Tensor, ...], z_bar: Tensor, needed: Sequence[bool], tol: float
 ) -> list[Tensor | None] | None:
-    """Gradients of (Q, q, G, h, A, b) where needed, from that of z; None if the core leaves an element."""
+    """Gradients of (Q, q, G, h, A, b) where needed, from that of z; None if the core leaves an element.
+
+    An argument whose gradient is needed has the batch axis of z, or z has a batch of one.
+    """
     Q, _, G, h, A, b = data
     entries = z_bar.numel() * (z_bar.shape[-1] + h.shape[-1] + b.shape[-1])
     wanted = (needed[0], needed[2], needed[4])
@@ -222,7 +225,8 @@ def pull_back_kept(
     if not largest <= tol:
         return None
     found = (matrices[0], vectors[0], matrices[1], vectors[1], matrices[2], vectors[2])
-    return [torch.from_numpy(array) if need else None for array, need in zip(found, needed, strict=True)]
+    gradients = zip(found, data, needed, strict=True)
+    return [torch.from_numpy(array).view(like.shape) if need else None for array, like, need in gradients]
 
 
 def family(

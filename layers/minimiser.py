@@ -73,15 +73,12 @@ def minimiser(problem: QP, tol: float, max_iterations: int, long_way: LongWay) -
         return None
     if not compiled.plain(data) or compiled.refusal(problem):
         return None
-    attached = False
+    attached, several = False, batch.numel() > 1
     for value, axes in zip(data, AXES.values(), strict=True):
-        own = value.shape[: value.dim() - axes] == batch
-        if value.requires_grad:
-            attached = True
-            if not own:
-                return None
-        elif not own and value.dim() > axes:
+        shared = several and value.shape[: value.dim() - axes] != batch
+        if shared and (value.requires_grad or value.dim() > axes):
             return None
+        attached = attached or value.requires_grad
     rounding = curvature_rounding(problem.n, EPSILON)
     found = compiled.solve_for_z(problem, batch[0] if batch else None, tol, rounding, max_iterations)
     if found is None:

@@ -59,6 +59,13 @@ def test_constants_may_be_shared_over_the_batch(rng) -> None:
     agree(tuple(shared), SHORT)
 
 
+@pytest.mark.parametrize("lead", [(), (1,)])
+def test_a_batch_of_one_may_share_what_it_learns(rng, lead: tuple[int, ...]) -> None:
+    Q, q, G, h, A, b = random_qp(rng, 6, 5, 2)
+    data = (Q, q.reshape(1, -1), G.reshape(*lead, 5, 6), h, A, b.reshape(*lead, -1))
+    agree(tuple(t.clone().requires_grad_() for t in data), SHORT)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shared_argument_with_a_gradient_goes_the_long_way(rng, name: str) -> None:
     data = [t.detach().expand(3, *t.shape).clone() for t in random_qp(rng, 6, 5, 2)]
