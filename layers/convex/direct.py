@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,12 @@ class Route:
         # What the core holds stays with the process; a copy makes its own.
         return self.__dict__ | {"_family": None}
 
-    @property
+    @cached_property
     def size(self) -> tuple[int, int, int]:
         """Numbers of variables, inequalities and equalities of the quadratic program."""
         return self.form.u.size, self.form.inequalities.size, self.form.equalities.size
 
+    @cached_property
     def takes(self) -> bool:
         """Whether the core has a variable to solve for, computes all that is asked for, and holds such a program."""
         used = self.retriever.used
@@ -118,38 +120,38 @@ class _Direct(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Call:
-    """A solved batch, and what its derivative needs."""
+    """A solved batch, and what its derivative needs.
+
+    `repeated` are the values that some of the batch axes repeat: they went in as often as these axes say.
+    """
 
     route: Route
     options: Options
     batch: torch.Size
     solved: Any
+    repeated: list[int]
 
     def pull_back(
         self, bars: Sequence[Tensor], needed: Sequence[bool], values: Sequence[Tensor]
     ) -> Sequence[Tensor | None] | None:
         """Gradients of the values from those of the variables; None where the core leaves an element."""
-        counts = zip(values, self.route.assembly.widths, strict=True)
-        # A value that some batch axes repeat went in as often as they say.
-        repeats = [not self._fits(value, width) for value, width in counts]
-        shapes = [
-            (*self.batch, *shape) if repeat else value.shape
-            for value, shape, repeat in zip(values, self.route.shapes, repeats, strict=True)
-        ]
+        shapes: list[Sequence[int]] = [value.shape for value in values]
+        for k in self.repeated:
+            shapes[k] = (*self.batch, *self.route.shapes[k])
         found = compiled.pull_back_family(
             self.solved, self.route.size, bars, needed, shapes, implicit.SOLVE_TOLERANCE
         )
-        if found is None or True not in repeats:
+        if found is None or not self.repeated:
             return found
-        triples = zip(found, values, repeats, strict=True)
-        return [g.sum_to_size(v.shape) if r and g is not None else g for g, v, r in triples]
+        gradients = list(found)
+        for k in self.repeated:
+            gradient = gradients[k]
+            gradients[k] = None if gradient is None else gradient.sum_to_size(values[k].shape)
+        return gradients
 
     def long_way(self, *values: Tensor) -> list[Tensor]:
         """The variables, by functions that torch differentiates."""
         return self.route.long_way(values, self.options, self.batch)
-
-    def _fits(self, value: Tensor, width: int) -> bool:
-        return value.numel() in (width, width * self.batch.numel())
 
 
 def solve_directly(
@@ -166,13 +168,14 @@ def solve_directly(
         Of the sources of θ, before they are made flat.
     """
     count = batch.numel()
-    if options.solver not in CORE or not count or not compiled.plain(values) or not route.takes():
+    if options.solver not in CORE or not count or not compiled.plain(values) or not route.takes:
         return None
-    widths = route.assembly.widths
-    given = [
-        v if v.numel() in (width, width * count) else v.expand((*batch, *shape))
-        for v, width, shape in zip(values, widths, route.shapes, strict=True)
-    ]
+    given, repeated = values, [
+        k for k, (v, width) in enumerate(zip(values, route.assembly.widths, strict=True))
+        if v.numel() != width and v.numel() != width * count
+    ]  # fmt: skip
+    if repeated:
+        given = [v.expand((*batch, *route.shapes[k])) if k in repeated else v for k, v in enumerate(values)]
     shapes = [(*batch, *shape) for shape in route.retriever.shapes]
     rounding = curvature_rounding(route.size[0], EPSILON)
     found = compiled.solve_family(
@@ -182,7 +185,7 @@ def solve_directly(
         return None
     variables, solved = found
     if torch.is_grad_enabled() and any(v.requires_grad for v in values):
-        return _Direct.apply(_Call(route, options, batch, solved), variables, *values)
+        return _Direct.apply(_Call(route, options, batch, solved, repeated), variables, *values)
     return variables
 
 
