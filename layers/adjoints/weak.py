@@ -10,7 +10,7 @@ In reverse Kᵀy = (r₀, r_w) has more rows than unknowns; with K₀y = r₀ + 
 
     t = argmin ‖[W; I] t + [r₀; −r_w]‖².
 
-So K₀⁺ costs one more solve per weak row with a factor that is there already, and a QR decomposition of as many
+So K⁺ costs one more solve per weak row with a factor that is there already, and a QR decomposition of as many
 columns: nothing of the size of K is decomposed again.
 """
 

@@ -138,9 +138,17 @@ const Kernels& kernels(int most_lanes) {
 void spread(long batch, int threads, const std::function<void(long, long)>& part) {
     const long most = threads < batch ? threads : batch, count = most > 1 ? most : 1;
     std::atomic<long> next{0};
+    std::exception_ptr failure;
+    std::mutex lock;
     on_threads(count, [&](bool) {
-        for (long i; (i = next++) < count;) part(batch * i / count, batch * (i + 1) / count);
+        try {
+            for (long i; (i = next++) < count;) part(batch * i / count, batch * (i + 1) / count);
+        } catch (...) {  // out of memory
+            const std::lock_guard<std::mutex> guard(lock);
+            failure = std::current_exception();
+        }
     });
+    if (failure) std::rethrow_exception(failure);
 }
 
 void solve(const Kernels& k, const Data& data, const Options& options, const Answer& answer, Poll poll) {
