@@ -65,10 +65,7 @@ double linearised(const cl::Data& data, const cl::Linearised& call, int threads)
         cl::solve_linearised(chosen(), data, call, threads, signalled);
     }
     if (PyErr_Occurred()) throw py::error_already_set();
-    double largest = 0;
-    for (long i = 0; i < data.batch; ++i)
-        largest = !(call.error[i] <= largest) ? (call.error[i] == call.error[i] ? call.error[i] : HUGE_VAL) : largest;
-    return largest;
+    return cl::largest(call.error, data.batch);
 }
 
 py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status,
@@ -145,9 +142,7 @@ py::tuple pull_back(const Array& Q, const Array& G, const Array& A, const Array&
 struct Kept {
     Rows rows;
     int n, m, p;
-    std::vector<double> z, lam, nu;
-    std::vector<signed char> kind;
-    std::vector<long long> status;
+    cl::Solved solved;
 
     py::tuple pull_back(const Array& Q, const Array& G, const Array& A, const py::object& z_bar, const std::array<bool, 3>& wanted, int threads,
                         int copies) const {
@@ -155,7 +150,7 @@ struct Kept {
         data.n = n, data.m = m, data.p = p, data.batch = rows.batch;
         data.Q = block(Q, "Q", rows.batch, {n, n}, &data.Q_stride), data.G = block(G, "G", rows.batch, {m, n}, &data.G_stride);
         data.A = block(A, "A", rows.batch, {p, n}, &data.A_stride);
-        const Point at{kind.data(), status.data(), z.data(), lam.data(), nu.data()};
+        const Point at{solved.kind.data(), solved.status.data(), solved.z.data(), solved.lam.data(), solved.nu.data()};
         return gradients(rows, data, at, z_bar, py::none(), py::none(), wanted, threads, copies);
     }
 };
@@ -165,26 +160,16 @@ py::object solve_for_z(const Array& Q, const Array& q, const Array& G, const Arr
                        const py::object& given_batch, double tol, double rounding, int max_iterations, int threads) {
     const Rows rows{!given_batch.is_none(), given_batch.is_none() ? 1 : given_batch.cast<long>()};
     const cl::Data data = read(Q, q, G, h, A, b, rows.batch);
-    const long n = data.n, m = data.m, p = data.p, batch = rows.batch;
-    auto out = rows.of({n});
+    auto out = rows.of({data.n});
     auto kept = std::make_unique<Kept>();
-    *kept = {rows, data.n, data.m, data.p, std::vector<double>(batch * n), std::vector<double>(batch * m), std::vector<double>(batch * p),
-             std::vector<signed char>(batch * m), std::vector<long long>(batch)};
-    std::vector<double> spare(batch * (m + 4));
-    std::vector<long long> iterations(batch);
-    double* objective = spare.data() + batch * m;
-    const cl::Answer answer{kept->z.data(), kept->lam.data(), kept->nu.data(), spare.data(), objective, objective + batch, kept->kind.data(),
-                            kept->status.data(), iterations.data()};
     {
         const py::gil_scoped_release release;
-        cl::solve(chosen(), data, {tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr}, answer, signalled);
+        const cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr};
+        *kept = {rows, data.n, data.m, data.p, cl::Solved(chosen(), data, options, signalled)};
     }
     if (PyErr_Occurred()) throw py::error_already_set();
-    for (const long long status : kept->status)
-        if (status != cl::OPTIMAL) return py::none();
-    for (const signed char kind : kept->kind)
-        if (kind < 0) return py::none();
-    std::copy(kept->z.begin(), kept->z.end(), out.mutable_data());
+    if (!kept->solved.settled()) return py::none();
+    std::copy(kept->solved.z.begin(), kept->solved.z.end(), out.mutable_data());
     return py::make_tuple(std::move(out), std::move(kept));
 }
 

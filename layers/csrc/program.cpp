@@ -1,7 +1,6 @@
 #include "program.hpp"
 
 #include <algorithm>
-#include <cmath>
 
 namespace convex_layers {
 
@@ -11,23 +10,12 @@ SolvedFamily::SolvedFamily(std::shared_ptr<const Family> family, const Kernels& 
     for (int part = 0; part < PARTS; ++part)
         if (part != PART_D || f.weighted) parts_[part] = evaluate(f.parts[part], sources, options.threads);
     condense(kernels, options.threads);
-    z_.resize(batch_ * f.n), lam_.resize(batch_ * f.m), nu_.resize(batch_ * f.p);
-    kind_.resize(batch_ * f.m), status_.resize(batch_);
-    std::vector<double> spare(batch_ * (f.m + 4));
-    std::vector<long long> iterations(batch_);
-    double* objective = spare.data() + batch_ * f.m;
-    const Answer answer{z_.data(), lam_.data(), nu_.data(), spare.data(), objective, objective + batch_, kind_.data(), status_.data(), iterations.data()};
-    solve(kernels, data(q_, parts_[PART_H], parts_[PART_B]), options, answer, poll);
-}
-
-bool SolvedFamily::settled() const {
-    return std::all_of(status_.begin(), status_.end(), [](long long status) { return status == OPTIMAL; }) &&
-           std::all_of(kind_.begin(), kind_.end(), [](signed char kind) { return kind >= 0; });
+    solved_ = Solved(kernels, data(q_, parts_[PART_H], parts_[PART_B]), options, poll);
 }
 
 void SolvedFamily::variable(long which, double* out) const {
     const std::vector<Pick>& picks = family_->variables[which];
-    const double* pieces[3] = {z_.data(), nu_.data(), lam_.data()};
+    const double* pieces[3] = {solved_.z.data(), solved_.nu.data(), solved_.lam.data()};
     for (long e = 0; e < batch_; ++e)
         for (const Pick& pick : picks) *out++ = pick.weight * pieces[pick.piece][e * family_->length(pick.piece) + pick.place];
 }
@@ -118,10 +106,8 @@ double SolvedFamily::pull_back(const Kernels& kernels, const std::vector<const d
             for (const Pick& pick : f.variables[which]) pieces[pick.piece][e * f.length(pick.piece) + pick.place] -= pick.weight * *bar++;
     }
     double *dz = pieces[0], *dn = pieces[1], *dl = pieces[2], *error = all.data() + batch_ * (n + p + m);
-    const Linearised call{kind_.data(), status_.data(), dz, dl, dn, dz, dl, dn, error};
+    const Linearised call{solved_.kind.data(), solved_.status.data(), dz, dl, dn, dz, dl, dn, error};
     solve_linearised(kernels, data({dz, n}, {dl, m}, {dn, p}), call, threads, poll);
-    double largest = 0;
-    for (long e = 0; e < batch_; ++e) largest = error[e] <= largest ? largest : error[e] == error[e] ? error[e] : HUGE_VAL;
 
     bool apart = true;  // every gradient has rows of its own for every element
     for (std::size_t source = 0; source < gradients.size(); ++source) {
@@ -134,7 +120,7 @@ double SolvedFamily::pull_back(const Kernels& kernels, const std::vector<const d
         std::vector<double> rows(5 * w);
         double *moved = rows.data(), *off = moved + w, *both = off + w, *moved_D = both + w, *off_D = moved_D + w;
         for (long e = first; e < last; ++e) {
-            const double *z = z_.data() + e * n, *lam = lam_.data() + e * m, *nu = nu_.data() + e * p;
+            const double *z = solved_.z.data() + e * n, *lam = solved_.lam.data() + e * m, *nu = solved_.nu.data() + e * p;
             const double *ez = dz + e * n, *el = dl + e * m, *en = dn + e * p;
             const double *M = parts_[PART_M].of(e), *goal = parts_[PART_F].of(e), *D = parts_[PART_D].of(e);
             for (long i = 0; i < w; ++i) {
@@ -152,7 +138,7 @@ double SolvedFamily::pull_back(const Kernels& kernels, const std::vector<const d
                         of[part].collect(entries, gradient + (batched_[entries.source] ? e * f.widths[entries.source] : 0));
         }
     });
-    return largest;
+    return largest(error, batch_);
 }
 
 }  // namespace convex_layers

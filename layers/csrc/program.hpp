@@ -56,7 +56,7 @@ class SolvedFamily {
     SolvedFamily(std::shared_ptr<const Family>, const Kernels&, const Sources&, Options, Poll);
 
     // Whether every element is solved and the activity of all its constraints told.
-    bool settled() const;
+    bool settled() const { return solved_.settled(); }
     // Entries of one variable, (B, size).
     void variable(long which, double* out) const;
     // Gradients of the sources, each shaped as its values, null where not needed; from those of the variables. Returns the largest backward
@@ -88,9 +88,7 @@ class SolvedFamily {
     long batch_;
     std::vector<char> batched_;
     Values parts_[PARTS], Q_, q_;  // Q_ and q_ without the variables that were taken out
-    std::vector<double> z_, lam_, nu_;
-    std::vector<signed char> kind_;
-    std::vector<long long> status_;
+    Solved solved_;
 };
 
 }  // namespace convex_layers

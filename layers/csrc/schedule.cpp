@@ -3,8 +3,10 @@
 
 #include "analysis.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
@@ -158,6 +160,26 @@ void solve(const Kernels& k, const Data& data, const Options& options, const Ans
     parallel(data.batch, choice, options.threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
         k.solve(choice, data, plan, options, answer, arena, first, last, watch);
     });
+}
+
+Solved::Solved(const Kernels& k, const Data& d, const Options& options, Poll poll)
+    : z(d.batch * d.n), lam(d.batch * d.m), nu(d.batch * d.p), kind(d.batch * d.m), status(d.batch) {
+    std::vector<double> spare(d.batch * (d.m + 4));  // s, objective and residuals, which nobody asks for
+    std::vector<long long> iterations(d.batch);
+    double* objective = spare.data() + d.batch * d.m;
+    solve(k, d, options,
+          {z.data(), lam.data(), nu.data(), spare.data(), objective, objective + d.batch, kind.data(), status.data(), iterations.data()}, poll);
+}
+
+bool Solved::settled() const {
+    return std::all_of(status.begin(), status.end(), [](long long verdict) { return verdict == OPTIMAL; }) &&
+           std::all_of(kind.begin(), kind.end(), [](signed char told) { return told >= 0; });
+}
+
+double largest(const double* error, long batch) {
+    double most = 0;
+    for (long i = 0; i < batch; ++i) most = error[i] <= most ? most : error[i] == error[i] ? error[i] : HUGE_VAL;
+    return most;
 }
 
 void solve_linearised(const Kernels& k, const Data& data, const Linearised& call, int threads, Poll poll) {

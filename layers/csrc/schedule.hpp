@@ -1,6 +1,7 @@
 // The engine as module.cpp sees it.
 #pragma once
 #include <functional>
+#include <vector>
 
 #include "system.hpp"
 
@@ -13,6 +14,21 @@ const Kernels& kernels(int most_lanes);
 
 void solve(const Kernels&, const Data&, const Options&, const Answer&, Poll);
 void outer_pair(const Outer&, int threads);
+
+// A solved batch, as its derivative needs it.
+struct Solved {
+    std::vector<double> z, lam, nu;
+    std::vector<signed char> kind;
+    std::vector<long long> status;
+
+    Solved() = default;
+    Solved(const Kernels&, const Data&, const Options&, Poll);
+    // Whether every element is solved and the activity of all its constraints told.
+    bool settled() const;
+};
+
+// The largest of the backward errors of a batch, infinite where one is not a number.
+double largest(const double* error, long batch);
 
 // Call part(first, last) for equal parts of a batch on several threads.
 void spread(long batch, int threads, const std::function<void(long, long)>& part);
