@@ -1,6 +1,5 @@
 // The door: every array is checked for type, layout and shape before the engine sees a pointer.
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <memory>
 
