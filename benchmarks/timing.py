@@ -14,6 +14,9 @@ from torch import Tensor
 
 #: seconds; a longer call does not feel what was in the caches before it
 SHORT = 0.05
+#: seconds of such calls before the one that counts: the second call after another engine's still takes a third more
+#: than the tenth, for caches and branch predictors that have to learn it again
+SETTLING = 0.02
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,12 @@ def run_once(trial: Trial) -> Sample:
 def interleaved(
     subjects: Mapping[str, Prepare], rounds: int, seconds: float, least: int = 3
 ) -> dict[str, list[Sample]]:
-    """Time every subject in turn, `rounds` times at most, each turn after a call of the same one that does not count.
+    """Time every subject in turn, `rounds` times at most, each turn after calls of the same one that do not count.
 
-    In a training loop a layer follows itself; here it would follow another engine, whose data fill the caches and whose
-    threads may still be spinning. The call that does not count is left out where it could not matter. Every round has
-    an order of its own, the same in every run: whoever always followed one neighbour would bear that one's traces.
+    In a training loop a layer follows itself; here it would follow another engine, whose code and data fill the caches
+    and whose threads may still be spinning. Calls are made until that is over, and left out where it could not matter.
+    Every round has an order of its own, the same in every run: whoever always followed one neighbour would bear that
+    one's traces.
 
     Parameters
     ----------
@@ -102,10 +106,19 @@ def interleaved(
                     continue
                 gc.collect()
                 if not so_far or so_far[-1].both < SHORT:
-                    run_once(prepare((k + 1) % 2))
+                    _settle(prepare, k + 1)
                 found = run_once(prepare(k % 2))
                 so_far.append(Sample((), (), found.forward, found.backward))
     return samples
+
+
+def _settle(prepare: Prepare, draw: int) -> None:
+    start = time.perf_counter()
+    while True:
+        run_once(prepare(draw % 2))
+        if time.perf_counter() - start > SETTLING:
+            return
+        draw += 1
 
 
 @contextmanager

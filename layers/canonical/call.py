@@ -28,20 +28,18 @@ def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.
         )
     batches: list[torch.Size] = []
     for place, (spec, tensor) in enumerate(zip(specs, tensors, strict=True)):
-        who = f"parameter {place} ({spec.name})"
         if not isinstance(tensor, Tensor):
-            raise ProblemError(f"{who} must be a torch.Tensor, found {type(tensor).__name__}")
+            raise _refused(place, spec, f"be a torch.Tensor, found {type(tensor).__name__}")
         if not tensor.is_floating_point():
-            raise ProblemError(
-                f"{who} must have a real floating dtype, found {tensor.dtype}; call .double() on it"
+            raise _refused(
+                place, spec, f"have a real floating dtype, found {tensor.dtype}; call .double() on it"
             )
-        lead = tensor.dim() - len(spec.shape)
-        if lead < 0 or tuple(tensor.shape[lead:]) != spec.shape:
-            raise ProblemError(
-                f"{who} must have shape batch + {spec.shape}, found {tuple(tensor.shape)}"
-                + _order_hint(specs, tensors)
-            )
-        batches.append(tensor.shape[:lead])
+        shape = tensor.shape
+        lead = len(shape) - len(spec.shape)
+        if lead < 0 or shape[lead:] != spec.shape:
+            hint = _order_hint(specs, tensors)
+            raise _refused(place, spec, f"have shape batch + {spec.shape}, found {tuple(tensor.shape)}{hint}")
+        batches.append(shape[:lead])
     devices = {tensor.device for tensor in tensors}
     if len(devices) > 1:
         raise ProblemError(f"all tensors must be on one device; found {', '.join(sorted(map(str, devices)))}")
@@ -55,6 +53,10 @@ def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.
         raise ProblemError(
             f"the leading batch axes must agree, or be absent where a tensor is shared; found {found}"
         ) from error
+
+
+def _refused(place: int, spec: ParameterSpec, why: str) -> ProblemError:
+    return ProblemError(f"parameter {place} ({spec.name}) must {why}")
 
 
 def _order_hint(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
+from benchmarks import timing
 from benchmarks.measure import QUICK, Contender, Limits, Setting, climb, measure
 from benchmarks.tables import Line
 from benchmarks.timing import Prepare, Sample, Trial, interleaved, run_once
@@ -85,7 +86,8 @@ def test_every_setting_gets_its_own_line_where_that_is_asked_for():
     assert len({line.setting for line in lines}) == 2
 
 
-def test_engines_take_turns_and_batches_alternate():
+def test_engines_take_turns_and_batches_alternate(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(timing, "SETTLING", 0.0)
     fake = Fake()
     subjects = {name: fake.contender([[{}]], name).build({}) for name in ("first", "second")}
     samples = interleaved(subjects, rounds=8, seconds=60.0)
@@ -95,6 +97,17 @@ def test_engines_take_turns_and_batches_alternate():
         both = {name: [f"{name} {{}} {d}" for d in (1 - k % 2, k % 2)] for name in subjects}
         assert calls in (both["first"] + both["second"], both["second"] + both["first"])
     assert {calls[0].split()[0] for calls in rounds} == {"first", "second"}
+
+
+@pytest.mark.parametrize(("settling", "least"), [(0.0, 2), (0.05, 10)])
+def test_a_short_call_is_repeated_until_what_was_before_has_settled(
+    monkeypatch: pytest.MonkeyPatch, settling: float, least: int
+):
+    monkeypatch.setattr(timing, "SETTLING", settling)
+    fake = Fake()
+    samples = interleaved({"only": fake.contender([[{}]]).build({})}, rounds=1, seconds=60.0)
+    assert len(samples["only"]) == 1
+    assert len(fake.calls) == 2 if settling == 0.0 else len(fake.calls) >= least
 
 
 def test_both_is_forward_and_backward():
