@@ -226,7 +226,13 @@ def pull_back_kept(
         return None
     found = (matrices[0], vectors[0], matrices[1], vectors[1], matrices[2], vectors[2])
     gradients = zip(found, data, needed, strict=True)
-    return [torch.from_numpy(array).view(like.shape) if need else None for array, like, need in gradients]
+    return [_like(array, value.shape) if need else None for array, value, need in gradients]
+
+
+def _like(array: Any, shape: torch.Size) -> Tensor:
+    gradient = torch.from_numpy(array)
+    # A view of what has the shape already costs as much as the arithmetic of a small problem.
+    return gradient if gradient.shape == shape else gradient.view(shape)
 
 
 def family(

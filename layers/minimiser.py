@@ -71,7 +71,7 @@ def minimiser(problem: QP, tol: float, max_iterations: int, long_way: LongWay) -
     data, batch = problem.tensors, problem.batch_shape
     if len(batch) > 1 or 0 in batch or problem.q.dtype != torch.float64:
         return None
-    if not compiled.plain(data) or compiled.refusal(problem):
+    if not compiled.plain(data) or not compiled.holds(problem.n, problem.m, problem.p):
         return None
     attached, several = False, batch.numel() > 1
     for value, axes in zip(data, AXES.values(), strict=True):
