@@ -15,7 +15,7 @@ from torch import Tensor
 #: seconds; a longer call does not feel what was in the caches before it
 SHORT = 0.05
 #: seconds of such calls before the one that counts: the second call after another engine's still takes a third more
-#: than the tenth, for caches and branch predictors that have to learn it again
+#: than the tenth
 SETTLING = 0.02
 
 

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from figures.benchmarks.engines import LOOKS, UNKNOWN, present
 from figures.style import Frame
@@ -44,3 +45,7 @@ def _panel(axes: Axes, rows: Frame, error: str, limit: float) -> None:
         axes.plot(mine["median_ms"], values, mark, color=colour, ms=5, label=label or engine)
     axes.axhline(limit, color="#000000", linestyle="--", linewidth=0.8)
     axes.set(xscale="log", yscale="log")
+    # The times of a set may span one decade, with one power of ten, or three.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
