@@ -145,26 +145,40 @@ def residuals_in_cones(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, sc
 def infeasibility(program: ConeProgram, y: Tensor) -> tuple[Tensor, Tensor]:
     """A certificate that no point is feasible, y ∈ K* with Aᵀy = 0 and bᵀy = −1, and its relative error, ``(B,)``.
 
-    bᵀy = (Ax + s)ᵀy ≥ 0 for every feasible x, so y with bᵀy < 0 leaves none.
+    bᵀy = (Ax + s)ᵀy ≥ 0 for every feasible x, so y with bᵀy < 0 leaves none. The error of Aᵀy is relative to what A and
+    y are where every row of A has size one: a large row that y hardly uses excuses nothing in the others.
     """
     value = dot(program.b, y)
     y = project_dual(
         program.structure.cones, y / torch.where(value < 0, -value, torch.ones_like(value)).unsqueeze(-1)
     )
-    error = max_abs(AT_of(program, y) / one_where_zero(Norms.of(program).A_column * max_abs(y).unsqueeze(-1)))
+    row, column = _own_rows(program)
+    error = max_abs(AT_of(program, y) / one_where_zero(column * max_abs(row * y).unsqueeze(-1)))
     claim = dot(program.b, y)
     return y / -torch.where(claim < 0, claim, -torch.ones_like(claim)).unsqueeze(-1), _if(claim < 0, error)
 
 
 def unboundedness(program: ConeProgram, x: Tensor) -> tuple[Tensor, Tensor]:
-    """A ray along which the objective falls for ever, Px = 0, −Ax ∈ K, qᵀx = −1, and its relative error, ``(B,)``."""
+    """A ray along which the objective falls for ever, Px = 0, −Ax ∈ K, qᵀx = −1, and its relative error, ``(B,)``.
+
+    How far −Ax is from K is relative to each row of A by itself: a large row excuses nothing in others of its block.
+    """
     value = dot(program.q, x)
     x = x / torch.where(value < 0, -value, torch.ones_like(value)).unsqueeze(-1)
-    norms, size = Norms.of(program), max_abs(x).unsqueeze(-1)
-    s = -A_of(program, x)
-    outside = max_abs((project(program.structure.cones, s) - s) / one_where_zero(norms.A_row * size))
-    error = outside.maximum(max_abs(P_of(program, x) / one_where_zero(norms.P_row * size)))
+    size, s = max_abs(x).unsqueeze(-1), -A_of(program, x)
+    row, _ = _own_rows(program)
+    outside = max_abs((project(program.structure.cones, s) - s) / one_where_zero(row * size))
+    error = outside.maximum(max_abs(P_of(program, x) / one_where_zero(Norms.of(program).P_row * size)))
     return x, _if(value < 0, error)
+
+
+def _own_rows(program: ConeProgram) -> tuple[Tensor, Tensor]:
+    """The largest entry of each row of A, ``(B or 1, m)``, and of each column of A with its rows divided by theirs."""
+    s, A = program.structure, program.A.abs()
+    A = A.unsqueeze(0) if A.dim() == 1 else A
+    rows, columns = A_places(s, A)
+    row = _largest(A, rows, s.m)
+    return row, _largest(A / one_where_zero(row)[:, rows], columns, s.n)
 
 
 def _if(claimed: Tensor, error: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 
 class LayerError(Exception):
     """Base class of every error raised by :mod:`layers`."""
@@ -21,3 +23,8 @@ class DifferentiationError(LayerError, RuntimeError):
 
 class UnavailableError(LayerError, ImportError):
     """An optional third-party engine was asked for and its package cannot be used; the message says why."""
+
+
+def remedy_of_dtype(name: str, dtype: torch.dtype) -> str:
+    """What to do with the tensor ``name`` if its dtype is not a real floating one."""
+    return f"pass {name}.real and {name}.imag by themselves" if dtype.is_complex else f"call {name}.double()"

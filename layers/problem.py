@@ -8,7 +8,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from layers.errors import ProblemError
+from layers.errors import ProblemError, remedy_of_dtype
 from layers.linalg import max_abs
 
 #: core (unbatched) number of axes of every argument
@@ -187,7 +187,7 @@ def _check_tensor(name: str, value: object, axes: int) -> Tensor:
     if not value.is_floating_point():
         raise ProblemError(
             f"{name} must have a real floating dtype (float32 or float64), found {value.dtype}; "
-            f"call {name}.double()"
+            f"{remedy_of_dtype(name, value.dtype)}"
         )
     if value.dim() < axes:
         core = "(rows, n)" if axes == 2 else "(rows,)"

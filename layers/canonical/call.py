@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layers.canonical.parameter_values import ParameterSpec
-from layers.errors import ProblemError
+from layers.errors import ProblemError, remedy_of_dtype
 
 
 def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.Size:
@@ -31,9 +31,8 @@ def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.
         if not isinstance(tensor, Tensor):
             raise _refused(place, spec, f"be a torch.Tensor, found {type(tensor).__name__}")
         if not tensor.is_floating_point():
-            raise _refused(
-                place, spec, f"have a real floating dtype, found {tensor.dtype}; call .double() on it"
-            )
+            remedy = remedy_of_dtype(spec.name, tensor.dtype)
+            raise _refused(place, spec, f"have a real floating dtype, found {tensor.dtype}; {remedy}")
         shape = tensor.shape
         lead = len(shape) - len(spec.shape)
         if lead < 0 or shape[lead:] != spec.shape:

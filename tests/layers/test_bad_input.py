@@ -100,7 +100,8 @@ def test_mixed_devices(data) -> None:
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex128])
 @pytest.mark.parametrize("name", NAMES)
 def test_dtype_that_is_not_real_floating(data, name: str, dtype: torch.dtype) -> None:
-    pattern = f"^{name} must have a real floating dtype .* found {dtype}"
+    remedy = f"pass {name}.real and {name}.imag" if dtype.is_complex else f"call {name}.double()"
+    pattern = f"^{name} must have a real floating dtype .* found {dtype}; {re.escape(remedy)}"
     with pytest.raises(ProblemError, match=pattern):
         solve_qp(**(data | {name: data[name].to(dtype)}))
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from layers import LayerError, ProblemError, SolverError, Status, UnavailableError
 from layers import conic_autograd as door
+from layers.cone_kkt import infeasibility, unboundedness
 from layers.cone_program import ConeProgram, Cones, ConeStructure
 from layers.conic_autograd import solve_cone_program
 from layers.solvers.conic_engines import ENGINES, Claim, Data, Engine, Limits
@@ -158,6 +159,31 @@ def test_a_certificate_that_proves_nothing_is_refused(monkeypatch: pytest.Monkey
     assert (alone.status != Status.INFEASIBLE).all()
     true = solve_cone_program(program, solver="clarabel")
     assert (solve_cone_program(program).x - true.x).abs().max() < 1e-12
+
+
+LARGE = 1e13
+
+
+def test_a_large_row_does_not_prove_others_infeasible():
+    """1 ≤ x and 1e13 x ≤ 1e14: a multiplier of the first alone, Aᵀy = −1, is no certificate; with x ≤ −1 it is one."""
+    A = torch.tensor([[-1.0], [LARGE], [1.0]], dtype=torch.float64)
+    b = torch.tensor([[-1.0, 10 * LARGE, 2.0], [-1.0, 10 * LARGE, -1.0]], dtype=torch.float64)
+    program = sparse(torch.zeros(1, 1).double(), torch.zeros(2, 1).double(), A, b, Cones(nonneg=3))
+    y = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 1.0]], dtype=torch.float64)
+    error = infeasibility(program, y)[1]
+    assert error.tolist() == [1.0, 0.0]
+
+
+def test_a_large_row_does_not_prove_a_cone_unbounded():
+    """minimise t over t ≥ ‖1e13 u‖: t → −∞ leaves the cone. It does not where t is not in it."""
+    A = torch.tensor([[-1.0, 0.0], [0.0, -LARGE], [0.0, 0.0]], dtype=torch.float64)
+    q, ray = torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[-1.0, 0.0]]).double()
+    zero = torch.zeros(1, 3, dtype=torch.float64)
+    errors: list[float] = []
+    for bound in (True, False):
+        program = sparse(torch.zeros(2, 2).double(), q, A if bound else A * (A < -1), zero, Cones(soc=(3,)))
+        errors.append(unboundedness(program, ray)[1].item())
+    assert errors == [1.0, 0.0]
 
 
 def test_iteration_limit_is_told(monkeypatch: pytest.MonkeyPatch):

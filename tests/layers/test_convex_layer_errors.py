@@ -134,7 +134,8 @@ regression = ConvexLayer(cp.Problem(cp.Minimize(cp.sum_squares(F2 @ x - g2))), [
         ((torch.zeros(2), torch.zeros(2, 3)), r"0 \(F2\) must have shape batch \+ \(2, 3\), found \(2,\).*order"),
         ((torch.zeros(2, 3), torch.zeros(3)), r"parameter 1 \(g2\) must have shape batch \+ \(2,\), found \(3,\)"),
         ((np.zeros((2, 3)), torch.zeros(2)), r"parameter 0 \(F2\) must be a torch.Tensor, found ndarray"),
-        ((torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64)), r"\(g2\) must have a real floating dtype, .*int64"),
+        ((torch.zeros(2, 3), torch.zeros(2).long()), r"\(g2\) must have a real floating dtype.*int64; call g2.double"),
+        ((torch.zeros(2, 3), torch.zeros(2).cfloat()), r"\(g2\) must have a real .*complex64; pass g2.real and"),
         ((torch.zeros(4, 2, 3), torch.zeros(5, 2)), r"leading batch axes .* F2: \(4,\), g2: \(5,\)"),
         ((torch.full((4, 2, 3), torch.nan), torch.zeros(2)), r"F2 must be finite.*batch element \(0,\)"),
     ],
@@ -327,3 +328,14 @@ def test_a_compiled_program_that_hides_rows_is_refused(monkeypatch: pytest.Monke
         problem = cp.Problem(cp.Minimize(cp.sum_squares(y - target)), [y >= 0])
         with pytest.raises(ProblemError, match=message):
             ConvexLayer(problem, [target], [y])
+
+
+@pytest.mark.parametrize("size", [1e13, 1e50, 1e150])
+def test_a_bounded_program_of_large_data_is_never_called_unbounded(size: float):
+    """Exponentials and a norm are at least zero; what cannot be solved at such a scale is a numerical failure."""
+    y, M = cp.Variable(3), cp.Parameter((3, 3))
+    problem = cp.Problem(cp.Minimize(cp.sum(cp.exp(M @ y)) + cp.norm(y)), [y <= 1, y >= -1])
+    layer = ConvexLayer(problem, [M], [y], on_failure="ignore")
+    root = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    status = layer.solve(size * (root @ root.mT + torch.eye(3).double())).status.item()
+    assert status not in (Status.UNBOUNDED, Status.INFEASIBLE)
