@@ -14,7 +14,7 @@ derivative is that of the control problem itself (experiments/common/mpc/sequent
 differs), and `one_step_error` is by how much.
 
     python -m experiments.run experiment=mpc_pendulum size=companion    # minutes
-    python -m experiments.run experiment=mpc_pendulum size=paper        # hours, most of them for the LSTM
+    python -m experiments.run experiment=mpc_pendulum size=paper        # three hours, two of them for the LSTM
 """
 
 import math
