@@ -37,7 +37,7 @@ setup:
 endif
 setup:  ## the environment: .venv (or PYTHON=..., or conda's) at the versions of requirements.lock | 3
 
-.venv/.ready: requirements.lock pyproject.toml setup.py tools/setup.sh tools/pins.py $(wildcard layers/csrc/*)
+.venv/.ready: requirements.lock pyproject.toml setup.py tools/setup.sh tools/pins.py $(wildcard layers/native/csrc/*/*)
 	@tools/setup.sh $(OWN) $(ALONE)
 	@touch $@
 

@@ -15,8 +15,8 @@ from layers.solution import Degeneracy, Residuals, Solution, Status
 
 if TYPE_CHECKING:
     from layers.convex import ConvexSolution
+    from layers.convex.inside_cvxpylayers import CvxpylayersSolver
     from layers.convex_layer import ConvexLayer
-    from layers.inside_cvxpylayers import CvxpylayersSolver
 
 __all__ = [
     "ConvexLayer",
@@ -40,7 +40,7 @@ __all__ = [
 _ON_DEMAND = {
     "ConvexLayer": "layers.convex_layer",
     "ConvexSolution": "layers.convex",
-    "CvxpylayersSolver": "layers.inside_cvxpylayers",
+    "CvxpylayersSolver": "layers.convex.inside_cvxpylayers",
 }
 
 

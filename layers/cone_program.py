@@ -261,7 +261,7 @@ class ConeSolution:
     status : Tensor of int64, shape ``(B,)``
         A :class:`layers.solution.Status` per element.
     residuals : Residuals
-        Relative residuals on the data passed in (:func:`layers.cone_kkt.residuals`).
+        Relative residuals on the data passed in (:func:`layers.cone.kkt.residuals`).
     iterations : Tensor of int64, shape ``(B,)``
         Iterations of the engine that gave the answer.
     """

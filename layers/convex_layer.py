@@ -12,21 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layers.canonical import (
-    Assembly,
-    ParameterSpec,
-    QuadraticForm,
-    Retriever,
-    check_call,
-    check_problem,
-    compile_problem,
-    conic_form,
-    flattened,
-    inspect_values,
-    quadratic_form,
-    retrieve,
-    shaped,
-)
 from layers.cone_program import ConeProgram
 from layers.convex import (
     Answer,
@@ -40,6 +25,21 @@ from layers.convex import (
     uses_qp,
     with_solver_args,
     without_graph,
+)
+from layers.convex.canonical import (
+    Assembly,
+    ParameterSpec,
+    QuadraticForm,
+    Retriever,
+    check_call,
+    check_problem,
+    compile_problem,
+    conic_form,
+    flattened,
+    inspect_values,
+    quadratic_form,
+    retrieve,
+    shaped,
 )
 from layers.errors import ProblemError, SolverError
 from layers.opaque import opaque

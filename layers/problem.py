@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layers.errors import ProblemError, remedy_of_dtype
-from layers.linalg import max_abs
+from layers.linalg.products import max_abs
 
 #: core (unbatched) number of axes of every argument
 AXES = {"Q": 2, "q": 1, "G": 2, "h": 1, "A": 2, "b": 1}

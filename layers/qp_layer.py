@@ -8,27 +8,28 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from layers import compiled, hosted, operators
-from layers.adjoints.implicit import degeneracy
-from layers.answer import ENGINES, Guess, Request
-from layers.autograd import Call, PlainSolutionMap, SolutionMap, describe_failures
 from layers.backends import BACKENDS
 from layers.errors import LayerError, ProblemError, SolverError, UnavailableError
-from layers.kkt import residuals, slack
-from layers.minimiser import minimiser
+from layers.native import qp as native
 from layers.opaque import opaque
+from layers.policy import check_options, describe_failures, require_choice, without_failures
 from layers.problem import QP, check_values, make_qp
-from layers.solution import Degeneracy, Point, Residuals, Solution, Status, without_failures
+from layers.qp import hosted, operators
+from layers.qp.adjoints.implicit import degeneracy
+from layers.qp.engines import ENGINES, Guess, Request
+from layers.qp.function import Call, PlainSolutionMap, SolutionMap
+from layers.qp.kkt import residuals, slack
+from layers.qp.minimiser import minimiser
+from layers.solution import Degeneracy, Point, Residuals, Solution, Status
 
 ADJOINTS = ("implicit",)
 #: engines that are the compiled core, where it can be used
 CORE = ("auto", "native")
-POLICIES = ("raise", "nan", "ignore")
 
 
 def engines() -> dict[str, str | None]:
     """Every name that ``solver=`` accepts, with the reason why it cannot be used here, or None if it can."""
-    own: dict[str, str | None] = dict.fromkeys(ENGINES) | {"native": compiled.unavailable()}
+    own: dict[str, str | None] = dict.fromkeys(ENGINES) | {"native": native.unavailable()}
     return own | {name: backend.unavailable() for name, backend in BACKENDS.items()}
 
 
@@ -70,7 +71,7 @@ def solve_qp(
     adjoint : {"auto", "implicit"}
         How our solution is differentiated; a third-party layer takes ``"auto"`` only.
     tol : float
-        ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.kkt.residuals`) are at most this.
+        ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.qp.kkt.residuals`) are at most this.
     max_iterations : int
         Limit per element.
     warm_start : Solution, optional
@@ -217,22 +218,12 @@ class QPLayer(nn.Module):
 
 
 def _check_options(solver: str, adjoint: str, tol: float, max_iterations: int, on_failure: str) -> None:
-    valid = {
-        "solver": (solver, (*ENGINES, *BACKENDS)),
-        "adjoint": (adjoint, ("auto", *ADJOINTS)),
-        "on_failure": (on_failure, POLICIES),
-    }
-    for name, (value, choices) in valid.items():
-        if value not in choices:
-            raise LayerError(f"{name} must be one of {', '.join(map(repr, choices))}; found {value!r}")
+    require_choice("solver", solver, (*ENGINES, *BACKENDS))
+    check_options(adjoint, ("auto", *ADJOINTS), tol, max_iterations, on_failure)
     if solver in BACKENDS and adjoint != "auto":
         raise LayerError(
             f'solver={solver!r} brings its own derivative: adjoint must be "auto", found {adjoint!r}'
         )
-    if not tol > 0:
-        raise LayerError(f"tol must be positive; found {tol!r}")
-    if max_iterations < 1:
-        raise LayerError(f"max_iterations must be at least 1; found {max_iterations!r}")
 
 
 def _guess(warm: Solution, problem: QP) -> Guess:
@@ -266,7 +257,7 @@ def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solu
 
 def _all_solved(status: Tensor) -> bool:
     """Whether this is known to be so without waiting: the policy for failures takes longer than a small solve."""
-    return not torch.compiler.is_compiling() and compiled.suits(status) and not bool(status.any())
+    return not torch.compiler.is_compiling() and native.suits(status) and not bool(status.any())
 
 
 def _finite(z: Tensor, solved: Tensor) -> Tensor:

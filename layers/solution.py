@@ -26,7 +26,7 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Residuals:
-    """Relative KKT residuals per batch element (see :func:`layers.kkt.residuals` for their definition).
+    """Relative KKT residuals per batch element (see :func:`layers.qp.kkt.residuals` for their definition).
 
     Attributes
     ----------
@@ -160,21 +160,3 @@ class Point:
             residuals=Residuals(torch.cat([part.residuals.relative for part in parts])),
             iterations=torch.cat([part.iterations for part in parts]),
         )
-
-
-def without_failures(value: Tensor, solved: Tensor, on_failure: str) -> Tensor:
-    """A value of every element under the policy for those that failed, whose gradient is zero.
-
-    Parameters
-    ----------
-    value : Tensor, shape ``batch`` or ``batch + (·,)``
-    solved : Tensor of bool, shape ``batch``
-    on_failure : {"raise", "nan", "ignore"}
-        With ``"raise"`` no element has failed.
-    """
-    if on_failure == "raise":
-        return value
-    keep = solved if value.dim() == solved.dim() else solved.unsqueeze(-1)
-    return torch.where(
-        keep, value, torch.full_like(value, torch.nan) if on_failure == "nan" else value.detach()
-    )

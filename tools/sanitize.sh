@@ -22,16 +22,16 @@ command -v "$compiler" >/dev/null || stop "there is no compiler '$compiler'; nam
 rm -rf "$there"
 mkdir -p "$there/objects"
 cp -r layers tests pyproject.toml "$there"
-rm -f "$there"/layers/_native*.so
+rm -f "$there"/layers/native/_core*.so
 cd "$there"
 
 echo "sanitize: building the core ($("$compiler" --version | head -n 1))"
 # shellcheck disable=SC2207
-flags=(-std=c++17 -O1 -g -fno-omit-frame-pointer -fno-math-errno -fPIC -fvisibility=hidden -pthread
+flags=(-Ilayers/native/csrc -std=c++17 -O1 -g -fno-omit-frame-pointer -fno-math-errno -fPIC -fvisibility=hidden -pthread
     -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all $("$python" -m pybind11 --includes))
-printf '%s\n' layers/csrc/*.cpp |
-    xargs -P 2 -I {} sh -c '"$@" -c {} -o objects/$(basename {} .cpp).o' compile "$compiler" "${flags[@]}"
-"$compiler" "${flags[@]}" -shared objects/*.o -o "layers/_native$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')"
+printf '%s\n' layers/native/csrc/*/*.cpp |
+    xargs -P 2 -I {} sh -c '"$@" -c {} -o objects/$(echo {} | tr / _).o' compile "$compiler" "${flags[@]}"
+"$compiler" "${flags[@]}" -shared objects/*.o -o "layers/native/_core$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')"
 
 # Python keeps much until it ends: leaks are for the test of memory to find. Freed memory is kept aside only for a while, for the same test.
 export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8:allocator_may_return_null=1:log_path=$there/report
@@ -39,7 +39,7 @@ export UBSAN_OPTIONS=print_stacktrace=1:log_path=$there/report
 export LD_PRELOAD="$(library libasan.so):$(library libstdc++.so)" OMP_NUM_THREADS=1 PYTHONPATH=$there
 [ -z "${LANES:-}" ] || export CONVEX_LAYERS_LANES=$LANES
 
-where=$("$python" -c 'from layers import _native; print(_native.__file__)')
+where=$("$python" -c 'from layers.native import _core; print(_core.__file__)')
 [ "${where#"$there"}" != "$where" ] || stop "the tests would run on $where"
 # The torch engine is the oracle of these tests, and no subject.
 "$python" -m pytest --quiet -p no:cacheprovider -m "not slow" -k "not interior_point" --ignore tests/native/test_installation.py \

@@ -65,8 +65,8 @@ fi
 
 # The C++ core of the native engine is built again when a source is newer than it. Without a compiler there is none, and
 # the layer takes its torch engine.
-core="layers/_native$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')"
-if [ ! -e "$core" ] || [ -n "$(find layers/csrc setup.py -newer "$core")" ]; then
+core="layers/native/_core$("$python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')"
+if [ ! -e "$core" ] || [ -n "$(find layers/native/csrc setup.py -newer "$core")" ]; then
     echo "setup: building the C++ core of the native engine"
     "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
     [ -e "$core" ] || echo "setup: no C++17 compiler was found (on Debian and Ubuntu the package g++ is one): the torch engine" \

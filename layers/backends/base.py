@@ -24,11 +24,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from layers import kkt
 from layers.errors import DifferentiationError, UnavailableError
-from layers.linalg import max_abs, one_where_zero
+from layers.linalg.products import max_abs, one_where_zero
 from layers.problem import QP
-from layers.scaling import scale_problem
+from layers.qp import kkt
+from layers.qp.scaling import scale_problem
 
 Triple = tuple[Tensor, Tensor, Tensor]
 Attempt = Callable[[QP], Triple]

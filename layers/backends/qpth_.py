@@ -28,7 +28,7 @@ from torch import Tensor
 
 from layers.backends.base import Attempt, Backend, Triple, equilibrated, import_problem, lost, one_by_one
 from layers.errors import ProblemError
-from layers.linalg import max_abs
+from layers.linalg.products import max_abs
 from layers.problem import QP
 
 #: Q counts as singular when a squared pivot of its Cholesky factor is below this much of its largest entry

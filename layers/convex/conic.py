@@ -8,21 +8,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layers.canonical import ConicForm
+from layers.cone.function import solve_cone_program
 from layers.cone_program import ConeProgram
-from layers.conic_autograd import solve_cone_program
+from layers.convex.canonical import ConicForm
 from layers.convex.defined import defined_variables
 from layers.convex.options import Options
 from layers.convex.solution import Answer
-from layers.linalg import dot
+from layers.linalg.products import dot
 
 
 def solve_conic(
     form: ConicForm, blocks: Mapping[str, Tensor], batch: torch.Size, options: Options, warm: Any
 ) -> Answer:
-    """Solve with :func:`layers.conic_autograd.solve_cone_program`; the pieces are those of ``form.pieces``.
+    """Solve with :func:`layers.cone.function.solve_cone_program`; the pieces are those of ``form.pieces``.
 
-    See :mod:`layers.canonical.conic` for the formulas.
+    See :mod:`layers.convex.canonical.conic` for the formulas.
     """
     f = blocks["f"]
     flat = {

@@ -3,11 +3,11 @@
 :mod:`layers.convex.quadratic` writes canonicalisation, solve and retrieval as functions of torch, so that everything
 can be differentiated and transformed. For a small program that bookkeeping takes longer than the solve. Where tensors
 are plain, the compiled core solves every element, and one first derivative is asked for, the core goes all the way
-(``csrc/program.cpp``), and back by the same formulas; otherwise the long way is taken, and a derivative of the
+(``csrc/qp/program.cpp``), and back by the same formulas; otherwise the long way is taken, and a derivative of the
 derivative is that of the long way.
 
-With K (d_z, d_λ, d_ν) = −(z̄, λ̄, ν̄) of :mod:`layers.autograd`, and Q + MᵀDM and q − MᵀDf in place of Q and q
-(:mod:`layers.canonical.quadratic`), the gradients of M, f and D need no matrix of the size of Q:
+With K (d_z, d_λ, d_ν) = −(z̄, λ̄, ν̄) of :mod:`layers.qp.function`, and Q + MᵀDM and q − MᵀDf in place of Q and q
+(:mod:`layers.convex.canonical.quadratic`), the gradients of M, f and D need no matrix of the size of Q:
 
     M̄ = D (M d_z) zᵀ + D (Mz − f) d_zᵀ,   f̄ = −D M d_z,   D̄ = (M d_z) ∘ (Mz − f).
 """
@@ -23,18 +23,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layers import compiled
-from layers.adjoints import implicit
-from layers.canonical import Assembly, QuadraticForm, Retriever, flattened, shaped
-from layers.canonical.assembly import Block
+from layers.convex.canonical import Assembly, QuadraticForm, Retriever, flattened, shaped
+from layers.convex.canonical.assembly import Block
 from layers.convex.options import Options
 from layers.convex.quadratic import solve_quadratic
-from layers.minimiser import differentiated
+from layers.native import qp as native
 from layers.problem import curvature_rounding
+from layers.qp.adjoints import implicit
+from layers.qp.minimiser import differentiated
 
 #: engines that are the compiled core, where it can be used
 CORE = ("auto", "native")
-#: pieces of :class:`layers.canonical.QuadraticForm` that the core computes: u, ν and λ
+#: pieces of :class:`layers.convex.canonical.QuadraticForm` that the core computes: u, ν and λ
 COMPUTED = 3
 #: blocks in the order in which the core takes them; D is left out where it is the identity
 PARTS = ("Q", "q", "G", "h", "A", "b", "M", "f", "D")
@@ -77,7 +77,7 @@ class Route:
             bool(self.shapes and used)
             and used[-1] < COMPUTED
             and self.size[0] > 0
-            and compiled.holds(*self.size)
+            and native.holds(*self.size)
         )
 
     def family(self) -> Any:
@@ -87,7 +87,7 @@ class Route:
             blocks, widths = self.form.blocks, list(self.assembly.widths)
             parts = [_part(blocks[name], widths) for name in PARTS if name in blocks]
             picks = self.retriever.picks((n, p, m))
-            self._family = compiled.family((n, m, p, self.form.w.size), widths, parts, picks)
+            self._family = native.family((n, m, p, self.form.w.size), widths, parts, picks)
         return self._family
 
     def long_way(self, values: Sequence[Tensor], options: Options, batch: torch.Size) -> list[Tensor]:
@@ -113,7 +113,7 @@ class _Direct(torch.autograd.Function):
         values, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
         call: _Call = ctx.call
         found = None
-        if not torch.is_grad_enabled() and compiled.plain(bars):
+        if not torch.is_grad_enabled() and native.plain(bars):
             found = call.pull_back(bars, needed, values)
         return (None, None, *(found or differentiated(call.long_way, values, needed, bars)))
 
@@ -138,7 +138,7 @@ class _Call:
         shapes: list[Sequence[int]] = [value.shape for value in values]
         for k in self.repeated:
             shapes[k] = (*self.batch, *self.route.shapes[k])
-        found = compiled.pull_back_family(
+        found = native.pull_back_family(
             self.solved, self.route.size, bars, needed, shapes, implicit.SOLVE_TOLERANCE
         )
         if found is None or not self.repeated:
@@ -168,7 +168,7 @@ def solve_directly(
         Of the sources of θ, before they are made flat.
     """
     count = batch.numel()
-    if options.solver not in CORE or not count or not compiled.plain(values) or not route.takes:
+    if options.solver not in CORE or not count or not native.plain(values) or not route.takes:
         return None
     given, repeated = values, [
         k for k, (v, width) in enumerate(zip(values, route.assembly.widths, strict=True))
@@ -178,7 +178,7 @@ def solve_directly(
         given = [v.expand((*batch, *route.shapes[k])) if k in repeated else v for k, v in enumerate(values)]
     shapes = [(*batch, *shape) for shape in route.retriever.shapes]
     rounding = curvature_rounding(route.size[0], EPSILON)
-    found = compiled.solve_family(
+    found = native.solve_family(
         route.family(), route.size, given, shapes, count, options.tol, rounding, options.max_iterations
     )
     if found is None:

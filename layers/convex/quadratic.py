@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layers.canonical import QuadraticForm
+from layers.convex.canonical import QuadraticForm
 from layers.convex.defined import defined_variables
 from layers.convex.options import Options
 from layers.convex.solution import Answer
-from layers.linalg import dot, mtv, mv
+from layers.linalg.products import dot, mtv, mv
 from layers.qp_layer import solve_qp
 
 
@@ -28,7 +28,7 @@ def condensed(blocks: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 def solve_quadratic(form: QuadraticForm, blocks: Mapping[str, Tensor], options: Options, warm: Any) -> Answer:
     """Solve with :func:`layers.solve_qp` for the variables that stay; the pieces are those of ``form.pieces``.
 
-    See :mod:`layers.canonical.quadratic` for the formulas.
+    See :mod:`layers.convex.canonical.quadratic` for the formulas.
     """
     M, f, D = blocks["M"], blocks["f"], blocks.get("D")
     Q, q = condensed(blocks)

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from layers.canonical import Piece
 from layers.cone_program import ConeSolution
+from layers.convex.canonical import Piece
 from layers.solution import Residuals, Solution
 
 

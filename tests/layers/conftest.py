@@ -2,17 +2,19 @@
 
 import pytest
 
-from layers import answer, compiled, compiled_cones
+from layers.native import cone as native_cones
+from layers.native import qp as native
+from layers.qp import engines
 
-OURS = {"native": answer.answer_natively, "interior_point": answer.answer_in_torch}
+OURS = {"native": engines.answer_natively, "interior_point": engines.answer_in_torch}
 
 
 @pytest.fixture(autouse=True, params=list(OURS))
 def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``"auto"`` mean one engine and its own derivative."""
-    if request.param == "native" and compiled.unavailable():
-        pytest.skip(str(compiled.unavailable()))
-    monkeypatch.setitem(answer.ENGINES, "auto", OURS[request.param])
+    if request.param == "native" and native.unavailable():
+        pytest.skip(str(native.unavailable()))
+    monkeypatch.setitem(engines.ENGINES, "auto", OURS[request.param])
     if request.param == "interior_point":
-        monkeypatch.setattr(compiled, "suits", lambda *tensors: False)
-        monkeypatch.setattr(compiled_cones, "MOST_WORK", -1)
+        monkeypatch.setattr(native, "suits", lambda *tensors: False)
+        monkeypatch.setattr(native_cones, "MOST_WORK", -1)

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from layers.cone.projections import decompose
 from layers.cone_program import ConeProgram, Cones, ConeStructure
-from layers.cones import decompose
 
 #: one program per cone, and mixtures: name -> (cones, number of variables)
 CONES: dict[str, tuple[Cones, int]] = {

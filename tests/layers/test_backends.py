@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from layers import kkt, solve_qp
+from layers import solve_qp
 from layers.backends import BACKENDS, Backend
 from layers.backends.base import once_differentiable
 from layers.errors import DifferentiationError, ProblemError, UnavailableError
 from layers.problem import QP, make_qp
+from layers.qp import kkt
 
 # cvxpylayers converts cotangents in a way that numpy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

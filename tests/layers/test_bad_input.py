@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from layers import LayerError, ProblemError, QPLayer, UnavailableError, engines, qp_layer, solve_qp
+from layers import LayerError, ProblemError, QPLayer, UnavailableError, engines, solve_qp
 from layers.backends import BACKENDS
+from layers.policy import POLICIES
+from layers.qp_layer import ADJOINTS
 from tests.layers.instances import NAMES, random_qp
 
 
@@ -126,8 +128,8 @@ def test_required_argument_that_is_none(data, name: str) -> None:
 
 OPTIONS = {
     "solver": ("simplex", list(engines())),
-    "adjoint": ("magic", ["auto", *qp_layer.ADJOINTS]),
-    "on_failure": ("shrug", list(qp_layer.POLICIES)),
+    "adjoint": ("magic", ["auto", *ADJOINTS]),
+    "on_failure": ("shrug", list(POLICIES)),
 }
 
 

@@ -9,8 +9,8 @@ import scipy.sparse as sp
 import torch
 
 from layers import ConvexLayer, Status
-from layers.canonical import Assembly, compile_problem, conic_form, quadratic_form
-from layers.canonical.cone_form import CONE_FORM
+from layers.convex.canonical import Assembly, compile_problem, conic_form, quadratic_form
+from layers.convex.canonical.cone_form import CONE_FORM
 from tests.layers.programs import PROGRAMS, Program
 
 pytestmark = pytest.mark.filterwarnings("ignore:Reading from a sparse CVXPY expression:RuntimeWarning")

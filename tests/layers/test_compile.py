@@ -6,7 +6,8 @@ from torch import Tensor
 from torch._dynamo.exc import Unsupported
 from torch.autograd import forward_ad
 
-from layers import LayerError, ProblemError, QPLayer, SolverError, operators, solve_qp
+from layers import LayerError, ProblemError, QPLayer, SolverError, solve_qp
+from layers.qp import operators
 from tests.layers.instances import NAMES, Data, assert_close, leaves, random_qp, weigh
 
 FOUND = ("z", "lam", "nu", "s", "objective")

@@ -10,8 +10,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from layers.cone.projections import block_max, decompose, project, project_dual
 from layers.cone_program import Cones
-from layers.cones import block_max, decompose, project, project_dual
 from tests.layers.conic_instances import CONES, svec
 
 EVERY = [*CONES]

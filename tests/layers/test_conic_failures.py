@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from layers import LayerError, ProblemError, SolverError, Status, UnavailableError
-from layers import conic_autograd as door
-from layers.cone_kkt import infeasibility, unboundedness
+from layers.cone import function as door
+from layers.cone.engines import ENGINES, Claim, Data, Engine, Limits
+from layers.cone.function import solve_cone_program
+from layers.cone.kkt import infeasibility, unboundedness
 from layers.cone_program import ConeProgram, Cones, ConeStructure
-from layers.conic_autograd import solve_cone_program
-from layers.solvers.conic_engines import ENGINES, Claim, Data, Engine, Limits
 from tests.layers.conic_instances import CONES, pattern, random_program, sparse
 
 INSTALLED = [name for name, engine in ENGINES.items() if engine.unavailable() is None]

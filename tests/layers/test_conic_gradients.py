@@ -9,12 +9,13 @@ import torch
 from scipy import sparse as sp
 from torch import Tensor
 
-from layers import DifferentiationError, compiled_cones
-from layers.adjoints import conic as adjoint
+from layers import DifferentiationError
+from layers.cone import adjoint
+from layers.cone.function import solve_cone_program
+from layers.cone.linearised.sparse import SparseSystem, pays
+from layers.cone.linearised.system import ConicSystem
 from layers.cone_program import ConeProgram, Cones
-from layers.conic_autograd import solve_cone_program
-from layers.conic_sparse import SparseSystem, pays
-from layers.conic_system import ConicSystem
+from layers.native import cone as native_cones
 from tests.layers.conic_instances import CONES, entropy, from_dense, random_program, sparse
 
 
@@ -170,7 +171,7 @@ def test_a_derivative_without_the_curvature_of_the_cone_fails(monkeypatch: pytes
         inside = (at.inside > 0.5).to(torch.float64)
         return type(at)(at.cones, at.s, at.y, inside, 1 - inside, at.frames)
 
-    monkeypatch.setattr(compiled_cones, "MOST_WORK", -1)
+    monkeypatch.setattr(native_cones, "MOST_WORK", -1)
     monkeypatch.setattr(adjoint, "decompose", flat)
     q = program.q.clone().requires_grad_()
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
@@ -255,7 +256,7 @@ def test_a_system_that_cannot_be_solved_is_told(monkeypatch: pytest.MonkeyPatch)
     program, *_ = random_program(cones, n)
     q = program.q.clone().requires_grad_()
     x = answers(program, program.P, q, program.A, program.b)[0]
-    monkeypatch.setattr(compiled_cones, "MOST_WORK", -1)
+    monkeypatch.setattr(native_cones, "MOST_WORK", -1)
     monkeypatch.setattr(adjoint, "_backward_error", lambda *a: torch.full((3,), 1e-3, dtype=torch.float64))
     monkeypatch.setattr(
         ConicSystem,

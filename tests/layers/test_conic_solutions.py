@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from layers import Status
-from layers.cone_kkt import residuals
+from layers.cone.engines import ENGINES
+from layers.cone.function import solve_cone_program
+from layers.cone.kkt import residuals
+from layers.cone.rows import without_single_rows
 from layers.cone_program import ConeProgram, Cones, ConeSolution
-from layers.conic_autograd import solve_cone_program
-from layers.solvers.conic_engines import ENGINES
-from layers.solvers.conic_rows import without_single_rows
 from tests.layers.conic_instances import CONES, entropy, from_dense, random_program, sparse, svec
 
 INSTALLED = [name for name, engine in ENGINES.items() if engine.unavailable() is None]

@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from layers import ConvexLayer, compiled
+from layers import ConvexLayer
+from layers.native import qp as native
 from tests.layers.programs import PROGRAMS, QUADRATIC
 
 pytestmark = pytest.mark.filterwarnings("ignore:Reading from a sparse CVXPY expression:RuntimeWarning")
 
 
 def needs_the_core() -> None:
-    if not compiled.suits(torch.zeros(1)):
+    if not native.suits(torch.zeros(1)):
         pytest.skip("the short way is that of the compiled core, which is not in use here")
 
 

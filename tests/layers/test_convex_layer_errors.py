@@ -12,7 +12,7 @@ import torch
 
 from layers import ConvexLayer, LayerError, ProblemError, SolverError, Status
 from layers.backends import BACKENDS
-from layers.canonical.cone_form import CONE_FORM
+from layers.convex.canonical.cone_form import CONE_FORM
 from layers.problem import QP
 
 x, z = cp.Variable(3, name="x"), cp.Variable(pos=True, name="z")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from layers import DifferentiationError, solve_qp
-from layers.adjoints import implicit
+from layers.qp.adjoints import implicit
 from tests.layers.instances import NAMES, Array, Data, as_data, assert_close, leaves, random_qp, weigh
 
 CASES = (

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from layers import ConvexLayer, Solution, saddle, solve_qp
-from layers.autograd import SolutionMap
+from layers import ConvexLayer, Solution, solve_qp
+from layers.linalg import saddle
 from layers.problem import QP
-from layers.scaling import scale_problem
+from layers.qp.function import SolutionMap
+from layers.qp.interior_point import iteration
+from layers.qp.interior_point.embedding import advance, initial
+from layers.qp.scaling import scale_problem
 from layers.solution import Status
-from layers.solvers import interior_point
-from layers.solvers.embedding import advance, initial
 from tests.layers.catalogue import INFEASIBLE, SOLVABLE, UNBOUNDED
 from tests.layers.instances import NAMES, Data, assert_close, leaves, padded, random_qp, stack, weigh
 
@@ -42,7 +43,7 @@ def _engine() -> None:
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=needs_cuda)])
 def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "cpu":
-        for module in (interior_point, saddle):
+        for module in (iteration, saddle):
             monkeypatch.setattr(module, "works_ahead", lambda _: True)
     return request.param
 
@@ -102,8 +103,8 @@ def test_an_element_whose_factorisation_stumbles_waits_and_is_solved(rng, device
 
     monkeypatch.setattr(saddle._Cholesky, "__init__", stumbling)
     found = solve(data, "raise")
-    assert failures[False] == 2 * interior_point.AHEAD
-    assert found.iterations[3] == expected.iterations[3] + interior_point.AHEAD
+    assert failures[False] == 2 * iteration.AHEAD
+    assert found.iterations[3] == expected.iterations[3] + iteration.AHEAD
     assert_close(found.z, expected.z, 1e-9, "z")
 
 
@@ -127,21 +128,21 @@ def looks_within(problem: QP, iterations: int, monkeypatch) -> tuple[int, int]:
             with mode:
                 return function(*arguments, **options)
 
-        patch.setattr(interior_point, name, call)
+        patch.setattr(iteration, name, call)
 
     with monkeypatch.context() as patch:
-        counted("_look", interior_point._look, nullcontext())
-        counted("_moved", interior_point._moved, within)
-        interior_point.solve(problem, 1e-300, iterations)
+        counted("_look", iteration._look, nullcontext())
+        counted("_moved", iteration._moved, within)
+        iteration.solve(problem, 1e-300, iterations)
     assert calls["_moved"] == iterations
     return calls["_look"], within.count
 
 
 def test_the_host_looks_once_in_several_iterations(rng, device: str, monkeypatch) -> None:
     problem = QP(*on(device, random_qp(rng, *SIZES, batch=(5,)))).flatten()
-    ahead = interior_point.AHEAD
+    ahead = iteration.AHEAD
     assert looks_within(problem, 3 * ahead, monkeypatch) == (1 + 3, 0)
-    for module in (interior_point, saddle):
+    for module in (iteration, saddle):
         monkeypatch.setattr(module, "works_ahead", lambda _: False)
     looks, within = looks_within(problem, 3 * ahead, monkeypatch)
     assert looks == 1 + 3 * ahead

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from layers import compiled, solve_qp
-from layers.adjoints import implicit
+from layers import solve_qp
+from layers.native import qp as native
+from layers.qp.adjoints import implicit
 from tests.layers.instances import (
     NAMES,
     Data,
@@ -133,7 +134,7 @@ def test_gradient_of_the_objective_is_the_envelope_and_costs_no_solve(rng, monke
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a linear system was solved")
 
-    for module, name in ((implicit, "solve_accurately"), (compiled, "pull_back")):
+    for module, name in ((implicit, "solve_accurately"), (native, "pull_back")):
         monkeypatch.setattr(module, name, refuse)
     variables = leaves(data)
     solution = solve_qp(*variables)

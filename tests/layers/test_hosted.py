@@ -11,15 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from layers import Status, compiled, hosted, solve_qp
+from layers import Status, solve_qp
+from layers.native import qp as native
 from layers.problem import QP
+from layers.qp import hosted
 from layers.solution import Solution
 from tests.layers.catalogue import INFEASIBLE, SOLVABLE, UNBOUNDED
 from tests.layers.instances import NAMES, assert_close, leaves, padded, random_qp, stack, weigh
 from tests.layers.test_devices import needs_cuda, on
 
 FIELDS = ("z", "lam", "nu", "s", "objective", "status", "iterations")
-needs_core = pytest.mark.skipif(compiled.unavailable() is not None, reason="the core is not built")
+needs_core = pytest.mark.skipif(native.unavailable() is not None, reason="the core is not built")
 
 
 def of_sizes(batch: int, n: int, m: int, device: str) -> QP:
@@ -73,8 +75,8 @@ def test_what_is_on_the_host_or_hidden_by_a_transform_stays() -> None:
 
 
 def test_without_the_core_everything_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "_core", None)
-    monkeypatch.setattr(compiled, "_reason", "not built")
+    monkeypatch.setattr(native, "_core", None)
+    monkeypatch.setattr(native, "_reason", "not built")
     assert not hosted.pays(of_sizes(2, 3, 3, "meta"))
 
 

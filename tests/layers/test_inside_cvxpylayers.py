@@ -110,7 +110,7 @@ def test_it_is_our_engine_that_solves_and_solver_args_reach_it(monkeypatch):
         calls.append(options)
         return solve_qp(*data, **options)
 
-    monkeypatch.setattr("layers.inside_cvxpylayers.solve_qp", counted)
+    monkeypatch.setattr("layers.convex.inside_cvxpylayers.solve_qp", counted)
     problem, parameters, variables = linear_program()
     layer = CvxpyLayer(problem, parameters, variables, solver=CvxpylayersSolver(tol=1e-7))
     answers(layer, parameters, 0, (2,), solver_args={"eps": 1e-9, "max_iters": 50})

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from layers import Status, solve_qp
-from layers.solvers import interior_point
+from layers.qp.interior_point import iteration
 from tests.layers.catalogue import SOLVABLE
 from tests.layers.instances import NAMES, Data, assert_close, leaves, random_qp, weigh
 
@@ -139,7 +139,7 @@ def test_warm_start_after_a_small_change_needs_no_engine_and_has_the_same_gradie
     moved = leaves((Q, q + 1e-3 * torch.tensor(rng.normal(size=q.shape)), *constraints))
     cold = solve_qp(*moved)
     expected = torch.autograd.grad(weigh(cold.z), moved)
-    monkeypatch.setattr(interior_point, "advance", None)
+    monkeypatch.setattr(iteration, "advance", None)
     warm = solve_qp(*moved, warm_start=earlier)
     assert_close(warm.z, cold.z, 1e-9)
     for x, y in zip(torch.autograd.grad(weigh(warm.z), moved), expected, strict=True):

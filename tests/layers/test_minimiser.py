@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from layers import ProblemError, QPLayer, SolverError, compiled, solve_qp
+from layers import ProblemError, QPLayer, SolverError, solve_qp
+from layers.native import qp as native
 from tests.layers.instances import NAMES, assert_close, leaves, random_qp, weigh
 
 SHORT, LONG = "_MinimiserBackward", "SolutionMapBackward"
 
 
 def short_way_exists() -> bool:
-    return compiled.suits(torch.zeros(1))
+    return native.suits(torch.zeros(1))
 
 
 def name_of(z: Tensor) -> str:

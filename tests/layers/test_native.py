@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from layers import ProblemError, Solution, Status, compiled, solve_qp
-from layers.kkt import residuals
+from layers import ProblemError, Solution, Status, solve_qp
+from layers.native import qp as native
 from layers.problem import QP
+from layers.qp.kkt import residuals
 from tests.layers.catalogue import INFEASIBLE, SOLVABLE, UNBOUNDED
 from tests.layers.instances import NAMES, Data, as_data, assert_close, leaves, padded, random_qp, stack, weigh
 
@@ -21,19 +22,19 @@ FOUND = ("z", "lam", "nu", "s", "objective")
 @pytest.fixture(autouse=True)
 def _engine() -> None:
     """In place of the matrix of both engines: each test here names its own."""
-    if compiled.unavailable():
-        pytest.skip(str(compiled.unavailable()))
+    if native.unavailable():
+        pytest.skip(str(native.unavailable()))
 
 
-def core(data: Data, batch: int) -> compiled.Raw:
+def core(data: Data, batch: int) -> native.Raw:
     """What the core says by itself, before anything goes to the torch engine."""
-    return compiled.solve(QP(*data), batch, 1e-8, 1e-9, 100, None)
+    return native.solve(QP(*data), batch, 1e-8, 1e-9, 100, None)
 
 
 def in_torch(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], list[Tensor]]) -> list[Tensor]:
     """Solution and derivative by the torch engine alone."""
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "suits", lambda *tensors: False)
+        patch.setattr(native, "suits", lambda *tensors: False)
         return answer("interior_point")
 
 
@@ -57,7 +58,7 @@ def assert_solved_and_differentiated(data: Data) -> None:
     assert residuals(QP(*data), raw.z, raw.lam, raw.nu).largest.max() <= 1e-12, place
     assert torch.equal(raw.kind, (raw.lam > 0).to(torch.int8)), place
     r = tuple(torch.linspace(-1, 1, batch * k, dtype=torch.float64).reshape(batch, k) for k in (n, m, p))
-    x, error, _ = compiled.solve_linearised(
+    x, error, _ = native.solve_linearised(
         QP(data[0], r[0], data[2], r[1], data[4], r[2]), raw.kind, raw.status
     )
     assert (error <= 1e-12).all(), place
@@ -202,7 +203,7 @@ def test_an_element_that_is_not_finite_spoils_no_other(rng, name: str, value: fl
     data[name] = data[name].clone()
     data[name][4].view(-1)[-1] = value
     raw = core(tuple(data.values()), 11)
-    assert raw.status.tolist() == [compiled.SUSPECT if i == 4 else Status.OPTIMAL for i in range(11)]
+    assert raw.status.tolist() == [native.SUSPECT if i == 4 else Status.OPTIMAL for i in range(11)]
     others = [i for i in range(11) if i != 4]
     for found, expected in ((raw.z, sound.z), (raw.lam, sound.lam), (raw.nu, sound.nu)):
         assert_close(found[others], expected[others], 1e-12)
@@ -370,8 +371,8 @@ def test_gradients_in_one_call_are_those_of_the_path_that_can_be_differentiated(
     variables = leaves((mixed[0], mixed[1], mixed[2], mixed[3], mixed[4], mixed[5]))
     solution = solve_qp(*variables)
     value = sum(weigh(getattr(solution, name)) for name in outputs)
-    calls, real = [], compiled.pull_back
-    monkeypatch.setattr(compiled, "pull_back", lambda *given: calls.append(given) or real(*given))
+    calls, real = [], native.pull_back
+    monkeypatch.setattr(native, "pull_back", lambda *given: calls.append(given) or real(*given))
     for some in (variables, variables[1::3]):
         found = torch.autograd.grad(value, some, retain_graph=True)
         expected = torch.autograd.grad(value, some, create_graph=True)
@@ -389,7 +390,7 @@ def test_an_element_that_the_core_leaves_is_differentiated_in_torch(rng, monkeyp
     variables = leaves((Q, q, G, h, A, b))
     solution = solve_qp(*variables)
     found = torch.autograd.grad(weigh(solution.z), variables, retain_graph=True)
-    monkeypatch.setattr(compiled, "pull_back", None)
+    monkeypatch.setattr(native, "pull_back", None)
     expected = torch.autograd.grad(weigh(solution.z), variables, create_graph=True)
     assert solution.degeneracy.margin[1] <= 1e-9
     for x, y in zip(found, expected, strict=True):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from layers import compiled
+from layers.native import qp as native
 
 ROOT = Path(__file__).resolve().parents[2]
 #: seconds after which a child that neither answered nor failed is taken to hang
@@ -19,8 +19,8 @@ Child = Callable[..., str]
 
 @pytest.fixture(autouse=True)
 def _core() -> None:
-    if compiled.unavailable():
-        pytest.skip(str(compiled.unavailable()))
+    if native.unavailable():
+        pytest.skip(str(native.unavailable()))
 
 
 @pytest.fixture(scope="session")

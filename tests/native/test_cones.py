@@ -13,9 +13,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from layers import ConvexLayer, Status, _native, compiled_cones
+from layers import ConvexLayer, Status
+from layers.cone.function import solve_cone_program
 from layers.cone_program import ConeProgram, Cones
-from layers.conic_autograd import solve_cone_program
+from layers.native import _core
+from layers.native import cone as native_cones
 from tests.layers.conic_instances import from_dense, random_program
 from tests.layers.instances import assert_close
 from tests.native.conftest import Child
@@ -31,7 +33,7 @@ PROGRAM = """
 import json, sys
 import numpy as np
 import torch
-from layers import _native
+from layers.native import _core
 from layers.cone_program import Cones
 from tests.layers.conic_instances import random_program
 
@@ -43,16 +45,16 @@ for n, (zero, nonneg, soc) in shapes:
         S = program.structure
         cones, places = (zero, nonneg, soc), (S.P_rows, S.P_cols, S.A_rows, S.A_cols)
         r = [torch.randn(v.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) for v in (x, y)]
-        runs = [_native.solve_cones(cones, places, *program.data, 50, threads) for threads in (1, 2)]
+        runs = [_core.solve_cones(cones, places, *program.data, 50, threads) for threads in (1, 2)]
         assert all(np.array_equal(u, v) for u, v in zip(*runs)), ("threads", n, batch)
         given = (program.P, program.A, y, s, *r)
-        moved = [_native.solve_cones_linearised(cones, places, *given, threads) for threads in (1, 2)]
+        moved = [_core.solve_cones_linearised(cones, places, *given, threads) for threads in (1, 2)]
         assert all(np.array_equal(u, v) for u, v in zip(*moved)), ("threads", n, batch)
         statuses.append(runs[0][3].tolist())
         assert np.abs(runs[0][0] - x.numpy()).max() < 1e-11, (n, batch)
         answers |= {f"{n},{batch},{i}": v for i, v in enumerate((*runs[0][:3], *moved[0][:2]))}
 np.savez(sys.argv[1], **answers)
-print(json.dumps([_native.lanes(), statuses]))
+print(json.dumps([_core.lanes(), statuses]))
 """
 
 
@@ -88,7 +90,7 @@ def test_data_of_a_wrong_dtype_or_layout(program, data, name: str, kind: str) ->
     change, error = WRONG_KIND[kind]
     changed = data | {name: change(data[name])}
     with pytest.raises(error, match=rf"^{name}\b"):
-        _native.solve_cones(cones(program), places(program), *changed.values(), 50, 1)
+        _core.solve_cones(cones(program), places(program), *changed.values(), 50, 1)
 
 
 @pytest.mark.parametrize("shape", WRONG_SHAPE)
@@ -96,7 +98,7 @@ def test_data_of_a_wrong_dtype_or_layout(program, data, name: str, kind: str) ->
 def test_data_of_a_wrong_shape(program, data, name: str, shape: str) -> None:
     changed = data | {name: WRONG_SHAPE[shape](data[name])}
     with pytest.raises(ValueError, match=r"has shape|two axes|out of range|do not fit|outside"):
-        _native.solve_cones(cones(program), places(program), *changed.values(), 50, 1)
+        _core.solve_cones(cones(program), places(program), *changed.values(), 50, 1)
 
 
 @pytest.mark.parametrize("kind", WRONG_KIND)
@@ -105,7 +107,7 @@ def test_linear_system_of_a_wrong_dtype_or_layout(program, system, name: str, ki
     change, error = WRONG_KIND[kind]
     changed = system | {name: change(system[name])}
     with pytest.raises(error, match=rf"^{name}\b"):
-        _native.solve_cones_linearised(cones(program), places(program), *changed.values(), 1)
+        _core.solve_cones_linearised(cones(program), places(program), *changed.values(), 1)
 
 
 @pytest.mark.parametrize("shape", WRONG_SHAPE)
@@ -113,7 +115,7 @@ def test_linear_system_of_a_wrong_dtype_or_layout(program, system, name: str, ki
 def test_linear_system_of_a_wrong_shape(program, system, name: str, shape: str) -> None:
     changed = system | {name: WRONG_SHAPE[shape](system[name])}
     with pytest.raises(ValueError, match=r"has shape|two axes|out of range|do not fit|outside"):
-        _native.solve_cones_linearised(cones(program), places(program), *changed.values(), 1)
+        _core.solve_cones_linearised(cones(program), places(program), *changed.values(), 1)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +124,7 @@ def test_linear_system_of_a_wrong_shape(program, system, name: str, shape: str) 
 )
 def test_cones_that_do_not_fit(program, data, wrong: tuple[int, int, tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="the cones do not fit b"):
-        _native.solve_cones(wrong, places(program), *data.values(), 50, 1)
+        _core.solve_cones(wrong, places(program), *data.values(), 50, 1)
 
 
 @pytest.mark.parametrize(("which", "name"), list(enumerate(("P_rows", "P_cols", "A_rows", "A_cols"))))
@@ -131,7 +133,7 @@ def test_a_pattern_that_leaves_its_matrix(program, data, which: int, name: str, 
     given = [p.copy() for p in places(program)]
     given[which][1] = value
     with pytest.raises(ValueError, match=f"{name} has an entry outside of its matrix"):
-        _native.solve_cones(cones(program), tuple(given), *data.values(), 50, 1)
+        _core.solve_cones(cones(program), tuple(given), *data.values(), 50, 1)
 
 
 def test_every_instruction_set_and_number_of_threads_gives_the_same_answers(child: Child, tmp_path) -> None:
@@ -152,8 +154,8 @@ def test_an_element_does_not_feel_its_neighbours() -> None:
     program, *_ = random_program(Cones(zero=1, nonneg=6, soc=(4, 3)), 15, 13)
     spoilt = ConeProgram(program.structure, program.P, program.q.clone(), program.A, program.b.clone())
     spoilt.b[1::2] = -1e3  # the nonnegative rows of these cannot hold: they run to the end
-    whole = _native.solve_cones(cones(program), places(program), *program.data, 50, 1)
-    beside = _native.solve_cones(cones(program), places(program), *spoilt.data, 50, 1)
+    whole = _core.solve_cones(cones(program), places(program), *program.data, 50, 1)
+    beside = _core.solve_cones(cones(program), places(program), *spoilt.data, 50, 1)
     assert (whole[3] == 0).all()
     for x, y in zip(whole[:3], beside[:3], strict=True):
         np.testing.assert_allclose(x[::2], y[::2], rtol=1e-11, atol=1e-12)
@@ -166,7 +168,7 @@ def test_what_is_shared_is_answered_as_what_is_copied() -> None:
     alone = ConeProgram(program.structure, P, program.q, A, b)
     copied = ConeProgram(program.structure, P.expand(5, -1).clone(), program.q, A.expand(5, -1).clone(), b)
     for x, y in zip(
-        *(_native.solve_cones(cones(p), places(p), *p.data, 50, 1) for p in (alone, copied)), strict=True
+        *(_core.solve_cones(cones(p), places(p), *p.data, 50, 1) for p in (alone, copied)), strict=True
     ):
         np.testing.assert_array_equal(x, y)
 
@@ -203,14 +205,14 @@ def test_the_bound_on_a_norm_that_does_not_bind_leaves_nothing_to_others(monkeyp
 
     with monkeypatch.context() as patch:
         for name in ("solve", "solve_linearised"):
-            patch.setattr(compiled_cones, name, watched(getattr(compiled_cones, name)))
+            patch.setattr(native_cones, name, watched(getattr(native_cones, name)))
         (found,) = layer(B)
         (gradient,) = torch.autograd.grad(found[:, 0].sum(), B)
     claim, (_, _, error) = asked
     assert claim[3].tolist() == [0, 0]
     assert error.max() < 1e-12
     assert found.norm(dim=1).max() < 8
-    monkeypatch.setattr(compiled_cones, "MOST_WORK", -1)
+    monkeypatch.setattr(native_cones, "MOST_WORK", -1)
     (expected,) = layer(B)
     (by_torch,) = torch.autograd.grad(expected[:, 0].sum(), B)
     assert_close(found, expected, 1e-9, "x")
@@ -226,7 +228,7 @@ def test_the_derivative_tells_a_system_that_may_be_singular(row: tuple[float, fl
         (torch.tensor([row], dtype=torch.float64), answers),
         (torch.ones(1, 2).double() + 1, False),
     ):
-        found = compiled_cones.solve_linearised(program, one, torch.zeros(1, 1).double(), r1, one)
+        found = native_cones.solve_linearised(program, one, torch.zeros(1, 1).double(), r1, one)
         assert found is not None
         assert (found[2].item() < 1e-12) is solvable
         assert solvable or found[2].item() > 0.1
@@ -236,12 +238,12 @@ def test_the_derivative_tells_a_system_that_may_be_singular(row: tuple[float, fl
 def test_an_element_that_is_not_finite_is_left(program, value: float) -> None:
     q = program.q.clone()
     q[1, 0] = value
-    raw = _native.solve_cones(cones(program), places(program), program.P, q, program.A, program.b, 50, 1)
+    raw = _core.solve_cones(cones(program), places(program), program.P, q, program.A, program.b, 50, 1)
     assert raw[3].tolist() == [0, -1, 0]
 
 
 def test_cones_that_the_core_does_not_know_and_large_programs_go_elsewhere() -> None:
     for other in (Cones(psd=(2,)), Cones(exp=1), Cones(power=(0.5,)), Cones(soc=(1,))):
-        assert not compiled_cones.supports(random_program(other, 4)[0].structure)
-    assert compiled_cones.supports(random_program(CONES, 4)[0].structure)
-    assert not compiled_cones.supports(random_program(Cones(nonneg=300), 500, batch=1)[0].structure)
+        assert not native_cones.supports(random_program(other, 4)[0].structure)
+    assert native_cones.supports(random_program(CONES, 4)[0].structure)
+    assert not native_cones.supports(random_program(Cones(nonneg=300), 500, batch=1)[0].structure)

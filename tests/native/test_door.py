@@ -8,7 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from layers import UnavailableError, _native, solve_qp
+from layers import UnavailableError, solve_qp
+from layers.native import _core
 from tests.layers.instances import NAMES, random_qp
 
 Array = NDArray[np.generic]
@@ -62,14 +63,14 @@ def gradients(rng, system) -> dict[str, Array]:
 
 
 def pull_back(given: dict[str, Array | None], *wanted: bool) -> tuple[Array, ...]:
-    matrices, vectors, largest = _native.pull_back(*given.values(), wanted or (True, True, True), 1, 1)
+    matrices, vectors, largest = _core.pull_back(*given.values(), wanted or (True, True, True), 1, 1)
     return (*matrices, *vectors, largest)
 
 
 def solve(
     problem: dict[str, Array], *, batch: int | None = B, threads: int = 1, guess: object = None
 ) -> Array:
-    return _native.solve(*problem.values(), batch, 1e-8, 1e-9, 100, threads, guess)[7]
+    return _core.solve(*problem.values(), batch, 1e-8, 1e-9, 100, threads, guess)[7]
 
 
 def guess() -> dict[str, Array]:
@@ -147,14 +148,14 @@ def wrong_kinds(names: tuple[str, ...]) -> list[tuple[str, str]]:
 def test_linear_system_of_a_wrong_dtype_or_layout(system, name: str, kind: str) -> None:
     change, error = WRONG_KIND[kind]
     with pytest.raises(error):
-        _native.solve_linearised(*(system | {name: change(system[name])}).values(), 1)
+        _core.solve_linearised(*(system | {name: change(system[name])}).values(), 1)
 
 
 @pytest.mark.parametrize("shape", WRONG_SHAPE)
 @pytest.mark.parametrize("name", SYSTEM)
 def test_linear_system_of_a_wrong_shape(system, name: str, shape: str) -> None:
     with pytest.raises(ValueError, match=r"has shape|must have at least one axis|out of range"):
-        _native.solve_linearised(*(system | {name: WRONG_SHAPE[shape](system[name])}).values(), 1)
+        _core.solve_linearised(*(system | {name: WRONG_SHAPE[shape](system[name])}).values(), 1)
 
 
 @pytest.mark.parametrize(("name", "kind"), wrong_kinds(GRADIENTS))
@@ -174,7 +175,7 @@ def test_gradients_from_a_wrong_shape(gradients, name: str, shape: str) -> None:
 def test_gradients_are_those_of_the_linear_system(gradients) -> None:
     gradients["kind"][:, 0] = 1
     Q, G, A, kind, status, z, lam, nu, *cotangents = gradients.values()
-    d_z, d_lam, d_nu, *_ = _native.solve_linearised(Q, G, A, kind, status, *(-c for c in cotangents), 1)
+    d_z, d_lam, d_nu, *_ = _core.solve_linearised(Q, G, A, kind, status, *(-c for c in cotangents), 1)
 
     def outer(u: Array, v: Array) -> Array:
         return u[:, :, None] * v[:, None, :]
@@ -198,15 +199,15 @@ def test_a_problem_without_a_batch_is_answered_as_a_batch_of_one(rng, problem, s
     u, v = rng.normal(size=(2, B, N)), rng.normal(size=(2, B, M))
     options, pair = (1e-8, 1e-9, 100, 1, None), (u[0], v[0], u[1], v[1])
     alone = [
-        *_native.solve(*(a[0] for a in problem.values()), None, *options),
-        *_native.solve_linearised(*(np.asarray(a[0]) for a in system.values()), 1),
-        _native.outer_pair(*(a[0] for a in pair), 0.5, 1),
+        *_core.solve(*(a[0] for a in problem.values()), None, *options),
+        *_core.solve_linearised(*(np.asarray(a[0]) for a in system.values()), 1),
+        _core.outer_pair(*(a[0] for a in pair), 0.5, 1),
         *pull_back({name: np.asarray(a[0]) for name, a in gradients.items()}),
     ]
     in_a_batch = [
-        *_native.solve(*(a[:1] for a in problem.values()), 1, *options),
-        *_native.solve_linearised(*(a[:1] for a in system.values()), 1),
-        _native.outer_pair(*(a[:1] for a in pair), 0.5, 1),
+        *_core.solve(*(a[:1] for a in problem.values()), 1, *options),
+        *_core.solve_linearised(*(a[:1] for a in system.values()), 1),
+        _core.outer_pair(*(a[:1] for a in pair), 0.5, 1),
         *pull_back({name: a[:1] for name, a in gradients.items()}),
     ]
     for x, y in zip(alone, in_a_batch, strict=True):
@@ -218,13 +219,13 @@ def test_arrays_with_a_batch_for_a_problem_without_one(problem, system) -> None:
     with pytest.raises(ValueError, match=r"^Q has shape \(3, 4, 4\)"):
         solve(problem, batch=None)
     with pytest.raises(ValueError, match=r"^\w+ has shape \(3, "):
-        _native.solve_linearised(*(system | {"r_z": system["r_z"][0]}).values(), 1)
+        _core.solve_linearised(*(system | {"r_z": system["r_z"][0]}).values(), 1)
 
 
 @pytest.mark.parametrize("kind", [-128, -1, 2, 127])
 def test_an_activity_that_the_core_cannot_judge_is_told(system, kind: int) -> None:
     system["kind"][1, 2] = kind
-    error = _native.solve_linearised(*system.values(), 1)[3]
+    error = _core.solve_linearised(*system.values(), 1)[3]
     assert np.isinf(error).tolist() == [False, True, False]
 
 
@@ -237,7 +238,7 @@ def test_arguments_are_not_changed(problem) -> None:
 
 
 def test_a_problem_beyond_the_sizes_of_the_core_goes_to_the_torch_engine() -> None:
-    m = _native.LARGEST[1] + 1
+    m = _core.LARGEST[1] + 1
     Q, q = torch.ones(1, 1, dtype=torch.float64), torch.full((1,), -2.0, dtype=torch.float64)
     G, h = torch.ones(m, 1, dtype=torch.float64), torch.linspace(1, 2, m, dtype=torch.float64)
     assert solve_qp(Q, q, G, h).z.item() == pytest.approx(1, abs=1e-9)
@@ -307,7 +308,7 @@ def family(**changes: Any) -> Any:
         ],
         "variables": [(0 * index, index, np.ones(2))],
     }
-    return _native.Family(**{**given, **changes})
+    return _core.Family(**{**given, **changes})
 
 
 def answered(made: Any, values: list[Any], shapes: list[tuple[int, ...]], batch: int = 1) -> Any:

@@ -54,7 +54,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         command, env=os.environ | {"CC": broken, "CXX": broken}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    assert not list(target.glob("layers/_native*.so"))
+    assert not list(target.glob("layers/native/_core*.so"))
     return target
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from layers import _native, solve_qp
+from layers import solve_qp
+from layers.native import _core
 from tests.layers.instances import assert_close, random_qp
 from tests.native.conftest import Child
 
@@ -21,7 +22,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 import numpy as np
 
 path, out = sys.argv[1:]
-spec = spec_from_file_location("_native", path, loader=ExtensionFileLoader("_native", path))
+spec = spec_from_file_location("_core", path, loader=ExtensionFileLoader("_core", path))
 core = module_from_spec(spec)
 spec.loader.exec_module(core)
 rng, answers, statuses = np.random.default_rng(0), {}, []
@@ -59,7 +60,7 @@ def by_lanes(child: Child, tmp_path_factory: pytest.TempPathFactory) -> dict[int
     for asked in (2, 4, 8):
         file = folder / f"{asked}.npz"
         lanes, statuses = json.loads(
-            child(PROGRAM, _native.__file__, str(file), CONVEX_LAYERS_LANES=str(asked))
+            child(PROGRAM, _core.__file__, str(file), CONVEX_LAYERS_LANES=str(asked))
         )
         assert lanes <= asked
         assert not any(itertools.chain(*statuses)), "not solved"
@@ -70,7 +71,7 @@ def by_lanes(child: Child, tmp_path_factory: pytest.TempPathFactory) -> dict[int
 def test_the_widest_instruction_set_is_taken_unless_a_narrower_one_is_asked_for(by_lanes) -> None:
     assert 2 in by_lanes
     asked = int(os.environ.get("CONVEX_LAYERS_LANES", "8"))
-    assert _native.lanes() == max(lanes for lanes in by_lanes if lanes <= asked)
+    assert _core.lanes() == max(lanes for lanes in by_lanes if lanes <= asked)
 
 
 def test_every_instruction_set_gives_the_same_answers(by_lanes) -> None:

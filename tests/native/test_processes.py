@@ -72,7 +72,7 @@ def test_memory_does_not_grow_with_calls(child: Child) -> None:
     program = """
 import resource
 import numpy as np
-from layers import _native
+from layers.native import _core
 rng = np.random.default_rng(0)
 B, n, m = 200, 10, 20
 data = (np.eye(n), rng.normal(size=(B, n)), rng.normal(size=(m, n)), np.ones(m), np.zeros((0, n)), np.zeros(0))
@@ -80,14 +80,14 @@ r = [np.ones((B, k)) for k in (n, m, 0)]
 
 def call(times):
     for _ in range(times):
-        z, lam, nu, _, _, _, kind, status, *_ = _native.solve(*data, B, 1e-8, 1e-9, 100, 2, None)
+        z, lam, nu, _, _, _, kind, status, *_ = _core.solve(*data, B, 1e-8, 1e-9, 100, 2, None)
         assert not status.any()
-        _native.solve(*data, B, 1e-8, 1e-9, 100, 1, (z, lam, nu, 1.0 * (lam == 0)))
+        _core.solve(*data, B, 1e-8, 1e-9, 100, 1, (z, lam, nu, 1.0 * (lam == 0)))
         system = data[0], data[2], data[4], kind, status
-        _native.solve_linearised(*system, *r, 1)
-        _native.pull_back(*system, z, lam, nu, *r, (True, True, True), 2, 2)
+        _core.solve_linearised(*system, *r, 1)
+        _core.pull_back(*system, z, lam, nu, *r, (True, True, True), 2, 2)
         try:
-            _native.solve(*data, B + 1, 1e-8, 1e-9, 100, 1, None)
+            _core.solve(*data, B + 1, 1e-8, 1e-9, 100, 1, None)
         except ValueError:
             continue
         raise AssertionError
@@ -106,13 +106,13 @@ def test_a_forked_process_solves(child: Child) -> None:
     program = """
 import multiprocessing
 import numpy as np
-from layers import _native
+from layers.native import _core
 rng = np.random.default_rng(0)
 B, n, m = 200, 20, 40
 data = (np.eye(n), rng.normal(size=(B, n)), rng.normal(size=(m, n)), np.ones(m), np.zeros((0, n)), np.zeros(0))
 
 def answer():
-    return _native.solve(*data, B, 1e-8, 1e-9, 100, 2, None)[0]
+    return _core.solve(*data, B, 1e-8, 1e-9, 100, 2, None)[0]
 
 expected = answer()
 
@@ -174,15 +174,15 @@ def test_a_system_that_gives_no_more_threads_gets_the_work_done_with_fewer(child
 import os, resource
 from pathlib import Path
 import numpy as np
-from layers import _native
+from layers.native import _core
 rng = np.random.default_rng(0)
 B, n, m = 600, 6, 4
 data = (np.eye(n), rng.normal(size=(B, n)), rng.normal(size=(m, n)), np.ones(m), np.zeros((0, n)), np.zeros(0))
-expected = _native.solve(*data, B, 1e-8, 1e-9, 100, 1, None)
+expected = _core.solve(*data, B, 1e-8, 1e-9, 100, 1, None)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 # room for the answer, and for the stacks of a few threads
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**25, used + 2**25))
-found = _native.solve(*data, B, 1e-8, 1e-9, 100, 64, None)
+found = _core.solve(*data, B, 1e-8, 1e-9, 100, 64, None)
 print(all(np.array_equal(x, y) for x, y in zip(found, expected)))
 """
     assert child(program).strip() == "True"

@@ -1,0 +1,167 @@
+"""Derivative of a cone program with quadratic objective: a function of the program and (y, s), not of the solver.
+
+A change of the data moves the solution by the answer of the linearised conditions of
+:mod:`layers.cone.linearised.system`,
+
+    (dx, dy) = 𝒮 (r₁, r₂),   r₁ = −(dP x + dq + dAᵀy),   r₂ = −(dA x − db),   ds = db − dA x − A dx,
+
+the derivative of Agrawal et al. (2019, arXiv 1904.09043) with a quadratic term, at τ = 1. 𝒮 is symmetric. So the
+reverse derivative is, with d = −𝒮 (x̄ − Aᵀs̄, ȳ),
+
+    P̄ = ½(d_x xᵀ + x d_xᵀ)    q̄ = d_x    Ā = y d_xᵀ + d_y xᵀ − s̄ xᵀ    b̄ = −d_y + s̄.
+
+Assumptions: Π_K is differentiable at s − y and the conditions determine (x, y). Elsewhere an element of the
+generalised Jacobian of Π_K stands in, and the shortest least-squares answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from layers.cone.kkt import Norms
+from layers.cone.linearised.system import chunks, factorise, threads_for
+from layers.cone.products import A_of, AT_of, P_of, on_A, on_P
+from layers.cone.projections import Decomposition, decompose
+from layers.cone.scaling import ScaledProgram
+from layers.cone_program import ConeProgram, ConeStructure
+from layers.errors import DifferentiationError
+from layers.linalg.products import max_abs, one_where_zero
+from layers.native import cone as native_cones
+
+#: steps of iterative refinement, at first and where they did not do
+REFINEMENTS, MORE_REFINEMENTS = 1, 10
+#: an eigenvalue of a singular system below this, relative to the largest, is zero
+RANK = 1e-10
+#: bound on the backward error of the linear solve
+SOLVE_TOLERANCE = 1e-9
+
+
+def solve_linearised(
+    program: ConeProgram, y: Tensor, s: Tensor, solved: Tensor, r1: Tensor, r2: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(dx, dy) = 𝒮 (r₁, r₂), zero for elements that were not solved.
+
+    Parameters
+    ----------
+    program : ConeProgram
+        P and A are read.
+    y, s : Tensor, shape ``(B, m)``
+        Dual variable and slack of the solutions, exactly complementary.
+    solved : Tensor of bool, shape ``(B,)``
+    r1, r2 : Tensor, shapes ``(B, n)`` and ``(B, m)``
+
+    Raises
+    ------
+    DifferentiationError
+        Naming the elements whose linear system could not be solved to a backward error of 1e-8.
+    """
+    on = solved.unsqueeze(-1)
+    y, s, r1, r2 = (torch.where(on, t, torch.zeros_like(t)) for t in (y, s, r1, r2))
+    dx, dy, error = native_cones.solve_linearised(program, y, s, r1, r2) or _in_torch(program, y, s, r1, r2)
+    left = (solved & ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
+    if left.numel():
+        given = (program.take(left), y[left], s[left], r1[left], r2[left])
+        dx, dy, error = (
+            v.index_copy(0, left, own) for v, own in zip((dx, dy, error), _in_torch(*given), strict=True)
+        )
+    _require_accurate(error, solved)
+    return torch.where(on, dx, torch.zeros_like(dx)), torch.where(on, dy, torch.zeros_like(dy))
+
+
+def _in_torch(
+    program: ConeProgram, y: Tensor, s: Tensor, r1: Tensor, r2: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dx, dy and the relative residual, a slice of the batch after the other."""
+    with threads_for(program):
+        parts = [_solve(program.part(c), y[c], s[c], r1[c], r2[c]) for c in chunks(program)]
+    if not parts:
+        return r1, r2, r1.new_zeros(0)
+    dx, dy, error = (torch.cat(part) for part in zip(*parts, strict=True))
+    return dx, dy, error
+
+
+def _solve(
+    program: ConeProgram, y: Tensor, s: Tensor, r1: Tensor, r2: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dx, dy and the relative residual; the shortest answer where the system is singular or did not come out."""
+    scaled = ScaledProgram.balanced(program, y, s)
+    y, s = scaled.point(y, s)
+    r2 = r2 * scaled.rows
+    at = decompose(program.structure.cones, s - y, s)
+    system = factorise(scaled.program, at)
+    dx, dy = system.solve(r1, r2, REFINEMENTS)
+    error = _backward_error(scaled.program, at, dx, dy, r1, r2)
+    if (error > SOLVE_TOLERANCE).any():
+        dx, dy = system.solve(r1, r2, MORE_REFINEMENTS)
+        error = _backward_error(scaled.program, at, dx, dy, r1, r2)
+    hard = (system.singular | ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
+    if hard.numel():
+        x, y, normal = system.solve_shortest(hard, r1, r2, RANK)
+        dx, dy, error = (
+            dx.index_copy(0, hard, x),
+            dy.index_copy(0, hard, y),
+            error.index_copy(0, hard, normal),
+        )
+    return dx, dy * scaled.rows, error
+
+
+def _backward_error(
+    program: ConeProgram, at: Decomposition, dx: Tensor, dy: Tensor, r1: Tensor, r2: Tensor
+) -> Tensor:
+    """Largest residual of the three conditions, each relative to the largest term that its row adds up.
+
+    The third is DΠ_K dy + DΠ_K* ds = 0: dy and ds are images of one dv.
+    """
+    norms = Norms.of(program)
+    moved = A_of(program, dx)
+    ds = r2 - moved
+    top = r1 - P_of(program, dx) - AT_of(program, dy)
+    x_size, y_size = max_abs(dx).unsqueeze(-1), max_abs(dy).unsqueeze(-1)
+    top_size = r1.abs().maximum(norms.P_row * x_size).maximum(norms.A_column * y_size)
+    both = at.into(torch.stack([dy, ds], -1))
+    link = at.inside * both[..., 0] + at.outside * both[..., 1]
+    link_size = max_abs(dy).maximum(max_abs(r2)).maximum(max_abs(norms.A_row * x_size))
+    error = max_abs(top / one_where_zero(top_size)).maximum(max_abs(link) / one_where_zero(link_size))
+    return error.nan_to_num(nan=torch.inf)
+
+
+def _require_accurate(error: Tensor, solved: Tensor) -> None:
+    bad = solved & ~(error <= 10 * SOLVE_TOLERANCE)
+    if bad.any():
+        listed = ", ".join(map(str, bad.nonzero().squeeze(-1)[:5].tolist()))
+        raise DifferentiationError(
+            f"the linear system of the derivative was solved only to relative residual {error[bad].max().item():.1e} "
+            f"in {int(bad.sum())} batch element(s) ({listed}); expected {10 * SOLVE_TOLERANCE:.0e}. The data are too "
+            "badly scaled for a derivative: rescale variables and constraints, or add a small multiple of I to P"
+        )
+
+
+def gradients(
+    needed: tuple[bool, ...],
+    structure: ConeStructure,
+    data: tuple[Tensor, Tensor, Tensor, Tensor],
+    solution: tuple[Tensor, Tensor],
+    direction: tuple[Tensor, Tensor],
+    s_bar: Tensor,
+    weight: Tensor,
+) -> list[Tensor | None]:
+    """Gradients of P, q, A, b on their patterns: of the solution through d, of the objective with its weight w.
+
+    Both have one form: P̄ = ½(d_x xᵀ + x d_xᵀ) + ½w xxᵀ is the first with d_x + ½w x in place of d_x, and
+    Ā = y (d_x + w x)ᵀ + (d_y − s̄) xᵀ.
+    """
+    (x, y), (d_x, d_y) = solution, direction
+    with_half, with_whole = d_x + 0.5 * weight * x, d_x + weight * x
+    of_data: tuple[Callable[[], Tensor], ...] = (
+        lambda: on_P(structure, with_half, x),
+        lambda: with_whole,
+        lambda: on_A(structure, y, with_whole) + on_A(structure, d_y - s_bar, x),
+        lambda: s_bar - d_y - weight * y,
+    )
+    return [
+        gradient().sum_to_size(value.shape) if need else None
+        for need, gradient, value in zip(needed, of_data, data, strict=True)
+    ]

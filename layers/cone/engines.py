@@ -1,0 +1,308 @@
+"""Conic solvers behind one signature: a claim per element, to be judged by :mod:`layers.cone.solve`.
+
+An engine sees arrays only, with 1-row cones already moved to the nonnegative rows. What it returns is not trusted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from layers.cone_program import Cones, ConeStructure
+from layers.errors import LayerError
+from layers.native import cone as native_cones
+from layers.solution import Status
+
+Array = NDArray[np.float64]
+
+#: names of Clarabel's and moreau's statuses; a point of an "Almost" status is judged by its residual, like any other
+CLAIMS = {
+    "Solved": Status.OPTIMAL,
+    "AlmostSolved": Status.OPTIMAL,
+    "PrimalInfeasible": Status.INFEASIBLE,
+    "AlmostPrimalInfeasible": Status.INFEASIBLE,
+    "DualInfeasible": Status.UNBOUNDED,
+    "AlmostDualInfeasible": Status.UNBOUNDED,
+    "MaxIterations": Status.ITERATION_LIMIT,
+    "MaxTime": Status.ITERATION_LIMIT,
+}
+
+
+#: solver objects kept per thread
+KEPT = 8
+
+
+@dataclass(frozen=True)
+class Data:
+    """A batch of cone programs as arrays: values on the patterns of the structure, ``(B, ·)``; P and A may lack B."""
+
+    structure: ConeStructure
+    P: Array
+    q: Array
+    A: Array
+    b: Array
+
+    def elements(self) -> Iterator[tuple[Array, Array, Array, Array]]:
+        """P, q, A and b of one program after the other."""
+        P, A = (np.broadcast_to(v, (self.q.shape[0], v.shape[-1])) for v in (self.P, self.A))
+        return zip(P, self.q, A, self.b, strict=True)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is asked of an engine: tolerance, iterations, options under the engine's own names, and most threads."""
+
+    tol: float
+    max_iterations: int
+    options: Mapping[str, Any]
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What an engine says: x ``(B, n)``, y and s ``(B, m)``, a :class:`Status` and its iterations ``(B,)``."""
+
+    x: Array
+    y: Array
+    s: Array
+    status: NDArray[np.int64]
+    iterations: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A conic solver.
+
+    Attributes
+    ----------
+    name : str
+    package : str
+        Module that has to be importable.
+    hint : str
+        What to do where it is not.
+    supports : callable
+        Whether it takes programs of a structure.
+    solve : callable
+        ``(Data, Limits) -> Claim``.
+    one_word : bool
+        Whether it knows no outcome but a solution, which it finds to rounding or not at all: its tolerance is fixed.
+    """
+
+    name: str
+    package: str
+    hint: str
+    supports: Callable[[ConeStructure], bool]
+    solve: Callable[[Data, Limits], Claim]
+    one_word: bool = False
+
+    def unavailable(self) -> str | None:
+        """Why it cannot be used here, or None."""
+        try:
+            import_module(self.package)
+        except ImportError as error:
+            return f"{error}; {self.hint}"
+        return None
+
+
+def configure(settings: Any, limits: Limits, engine: str, *ours: str) -> None:
+    """Set the caller's options, and our tolerance under the names ``ours`` before them.
+
+    Raises
+    ------
+    LayerError
+        If the engine has no option of that name.
+    """
+    for name in ours:
+        setattr(settings, name, limits.tol)
+    for name, value in limits.options.items():
+        if not hasattr(settings, name):
+            raise LayerError(f"{engine} has no option {name!r}; see the settings of that package")
+        setattr(settings, name, value)
+
+
+def _native(data: Data, limits: Limits) -> Claim:
+    if limits.options:
+        raise LayerError(f"native has no options; found {', '.join(limits.options)}")
+    x, y, s, status, iterations = native_cones.solve(
+        data.structure, data.P, data.q, data.A, data.b, limits.max_iterations, limits.threads
+    )
+    return Claim(x, y, s, np.where(status == 0, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT)), iterations)
+
+
+def _clarabel(data: Data, limits: Limits) -> Claim:
+    import clarabel as package
+
+    clarabel: Any = package
+    s = data.structure
+    settings = clarabel.DefaultSettings()
+    settings.verbose, settings.max_iter, settings.max_threads = False, limits.max_iterations, 1
+    configure(settings, limits, "clarabel", "tol_gap_abs", "tol_gap_rel", "tol_feas")
+    c = s.cones
+    cones = [clarabel.ZeroConeT(c.zero)] * (c.zero > 0) + [clarabel.NonnegativeConeT(c.nonneg)] * (
+        c.nonneg > 0
+    )
+    cones += [clarabel.SecondOrderConeT(d) for d in c.soc] + [clarabel.PSDTriangleConeT(k) for k in c.psd]
+    cones += [clarabel.ExponentialConeT()] * c.exp + [clarabel.PowerConeT(a) for a in c.power]
+    upper = s.P_rows <= s.P_cols
+    P = _columns(s.P_rows[upper], s.P_cols[upper], s.n, s.n)
+    A = _columns(s.A_rows, s.A_cols, s.m, s.n)
+    answers: list[Any] = []
+    for P_values, q, A_values, b in data.elements():
+        P_values = P_values[upper]
+        solver = clarabel.DefaultSolver(P(P_values), q, A(A_values), b, cones, settings)
+        answers.append(solver.solve())
+    return Claim(
+        np.array([a.x for a in answers]),
+        np.array([a.z for a in answers]).reshape(-1, s.m),
+        np.array([a.s for a in answers]).reshape(-1, s.m),
+        _claims(str(a.status) for a in answers),
+        np.array([a.iterations for a in answers], dtype=np.int64),
+    )
+
+
+def _columns(rows: Any, cols: Any, height: int, width: int) -> Callable[[Array], Any]:
+    """A maker of CSC matrices with one pattern."""
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(cols, minlength=width))])
+    return lambda values: sp.csc_matrix((values, rows, offsets), shape=(height, width))
+
+
+def _claims(names: Any) -> NDArray[np.int64]:
+    return np.array([CLAIMS.get(name, Status.NUMERICAL_FAILURE) for name in names], dtype=np.int64)
+
+
+class _Solvers(threading.local):
+    """Solver objects of moreau, which are built for one structure and batch size and are no use to a second thread."""
+
+    def __init__(self) -> None:
+        self.made: OrderedDict[Any, Any] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], Any]) -> Any:
+        """The solver of a key, and room for it by forgetting the one used longest ago."""
+        if key not in self.made:
+            self.made[key] = make()
+        self.made.move_to_end(key)
+        if len(self.made) > KEPT:
+            self.made.popitem(last=False)
+        return self.made[key]
+
+
+_SOLVERS = _Solvers()
+
+
+def _moreau(data: Data, limits: Limits) -> Claim:
+    s, batch = data.structure, data.q.shape[0]
+    options = tuple(sorted(limits.options.items()))
+    key = (s, batch, limits.tol, limits.max_iterations, options)
+    solver = _SOLVERS.get(key, lambda: _make_moreau(s, batch, limits))
+    P, A = data.P[..., s.P_by_rows[2]], data.A[..., s.A_by_rows[2]]
+    if P.ndim != A.ndim:
+        # moreau shares both or neither.
+        P, A = (np.broadcast_to(v, (batch, v.shape[-1])) for v in (P, A))
+    solver.setup(np.ascontiguousarray(P), np.ascontiguousarray(A))
+    answer = solver.solve(data.q, data.b)
+    x, z, slack = (np.asarray(v, dtype=np.float64).reshape(batch, -1) for v in (answer.x, answer.z, answer.s))
+    status = [status.name for status in np.atleast_1d(np.array(solver.info.status, dtype=object))]
+    iterations = np.atleast_1d(np.asarray(solver.info.iterations)).astype(np.int64)
+    return Claim(x, z, slack, _claims(status), iterations)
+
+
+def _make_moreau(s: ConeStructure, batch: int, limits: Limits) -> Any:
+    import moreau as package
+
+    moreau: Any = package
+    c = s.cones
+    tolerances = moreau.IPMSettings()
+    configure(tolerances, limits, "moreau", "tol_gap_abs", "tol_gap_rel", "tol_feas")
+    settings = moreau.Settings(
+        device="cpu", batch_size=batch, solver="ipm", max_iter=limits.max_iterations, ipm_settings=tolerances
+    )
+    cones = moreau.Cones(
+        num_zero_cones=c.zero, num_nonneg_cones=c.nonneg, so_cone_dims=list(c.soc), psd_dims=list(c.psd),
+        num_exp_cones=c.exp, power_alphas=list(c.power),
+    )  # fmt: skip
+    P_offsets, P_columns, _ = s.P_by_rows
+    A_offsets, A_columns, _ = s.A_by_rows
+    return moreau.CompiledSolver(
+        s.n, s.m, P_offsets, P_columns, A_offsets, A_columns, cones=cones, settings=settings
+    )
+
+
+def _diffcp(data: Data, limits: Limits) -> Claim:
+    import diffcp as package
+
+    diffcp: Any = package
+    s, c = data.structure, data.structure.cones
+    place = _lower_triangles(c)
+    A = _columns(s.A_rows, s.A_cols, s.m, s.n)
+    P = _columns(s.P_rows, s.P_cols, s.n, s.n)
+    dims = {"z": c.zero, "l": c.nonneg, "q": list(c.soc), "s": list(c.psd), "ep": c.exp}
+    options = {"eps_abs": limits.tol, "eps_rel": limits.tol, "max_iters": 10_000 * limits.max_iterations}
+    parts: list[tuple[Array, Array, Array, int]] = []
+    for P_values, q, A_values, b in data.elements():
+        try:
+            x, y, slack = diffcp.solve_only(
+                A(A_values)[place].tocsc(), b[place], q, dims,
+                P=P(P_values) if P_values.size else None, solve_method="SCS", **(options | dict(limits.options)),
+            )  # fmt: skip
+            parts.append((x, _back(y, place), _back(slack, place), Status.OPTIMAL))
+        except diffcp.SolverError as error:
+            none = (np.full(s.n, np.nan), np.full(s.m, np.nan), np.full(s.m, np.nan))
+            parts.append((*none, _diffcp_status(str(error))))
+    x, y, slack, status = zip(*parts, strict=True)
+    unknown = np.full(len(parts), -1, dtype=np.int64)
+    return Claim(np.stack(x), np.stack(y), np.stack(slack), np.array(status, dtype=np.int64), unknown)
+
+
+def _diffcp_status(message: str) -> Status:
+    """SCS's verdict from diffcp's message; it comes without a certificate."""
+    return Status.ITERATION_LIMIT if "inaccurate" in message.lower() else Status.NUMERICAL_FAILURE
+
+
+def _lower_triangles(cones: Cones) -> NDArray[np.int64]:
+    """Our rows in the order of diffcp, which takes lower triangles of semidefinite blocks by columns."""
+    start = cones.zero + cones.nonneg + sum(cones.soc)
+    parts = [np.arange(start)]
+    for k in cones.psd:
+        column, row = np.triu_indices(k)  # the lower triangle by columns
+        parts.append(start + row * (row + 1) // 2 + column)
+        start += k * (k + 1) // 2
+    return np.concatenate([*parts, np.arange(start, cones.rows)]).astype(np.int64)
+
+
+def _back(v: Array, place: NDArray[np.int64]) -> Array:
+    out = np.empty_like(v)
+    out[place] = v
+    return out
+
+
+def _all(structure: ConeStructure) -> bool:
+    return True
+
+
+def _no_power(structure: ConeStructure) -> bool:
+    return not structure.cones.power
+
+
+#: conic engines, in the order in which ``"auto"`` tries them
+ENGINES: dict[str, Engine] = {
+    "native": Engine(
+        "native",
+        "layers.native._core",
+        "install a C++17 compiler and run `make setup`, or `pip install --editable .` again",
+        native_cones.supports,
+        _native,
+        one_word=True,
+    ),
+    "moreau": Engine("moreau", "moreau", "pip install 'differentiable-convex-layers[moreau]'", _all, _moreau),
+    "clarabel": Engine("clarabel", "clarabel", "pip install clarabel", _all, _clarabel),
+    "diffcp": Engine("diffcp", "diffcp", "pip install diffcp", _no_power, _diffcp),
+}
+AUTOMATIC = ("native", "moreau", "clarabel")

@@ -1,0 +1,323 @@
+"""The solution map of a cone program as a torch function of its data: first derivatives in both modes, under vmap.
+
+Two functions: ``ConeSolutionMap``, (P, q, A, b) -> (x, y, s, objective), and ``ConeDerivative``, the linear map 𝒮 of
+:mod:`layers.cone.adjoint` that its derivatives are made of. 𝒮 depends on the data through derivatives of
+projections, which are not differentiated again: asking for that raises. The objective adds the derivative of the
+Lagrangian, ½xxᵀ, x, yxᵀ, −y at fixed (x, y), with no solve (envelope theorem), so its own second derivative exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from layers.cone import adjoint, kkt
+from layers.cone import solve as solver_
+from layers.cone.engines import AUTOMATIC, ENGINES, Engine, Limits
+from layers.cone.linearised.system import threads_for
+from layers.cone.products import times_A, times_AT, times_P
+from layers.cone.rows import without_single_rows
+from layers.cone_program import ConeProgram, ConeSolution, ConeStructure, batch_shape, flat_program
+from layers.errors import DifferentiationError, LayerError, ProblemError, SolverError, UnavailableError
+from layers.opaque import opaque
+from layers.policy import check_options, describe_failures, require_choice, without_failures
+from layers.solution import Point, Residuals, Status
+
+ADJOINTS = ("implicit",)
+
+SECOND = (
+    "second derivatives of x, y and s exist for programs with linear constraints only: this program has curved cones "
+    "(second-order, semidefinite, exponential or power), whose projections are differentiated once. The objective "
+    "can be differentiated twice; for the rest, take differences of first derivatives"
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a call asks for besides its data."""
+
+    structure: ConeStructure
+    engines: list[Engine]
+    limits: Limits
+    tol: float
+    on_failure: str
+    guess: tuple[Tensor, Tensor, Tensor] | None
+
+
+class ConeSolutionMap(torch.autograd.Function):
+    """(call, P, q, A, b) -> x, y, s, objective and, not differentiable, Π_K(s), status, residuals, iterations."""
+
+    @staticmethod
+    def forward(call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        program, batch = flat_program(call.structure, *data)
+        _check_finite(program)
+        guess = None
+        if call.guess is not None:
+            x, y, s = (t.expand(*batch, -1).reshape(program.batch, -1) for t in call.guess)
+            guess = x, y, s
+        with threads_for(program):
+            point = solver_.solve(program, call.engines, call.limits, call.tol, guess)
+            s = program.b - times_A(call.structure, program.A, point.x)
+            value = kkt.objective(program, point.x)
+        if call.on_failure == "raise" and not (point.status == Status.OPTIMAL).all():
+            raise SolverError(_describe(call, point, batch))
+        outputs = (
+            point.x,
+            point.y,
+            s,
+            value,
+            point.s,
+            point.status,
+            point.residuals.relative,
+            point.iterations,
+        )
+        return tuple(v.reshape(*batch, *v.shape[1:]).clone() for v in outputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.structure = inputs[0].structure
+        ctx.mark_non_differentiable(*output[4:])
+        ctx.set_materialize_grads(False)
+        saved = (*inputs[1:], *output[:2], *output[4:6])
+        ctx.save_for_backward(*saved)
+        ctx.save_for_forward(*saved)
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        P, q, A, b, x, y, cone_s, status = ctx.saved_tensors
+        solved = (status == Status.OPTIMAL).to(x.dtype)
+        x_bar, y_bar, s_bar, value_bar = (
+            None if c is None else c * (solved if c.dim() == solved.dim() else solved.unsqueeze(-1))
+            for c in cotangents[:4]
+        )
+        structure: ConeStructure = ctx.structure
+        d_x, d_y, on_s = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(y)
+        if x_bar is not None or y_bar is not None or s_bar is not None:
+            top, low = (torch.zeros_like(u) if c is None else c for u, c in ((x, x_bar), (y, y_bar)))
+            if s_bar is not None:
+                top, on_s = top - times_AT(structure, A, s_bar), s_bar
+            d_x, d_y = ConeDerivative.apply(structure, P, A, y, cone_s, solved, -top, -low)
+        # the objective: the derivative of the Lagrangian, half of the weight on each of the two products
+        w = torch.zeros_like(x[..., 0]) if value_bar is None else value_bar
+        w = w.unsqueeze(-1)
+        return (
+            None,
+            *adjoint.gradients(
+                ctx.needs_input_grad[1:], structure, (P, q, A, b), (x, y), (d_x, d_y), on_s, w
+            ),
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        P, q, A, b, x, y, cone_s, status = ctx.saved_tensors
+        structure: ConeStructure = ctx.structure
+        dP, dq, dA, db = (
+            torch.zeros_like(u) if t is None else t for u, t in zip((P, q, A, b), tangents[1:], strict=True)
+        )
+        solved = (status == Status.OPTIMAL).to(x.dtype)
+        dPx = times_P(structure, dP, x)
+        moved = db - times_A(structure, dA, x)
+        top = dPx + dq + times_AT(structure, dA, y)
+        dx, dy = ConeDerivative.apply(structure, P, A, y, cone_s, solved, -top, moved)
+        ds = solved.unsqueeze(-1) * (moved - times_A(structure, A, dx))
+        value = ((0.5 * dPx + dq) * x).sum(-1) - (moved * y).sum(-1)
+        return dx, dy, ds, solved * value, None, None, None, None
+
+    @staticmethod
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, in_dims: tuple[int | None, ...], call: Call, *data: Tensor
+    ) -> tuple[Any, Any]:
+        outputs = ConeSolutionMap.apply(call, *_aligned(in_dims[1:], data))
+        return outputs, (0,) * len(outputs)
+
+
+class ConeDerivative(torch.autograd.Function):
+    """(structure, P, A, y, Π_K(s), solved, r₁, r₂) -> (dx, dy) = 𝒮 (r₁, r₂)."""
+
+    @staticmethod
+    def forward(structure: ConeStructure, *tensors: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        P, A, y, cone_s, solved, r1, r2 = tensors
+        batch = batch_shape(P, A, y, cone_s, r1, r2)
+        program, batch = flat_program(structure, P, r1.expand(*batch, -1), A, r2.expand(*batch, -1))
+        y, cone_s = (t.expand(*batch, -1).reshape(program.batch, structure.m) for t in (y, cone_s))
+        solved = solved.expand(batch).reshape(-1) > 0
+        answer = adjoint.solve_linearised(program, y, cone_s, solved, program.q, program.b)
+        return tuple(t.reshape(*batch, t.shape[-1]).clone() for t in answer)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise DifferentiationError(SECOND)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise DifferentiationError(SECOND)
+
+    @staticmethod
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, in_dims: tuple[int | None, ...], structure: ConeStructure, *tensors: Tensor
+    ) -> tuple[Any, Any]:
+        widened = [t.unsqueeze(-1) if i == 4 else t for i, t in enumerate(tensors)]
+        aligned = _aligned(in_dims[1:], widened)
+        aligned[4] = aligned[4].squeeze(-1)
+        outputs = ConeDerivative.apply(structure, *aligned)
+        return outputs, (0,) * len(outputs)
+
+
+@opaque
+def solve_cone_program(
+    program: ConeProgram,
+    *,
+    solver: str = "auto",
+    adjoint: str = "auto",
+    tol: float = 1e-8,
+    max_iterations: int = 100,
+    on_failure: str = "raise",
+    warm_start: ConeSolution | None = None,
+    **options: Any,
+) -> ConeSolution:
+    """Solve a batch of cone programs: minimise ½xᵀPx + qᵀx subject to Ax + s = b, s ∈ K.
+
+    x, y, s and the objective are differentiable once in P, q, A and b, in reverse and forward mode and under
+    ``torch.func`` transforms; the objective twice.
+
+    Parameters
+    ----------
+    program : ConeProgram
+        P must be positive semidefinite. Values shared over the batch get the sum of their gradients.
+    solver : {"auto", "native", "moreau", "clarabel", "diffcp"}
+        ``"auto"``: the compiled core for small programs with zero, nonnegative and second-order cones, else moreau
+        where it is installed; what one does not solve goes to the next, at last to Clarabel.
+    adjoint : {"auto", "implicit"}
+    tol : float
+        ``OPTIMAL`` means that the relative residuals (:func:`layers.cone.kkt.residuals`) are at most this.
+    max_iterations : int
+        Limit per element and engine.
+    on_failure : {"raise", "nan", "ignore"}
+        What to do when an element is not ``OPTIMAL``: raise; fill it with NaN; or return the last iterate (for an
+        infeasible or unbounded element, the certificate). Its gradient contribution is zero in the last two.
+    warm_start : ConeSolution, optional
+        An earlier solution of programs of the same structure: Newton's method is tried from it first, and the
+        elements that it solves are not handed to an engine. The answer meets the same checks.
+    **options
+        For the engine, under its own names; only with one engine named.
+
+    Raises
+    ------
+    ProblemError
+        If the data are not finite.
+    SolverError
+        With ``on_failure="raise"``, naming the elements that failed, and the engine where it claimed something that
+        the program refutes.
+    DifferentiationError
+        In a derivative, if its linear solve missed its accuracy; in a second derivative, always.
+    UnavailableError
+        If the engine asked for is not installed.
+
+    Notes
+    -----
+    See :mod:`layers.cone.adjoint` for the derivative and its assumptions.
+    """
+    engines = _engines(solver, program, options)
+    check_options(adjoint, ("auto", *ADJOINTS), tol, max_iterations, on_failure)
+    guess = None if warm_start is None else _guess(warm_start, program)
+    call = Call(
+        program.structure,
+        engines,
+        Limits(tol, max_iterations, options, torch.get_num_threads()),
+        tol,
+        on_failure,
+        guess,
+    )
+    x, y, s, value, _, status, error, iterations = ConeSolutionMap.apply(call, *program.data)
+    x, y, s, value = (
+        without_failures(v, status == int(Status.OPTIMAL), on_failure) for v in (x, y, s, value)
+    )
+    return ConeSolution(
+        x=x,
+        y=y,
+        s=s,
+        objective=value,
+        status=status,
+        residuals=Residuals(error),
+        iterations=iterations,
+    )
+
+
+def _engines(solver: str, program: ConeProgram, options: dict[str, Any]) -> list[Engine]:
+    if solver != "auto":
+        require_choice("solver", solver, ("auto", *ENGINES))
+        engine = ENGINES[solver]
+        reason = engine.unavailable()
+        if reason is not None:
+            raise UnavailableError(f"solver={solver!r} cannot be used: {reason}")
+        if not engine.supports(without_single_rows(program.structure)[0]):
+            raise LayerError(
+                f"{solver} does not take this program, with its cones {program.structure.cones} and "
+                f'{program.structure.n} variables; use "auto"'
+            )
+        return [engine]
+    if options:
+        raise LayerError(
+            f'options of an engine ({", ".join(options)}) need one engine: name it in solver=, found "auto"'
+        )
+    structure = without_single_rows(program.structure)[0]
+    return [engine for engine in _available() if engine.supports(structure)]
+
+
+@cache
+def _available() -> tuple[Engine, ...]:
+    return tuple(ENGINES[name] for name in AUTOMATIC if ENGINES[name].unavailable() is None)
+
+
+def _guess(warm: ConeSolution, program: ConeProgram) -> tuple[Tensor, Tensor, Tensor]:
+    shapes = {"x": program.q.shape, "y": program.b.shape, "s": program.b.shape}
+    for name, shape in shapes.items():
+        value: Tensor = getattr(warm, name)
+        if value.shape != shape:
+            raise ProblemError(
+                f"warm_start.{name} must have shape {tuple(shape)}; found {tuple(value.shape)}: pass a solution of "
+                "programs of the same structure and batch"
+            )
+    return warm.x.detach(), warm.y.detach(), warm.s.detach()
+
+
+def _check_finite(program: ConeProgram) -> None:
+    for name, value in zip("PqAb", program.data, strict=True):
+        if not torch.isfinite(value).all():
+            raise ProblemError(f"{name} must be finite; found NaN or infinity")
+
+
+def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size) -> str:
+    """Which elements failed, and which engine said something else than the program."""
+    text = describe_failures(
+        Point(point.x, point.y, point.s, point.status, point.residuals, point.iterations), batch
+    )
+    for place, engine in enumerate(call.engines):
+        lied = (point.contradicted & (point.engine == place)).nonzero().squeeze(-1)
+        if lied.numel():
+            listed = ", ".join(map(str, lied[:5].tolist()))
+            text = (
+                f"{engine.name} reported success on element(s) {listed} with an answer that does not satisfy the "
+                f"program that was passed: do not trust it here, choose another solver.\n{text}"
+            )
+    return text
+
+
+def _aligned(in_dims: tuple[int | None, ...], tensors: Any) -> list[Tensor]:
+    """Put the vmapped axis in front of every tensor that has one, before batch axes of one common number."""
+    lead = [t.dim() - 1 - (d is not None) for t, d in zip(tensors, in_dims, strict=True)]
+    aligned: list[Tensor] = []
+    for tensor, dim, own in zip(tensors, in_dims, lead, strict=True):
+        if dim is not None:
+            tensor = tensor.movedim(dim, 0)
+            tensor = tensor.reshape(tensor.shape[0], *([1] * (max(lead) - own)), *tensor.shape[1:])
+        aligned.append(tensor)
+    return aligned

@@ -1,0 +1,1 @@
+"""The linearised conditions of a cone program, behind both refinement and derivative."""

@@ -1,0 +1,240 @@
+"""Solving cone programs: an engine proposes, Newton's method refines, the program itself judges.
+
+Interior-point engines stop at residuals of about 1e-8, where the solution itself may be off by 1e-5. A few Newton
+steps on the residual map R(x, v) of :mod:`layers.cone.linearised.system` (Busseti, Moursi & Boyd 2019, with the
+variable τ fixed to one) bring both to rounding. What comes out is compared with the program that the caller passed:
+an engine that drops a constraint, or returns anything else than a solution, is caught here. What one engine fails on
+goes to the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from layers.cone import kkt
+from layers.cone.engines import Claim, Data, Engine, Limits
+from layers.cone.newton import Iterate, refine
+from layers.cone.rows import value_order, without_single_rows
+from layers.cone.scaling import ScaledProgram
+from layers.cone_program import ConeProgram
+from layers.solution import Residuals, Status
+
+#: an engine whose answer did not do gets a second chance at this multiple of its tolerance, and at least at that
+TIGHTER, SMALLEST = 1e-3, 1e-13
+#: relative error of a certificate that is accepted
+CERTIFICATE = 1e-7
+
+
+@dataclass(frozen=True)
+class ConePoint:
+    """What solving gives, flat over the batch, before any derivative is attached.
+
+    Attributes
+    ----------
+    x, y : Tensor, shapes ``(B, n)`` and ``(B, m)``
+        The solution; for ``INFEASIBLE`` y is the certificate, bᵀy = −1, for ``UNBOUNDED`` x is the ray, qᵀx = −1.
+    s : Tensor, shape ``(B, m)``
+        In K, complementary to y.
+    status : Tensor of int64, shape ``(B,)``
+    residuals : Residuals
+    iterations : Tensor of int64, shape ``(B,)``
+    contradicted : Tensor of bool, shape ``(B,)``
+        The engine claimed a solution or a certificate, and the program says otherwise.
+    engine : Tensor of int64, shape ``(B,)``
+        Index of the engine that spoke last.
+    """
+
+    x: Tensor
+    y: Tensor
+    s: Tensor
+    status: Tensor
+    residuals: Residuals
+    iterations: Tensor
+    contradicted: Tensor
+    engine: Tensor
+
+    def take(self, index: Tensor) -> ConePoint:
+        """The elements ``index``."""
+        names = ("x", "y", "s", "status", "iterations", "contradicted", "engine")
+        return ConePoint(residuals=self.residuals.take(index), **{n: getattr(self, n)[index] for n in names})
+
+    def put(self, index: Tensor, other: ConePoint) -> ConePoint:
+        """A copy with the elements ``index`` replaced."""
+        names = ("x", "y", "s", "status", "iterations", "contradicted", "engine")
+        fields = {n: getattr(self, n).index_copy(0, index, getattr(other, n)) for n in names}
+        return ConePoint(residuals=self.residuals.put(index, other.residuals), **fields)
+
+
+def solve(
+    program: ConeProgram,
+    engines: list[Engine],
+    limits: Limits,
+    tol: float,
+    guess: tuple[Tensor, Tensor, Tensor] | None = None,
+) -> ConePoint:
+    """Solve a flat, detached batch by the first engine; what fails, by the next.
+
+    ``OPTIMAL`` means that the relative residuals (:func:`layers.cone.kkt.residuals`) are at most ``tol``. With an
+    earlier (x, y, s) only the elements that Newton's method does not solve from there are handed to an engine.
+    """
+    norms = kkt.Norms.of(program)
+    if guess is None:
+        return _cold(program, norms, engines, limits, tol)
+    scaled = ScaledProgram.of(program, norms)
+    x, y, s = (t.nan_to_num(nan=0.0) for t in guess)
+    point = _back(program, norms, scaled, _from_guess(scaled.program, tol, (x, *scaled.point(y, s))), tol)
+    left = (point.status != Status.OPTIMAL).nonzero().squeeze(-1)
+    if not left.numel():
+        return point
+    return point.put(left, _cold(program.take(left), norms.take(left), engines, limits, tol))
+
+
+def _cold(
+    program: ConeProgram, norms: kkt.Norms, engines: list[Engine], limits: Limits, tol: float
+) -> ConePoint:
+    """Without an earlier solution. An engine of one word scales and refines by itself, and is only judged here."""
+    if not engines[0].one_word:
+        return _scaled(program, norms, engines, limits, tol)
+    claim = _ask(program, engines[0], limits)
+    x, y, s, status, iterations = (
+        torch.from_numpy(v).to(program.q.device)
+        for v in (claim.x, claim.y, claim.s, claim.status, claim.iterations)
+    )
+    error = kkt.residuals(program, x, y, s, norms)
+    missed = ~(error.largest <= tol)
+    contradicted = (status == Status.OPTIMAL) & missed
+    status = torch.where(contradicted, int(Status.NUMERICAL_FAILURE), status)
+    point = ConePoint(x, y, s, status, error, iterations, contradicted, torch.zeros_like(status))
+    left = _open(status).nonzero().squeeze(-1)
+    if not left.numel() or len(engines) == 1:
+        return point
+    others = _scaled(program.take(left), norms.take(left), engines[1:], limits, tol)
+    return point.put(left, replace(others, engine=others.engine + 1))
+
+
+def _scaled(
+    program: ConeProgram, norms: kkt.Norms, engines: list[Engine], limits: Limits, tol: float
+) -> ConePoint:
+    """By engines that see the scaled program, and Newton's method."""
+    scaled = ScaledProgram.of(program, norms)
+    return _back(program, norms, scaled, _by_engines(scaled.program, engines, limits, tol), tol)
+
+
+def _back(
+    program: ConeProgram, norms: kkt.Norms, scaled: ScaledProgram, point: ConePoint, tol: float
+) -> ConePoint:
+    """A point of the scaled program in the caller's units, measured there once more."""
+    y, s = scaled.back(point.y, point.s)
+    error = kkt.residuals_in_cones(program, point.x, y, s, kkt.scales(program, point.x, y, norms))
+    own = point.residuals
+    error = Residuals(error.relative.maximum(own.relative))
+    missed = (point.status == Status.OPTIMAL) & ~(error.largest <= tol)
+    status = torch.where(missed, int(Status.NUMERICAL_FAILURE), point.status)
+    return replace(_certified(program, point, y), s=s, status=status, residuals=error)
+
+
+def _certified(program: ConeProgram, point: ConePoint, y: Tensor) -> ConePoint:
+    """Certificates in the caller's units, with bᵀy = −1 and qᵀx = −1."""
+    proves = (point.status == Status.INFEASIBLE).unsqueeze(-1)
+    falls = (point.status == Status.UNBOUNDED).unsqueeze(-1)
+    y = torch.where(proves, y / -torch.where(proves, (program.b * y).sum(-1, keepdim=True), -1.0), y)
+    x = point.x / -torch.where(falls, (program.q * point.x).sum(-1, keepdim=True), -1.0)
+    return replace(point, x=x, y=y)
+
+
+def _by_engines(program: ConeProgram, engines: list[Engine], limits: Limits, tol: float) -> ConePoint:
+    """One engine after the other on what is left, each at first as asked, then at a tighter tolerance of its own."""
+    point = _attempt(program, engines[0], limits, tol)
+    tighter = replace(limits, tol=max(TIGHTER * limits.tol, SMALLEST))
+    attempts = [(place, engine, limits) for place, engine in enumerate(engines)]
+    for place, engine, asked in [(0, engines[0], tighter), *attempts[1:]]:
+        index = _open(point.status).nonzero().squeeze(-1)
+        if not index.numel():
+            break
+        again = _attempt(program.take(index), engine, asked, tol)
+        # where nothing was settled, the first keeps its word
+        chosen = (~_open(again.status)).nonzero().squeeze(-1)
+        point = point.put(
+            index[chosen], replace(again, engine=torch.full_like(again.engine, place)).take(chosen)
+        )
+    return point
+
+
+def _open(status: Tensor) -> Tensor:
+    """Elements that another attempt may settle."""
+    return (status == Status.ITERATION_LIMIT) | (status == Status.NUMERICAL_FAILURE)
+
+
+def _from_guess(program: ConeProgram, tol: float, guess: tuple[Tensor, Tensor, Tensor]) -> ConePoint:
+    """Newton's method from an earlier solution."""
+    x, y, s = guess
+    everything = torch.ones(program.batch, dtype=torch.bool, device=x.device)
+    warm, error = _refined(program, x, y, s, everything)
+    none = torch.zeros_like(everything, dtype=torch.int64)
+    status = torch.where(error.largest <= tol, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
+    return ConePoint(warm.x, warm.y, warm.s, status, error, none, ~everything, none)
+
+
+def _ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:
+    """Arrays out, claim in, in our order of rows."""
+    if not program.batch:
+        x, y, none = (
+            np.zeros((0, program.structure.n)),
+            np.zeros((0, program.structure.m)),
+            np.zeros(0, dtype=np.int64),
+        )
+        return Claim(x, y, y, none, none)
+    structure, order = without_single_rows(program.structure)
+    P, q, A, b = (v.cpu().numpy() for v in program.data)
+    if P.size:
+        P = 0.5 * (P + P[..., structure.P_mirror])
+    moved = structure is not program.structure
+    if moved:
+        A, b = A[..., value_order(program.structure)], b[:, order]
+    claim = engine.solve(Data(structure, P, np.ascontiguousarray(q), A, np.ascontiguousarray(b)), limits)
+    if not moved:
+        return claim
+    back = np.argsort(order)
+    return replace(claim, y=claim.y[:, back], s=claim.s[:, back])
+
+
+def _refined(
+    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, wanted: Tensor
+) -> tuple[Iterate, Residuals]:
+    """Newton's method where the parts of v are of one size, and back."""
+    scaled = ScaledProgram.balanced(program, y, s)
+    y, s = scaled.point(y, s)
+    point, error = refine(scaled.program, Iterate(x, s - y, y, s), kkt.Norms.of(scaled.program), wanted)
+    y, s = scaled.back(point.y, point.s)
+    return Iterate(point.x, s - y, y, s), error
+
+
+def _attempt(program: ConeProgram, engine: Engine, limits: Limits, tol: float) -> ConePoint:
+    """Run one engine and judge what it says."""
+    claim = _ask(program, engine, limits)
+    device = program.q.device
+    x, y, s = (
+        torch.from_numpy(v).to(device).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+        for v in (claim.x, claim.y, claim.s)
+    )
+    claimed = torch.from_numpy(claim.status).to(device)
+    certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
+    refined, error = _refined(program, x, y, s, ~certifies)
+    status = torch.where(error.largest <= tol, int(Status.OPTIMAL), claimed)
+    contradicted = (claimed == Status.OPTIMAL) & (error.largest > tol)
+    x, y = refined.x, refined.y
+    if certifies.any():
+        ray, ray_error = kkt.unboundedness(program, x)
+        proof, proof_error = kkt.infeasibility(program, y)
+        falls, proves = (status == s for s in (Status.UNBOUNDED, Status.INFEASIBLE))
+        x = torch.where((falls & (ray_error <= CERTIFICATE)).unsqueeze(-1), ray, x)
+        y = torch.where((proves & (proof_error <= CERTIFICATE)).unsqueeze(-1), proof, y)
+        contradicted = contradicted | (falls & ~(ray_error <= CERTIFICATE))
+        contradicted = contradicted | (proves & ~(proof_error <= CERTIFICATE))
+    status = torch.where(contradicted, int(Status.NUMERICAL_FAILURE), status)
+    iterations = torch.from_numpy(claim.iterations).to(device)
+    return ConePoint(x, y, refined.s, status, error, iterations, contradicted, torch.zeros_like(status))

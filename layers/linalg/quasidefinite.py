@@ -1,0 +1,135 @@
+"""Symmetric quasi-definite systems [H Cᵀ; C −E], H ⪰ 0 and E ≥ 0 diagonal, batched.
+
+With F = (1 + E)⁻¹ the second row, multiplied by F and used to add CᵀF(C x − E y) to the first, gives
+
+    M x + CᵀF y = r₁ + CᵀF r₂ with M = H + CᵀFC,   (FCM⁻¹CᵀF + EF) y = F (C M⁻¹(r₁ + CᵀF r₂) − r₂).
+
+Both matrices are positive definite exactly when the system is regular.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from layers.linalg.products import max_abs, mtv, mv, one_where_zero
+
+#: regularisation relative to the diagonal; a pivot below this multiple of it means that the true matrix is singular
+SHIFT, PIVOT = 1e-13, 10.0
+
+
+@dataclass(frozen=True)
+class ConicFactor:
+    """Equilibrated system and its two Cholesky factors.
+
+    Attributes
+    ----------
+    H, C, E : Tensor, shapes ``(B, n, n), (B, k, n), (B, k)``
+        Equilibrated.
+    D, S, c : Tensor
+        Equilibration of variables, rows and objective.
+    M, N : Tensor
+        Factors of the two positive definite matrices.
+    singular : Tensor of bool, shape ``(B,)``
+    """
+
+    H: Tensor
+    C: Tensor
+    E: Tensor
+    D: Tensor
+    S: Tensor
+    c: Tensor
+    F: Tensor
+    M: Tensor
+    N: Tensor
+    singular: Tensor
+
+    @classmethod
+    def of(cls, H: Tensor, C: Tensor, E: Tensor) -> ConicFactor:
+        """Scale and factorise. Cost: n³/3 + 2n²k + nk² + k³/3 per element."""
+        D, S, c = _equilibrate(H, C)
+        H = (c * D).unsqueeze(-1) * H * D.unsqueeze(-2)
+        C = S.unsqueeze(-1) * C * D.unsqueeze(-2)
+        E = S * S * E / c
+        F = 1 / (1 + E)
+        M, flat = _cholesky(H + (F.unsqueeze(-1) * C).mT @ C)
+        half = torch.linalg.solve_triangular(M, (F.unsqueeze(-1) * C).mT, upper=False)
+        N, dependent = _cholesky(half.mT @ half + torch.diag_embed(E * F))
+        return cls(H, C, E, D, S, c, F, M, N, flat | dependent)
+
+    def solve(self, r1: Tensor, r2: Tensor, refinements: int) -> tuple[Tensor, Tensor]:
+        """x and y, with steps of iterative refinement against the true matrix."""
+        r1, r2 = self.c * self.D * r1, self.S * r2
+        x, y = self._apply(r1, r2)
+        for _ in range(refinements):
+            dx, dy = self._apply(r1 - mv(self.H, x) - mtv(self.C, y), r2 - mv(self.C, x) + self.E * y)
+            x, y = x + dx, y + dy
+        return self.D * x, self.S * y / self.c
+
+    def _apply(self, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor]:
+        top = r1 + mtv(self.C, self.F * r2)
+        x = _solve(self.M, top)
+        y = _solve(self.N, self.F * (mv(self.C, x) - r2))
+        return _solve(self.M, top - mtv(self.C, self.F * y)), y
+
+
+def _equilibrate(H: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """D, S and c such that cDHD and SCD have entries of at most about one, in every column of one of them about one."""
+    curvature = torch.diagonal(H, dim1=-2, dim2=-1).clamp(min=0)
+    if C.shape[-2] == 0:
+        D = one_where_zero(curvature).rsqrt()
+        return D, C.new_ones(C.shape[:-1]), C.new_ones(C.shape[0], 1)
+    absolute = C.abs()
+    row = one_where_zero(absolute.amax(-1))
+    column = (absolute / row.unsqueeze(-1)).amax(-2).square()
+    # the objective is weighed so that no column of H outgrows that of C; columns that C lacks do not count
+    ratio = torch.where(column > 0, curvature / one_where_zero(column), 0.0).amax(-1, keepdim=True)
+    c = 1 / torch.where(ratio > 0, ratio, one_where_zero(curvature.amax(-1, keepdim=True)))
+    D = one_where_zero(torch.maximum(column, c * curvature)).rsqrt()
+    return D, 1 / one_where_zero((absolute * D.unsqueeze(-2)).amax(-1)), c
+
+
+def _solve(L: Tensor, r: Tensor) -> Tensor:
+    return torch.cholesky_solve(r.unsqueeze(-1), L).squeeze(-1)
+
+
+def _cholesky(M: Tensor) -> tuple[Tensor, Tensor]:
+    """Cholesky factor of M with its diagonal raised, and whether M is singular; the identity where there is none."""
+    if M.shape[-1] == 0:
+        return M, torch.zeros(M.shape[0], dtype=torch.bool, device=M.device)
+    diagonal = torch.diagonal(M, dim1=-2, dim2=-1)
+    shift = SHIFT * one_where_zero(diagonal)
+    L, info = torch.linalg.cholesky_ex(M + torch.diag_embed(shift))
+    pivots = torch.diagonal(L, dim1=-2, dim2=-1).square()
+    singular = (info > 0) | ~(pivots > PIVOT * shift).all(-1)
+    failed = (info > 0) | ~torch.isfinite(pivots).all(-1)
+    if failed.any():
+        eye = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
+        L = torch.where(failed[..., None, None], eye, L)
+    return L, singular
+
+
+def shortest(
+    factor: ConicFactor, index: Tensor, r1: Tensor, r2: Tensor, rank: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Least squares of minimum norm by the eigenvalues of [H Cᵀ; C −E], and the error of the normal equations.
+
+    Eigenvalues below ``rank`` times the largest count as zero.
+    """
+    D, S, c = factor.D[index], factor.S[index], factor.c[index]
+    H = factor.H[index] / (c.unsqueeze(-1) * D.unsqueeze(-1) * D.unsqueeze(-2))
+    C = factor.C[index] / (S.unsqueeze(-1) * D.unsqueeze(-2))
+    E = factor.E[index] * c / (S * S)
+    n = r1.shape[-1]
+    K = torch.cat([torch.cat([H, C.mT], -1), torch.cat([C, -torch.diag_embed(E)], -1)], -2)
+    rhs = torch.cat([r1, r2], -1)
+    values, vectors = torch.linalg.eigh(K)
+    largest = values.abs().amax(-1, keepdim=True)
+    keep = values.abs() > rank * largest
+    x = mv(vectors, torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0) * mtv(vectors, rhs))
+    normal = max_abs(mv(K, mv(K, x) - rhs))
+    size = largest.squeeze(-1)
+    scale = size * torch.maximum(max_abs(rhs), size * max_abs(x))
+    return x[:, :n], x[:, n:], normal / one_where_zero(scale)

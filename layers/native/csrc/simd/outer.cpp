@@ -1,0 +1,20 @@
+// Gradients of matrices: scale · (u vᵀ + w xᵀ) for every element, written once. Bound by memory, so no instruction set is chosen.
+#include "simd/schedule.hpp"
+
+namespace convex_layers {
+
+void outer_pair(const Outer& o, int threads) {
+    const auto part = [&](long from, long to) {
+        for (long b = from; b < to; ++b) {
+            const double *u = o.u + b * o.rows, *w = o.w + b * o.rows, *v = o.v + b * o.columns, *x = o.x + b * o.columns;
+            double* out = o.out + b * o.rows * o.columns;
+            for (long i = 0; i < o.rows; ++i) {
+                const double a = o.scale * u[i], c = o.scale * w[i];
+                for (long j = 0; j < o.columns; ++j) out[i * o.columns + j] = a * v[j] + c * x[j];
+            }
+        }
+    };
+    spread(o.batch, threads, part);
+}
+
+}  // namespace convex_layers

@@ -1,0 +1,256 @@
+"""Implicit differentiation of the KKT conditions (OptNet, Amos & Kolter 2017, eq. 6), in active-set form.
+
+At a solution with active set 𝒜 the KKT conditions reduce to equations F(x; θ) = 0 in x = (z, λ_𝒜, ν), and the
+implicit function theorem gives K dx = −F_θ dθ with
+
+    K = [Q G_𝒜ᵀ Aᵀ; G_𝒜 0 0; A 0 0],   F_θ dθ = (dQ z + dq + dGᵀλ + dAᵀν,  dG_𝒜 z − dh_𝒜,  dA z − db).
+
+Multiplying the middle row by D(λ) and adding the rows λᵢ = 0 off 𝒜 gives OptNet's matrix; here the iterate does not
+enter K, so the derivative does not inherit the distance of the solution from optimality.
+
+Where a constraint is weakly active (λᵢ = sᵢ = 0) its multiplier may move but its row is not enforced: K is then
+rectangular. There, and where active rows are dependent or the solution is not unique, the answer is the least-squares
+solution of minimum norm, x = K⁺ r, and Kᵀ⁺ in reverse.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from layers.errors import DifferentiationError
+from layers.linalg.products import max_abs, row_max
+from layers.linalg.saddle import Block
+from layers.native import qp as native
+from layers.problem import QP
+from layers.qp.active_set import ActiveSystem
+from layers.qp.adjoints.weak import WeakColumns
+from layers.qp.kkt import residuals, scales, slack
+from layers.qp.scaling import scale_problem
+from layers.solution import Degeneracy
+
+#: what a constraint is at a solution
+INACTIVE, ACTIVE, WEAK = 0, 1, 2
+
+#: sᵢ and λᵢ both below this, relative to scale, are zero
+WEAK_TOLERANCE = 1e-9
+#: a solution of residual r leaves sᵢ ≈ λᵢ ≈ √r at a weakly active constraint, with a ratio that stays near one
+WEAK_RATIO = 1e-2
+#: bound on the backward error of the derivative's linear solve
+SOLVE_TOLERANCE = 1e-9
+#: so many elements with weakly active constraints are answered sooner one by one
+FEW = 3
+
+
+def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
+    """Class of every constraint, INACTIVE, ACTIVE or WEAK: int8, shape ``(B, m)``.
+
+    sᵢ and λᵢ are compared on the equilibrated problem, each relative to its scale there, so the class does not
+    change when a row of (G, h) or the objective is multiplied by a number.
+    """
+    s_hat, lam_hat = _relative(problem, z, lam, nu)
+    larger, smaller = s_hat.maximum(lam_hat), s_hat.minimum(lam_hat)
+    reach = 10 * residuals(problem, z, lam, nu).largest.clamp(min=1e-18, max=1e-6).sqrt().unsqueeze(-1)
+    weak = (larger <= WEAK_TOLERANCE) | ((larger <= reach) & (smaller >= WEAK_RATIO * larger))
+    kind = torch.where(lam_hat > s_hat, ACTIVE, INACTIVE)
+    return torch.where(weak, WEAK, kind).to(torch.int8)
+
+
+def degeneracy(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Degeneracy:
+    """Strict-complementarity margin and rank deficiency of the active rows, for a flat problem."""
+    s_hat, lam_hat = _relative(problem, z, lam, nu)
+    total = s_hat + lam_hat
+    margin = total.amin(-1) if total.shape[-1] else total.new_full(total.shape[:-1], torch.inf)
+    touched = activity(problem, z, lam, nu) != INACTIVE
+    C = ActiveSystem.active_rows(problem, touched)[0]
+    norm = row_max(C).unsqueeze(-1)
+    count = touched.sum(-1) + problem.p
+    if C.shape[-2] == 0:
+        return Degeneracy(margin, count)
+    rank = torch.linalg.matrix_rank(C / torch.where(norm > 0, norm, torch.ones_like(norm)))
+    return Degeneracy(margin, count - rank)
+
+
+def _relative(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
+    """sᵢ and λᵢ of the equilibrated problem relative to their scales."""
+    scaled = scale_problem(problem)
+    point = scaled.scale(z, lam, nu)
+    scale = scales(scaled.weighted(), *point)
+    return slack(scaled.problem, point[0]).clamp(min=0) / scale.g, point[1] / scale.y.unsqueeze(-1)
+
+
+def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) -> tuple[Block, Tensor]:
+    """x = K⁺ r, or x = K⁺ᵀ r with ``transpose``.
+
+    Parameters
+    ----------
+    problem : QP
+        Flat problem; only Q, G, A are read.
+    kind : Tensor of int8, shape ``(B, m)``
+        From :func:`activity`.
+    r : tuple of Tensor, shapes ``(B, n), (B, m), (B, p)``
+        Entries that K does not have (inactive rows) are not read.
+
+    Returns
+    -------
+    x : tuple of Tensor
+        Zero at the entries that K does not have.
+    error : Tensor, shape ``(B,)``
+        Relative residual of the linear solve (of its normal equations where K is singular).
+
+    Notes
+    -----
+    The regular elements share one batched factorisation, and those with a singular K another. Those with weakly active
+    constraints use the first of them (:mod:`layers.qp.adjoints.weak`) unless the system of the other constraints is
+    singular. Such an element, or one whose system is inconsistent, is answered by itself through an orthogonal
+    decomposition, O((n + k + p)³) with a larger constant.
+    """
+    on = kind == ACTIVE
+    weak = kind == WEAK
+    # K has the columns of weak constraints but not their rows: in reverse they are part of the right-hand side
+    read = on | weak if transpose else on
+    r = (r[0], torch.where(read, r[1], torch.zeros_like(r[1])), r[2])
+    system = ActiveSystem.factor(problem, on)
+    x = system.solve(*r)
+    error = system.backward_error(x, r)
+    singular = system.singular.nonzero().squeeze(-1)
+    if singular.numel():
+        part, rhs = problem.take(singular), (r[0][singular], r[1][singular], r[2][singular])
+        shortest = ActiveSystem.factor(part, on[singular], isotropic=True)
+        y = shortest.solve(*rhs)
+        error = error.index_copy(0, singular, shortest.backward_error(y, rhs))
+        x = tuple(a.index_copy(0, singular, b) for a, b in zip(x, y, strict=True))
+    hard = weak.any(-1)
+    if hard.any():
+        x, error = _with_weak_columns(problem, system, weak, x, error, r, transpose)
+    hard = ~(error <= SOLVE_TOLERANCE)
+    if hard.any():
+        parts = [t.clone() for t in x]
+        error = error.clone()
+        for i in hard.nonzero().squeeze(-1).tolist():
+            answer, error[i] = _least_squares(
+                _element(problem, i), kind[i], tuple(t[i] for t in r), transpose
+            )
+            for part, value in zip(parts, answer, strict=True):
+                part[i] = value
+        x = (parts[0], parts[1], parts[2])
+    return x, error
+
+
+def _with_weak_columns(
+    problem: QP, system: ActiveSystem, weak: Tensor, x: Block, error: Tensor, r: Block, transpose: bool
+) -> tuple[Block, Tensor]:
+    """The same where constraints are weakly active: infinite errors where K without them is singular, or few are."""
+    where = weak.any(-1).nonzero().squeeze(-1)
+    error = error.index_fill(0, where, torch.inf)
+    where = where[~system.singular[where]]
+    if where.numel() <= FEW:
+        return x, error
+    if where.numel() < len(weak):
+        problem = problem.take(where)
+        system = ActiveSystem.factor(problem, system.active[where])
+    columns = WeakColumns.of(problem, system, weak[where])
+    given = tuple(t[where] for t in r)
+    y = columns.closest(given) if transpose else columns.shortest(tuple(t[where] for t in x))
+    error = error.index_copy(0, where, columns.normal_error(y, given, transpose=transpose))
+    return tuple(a.index_copy(0, where, b) for a, b in zip(x, y, strict=True)), error
+
+
+def solve_accurately(
+    flat: QP, kind: Tensor, solved: Tensor, *, transpose: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x = K⁺ r, or K⁺ᵀ r, for a whole batch: by the compiled core where it can, else by :func:`solve_linearised`.
+
+    Parameters
+    ----------
+    flat : QP
+        Flat, its Q not yet made symmetric; q, h and b hold r.
+    solved : Tensor of bool, shape ``(B,)``
+        Elements that were solved; for the others x = 0.
+
+    Raises
+    ------
+    DifferentiationError
+        If the linear solve of a solved element missed its accuracy.
+    """
+    if not native.suits(flat.q) or native.refusal(flat):
+        return _solve_in_torch(flat, kind, solved, transpose)
+    x, error, largest = native.solve_linearised(flat, kind, (~solved).to(torch.int64))
+    # K is symmetric where no constraint is weakly active; where one is, the core answers with an infinite error.
+    if largest <= SOLVE_TOLERANCE:
+        return x
+    left = (~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
+    rest = _solve_in_torch(flat.take(left), kind[left], solved[left], transpose)
+    z, lam, nu = (a.index_copy(0, left, b) for a, b in zip(x, rest, strict=True))
+    return z, lam, nu
+
+
+def _solve_in_torch(
+    given: QP, kind: Tensor, solved: Tensor, transpose: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """:func:`solve_accurately` in torch, part by part, so that the work arrays stay in the cache."""
+    flat = given.symmetric()
+    r = tuple(v * solved.unsqueeze(-1) for v in (flat.q, flat.h, flat.b))
+    parts = [
+        solve_linearised(flat.part(c), kind[c], tuple(v[c] for v in r), transpose=transpose)
+        for c in flat.chunks()
+    ]
+    require_accurate(torch.cat([error for _, error in parts]), solved)
+    z, lam, nu = (torch.cat([x[i] for x, _ in parts]) for i in range(3))
+    return z, lam, nu
+
+
+def require_accurate(error: Tensor, solved: Tensor) -> None:
+    """Raise if the linear solve of an optimal element missed its accuracy.
+
+    Raises
+    ------
+    DifferentiationError
+        Naming the elements.
+    """
+    bad = solved & ~(error <= 10 * SOLVE_TOLERANCE)
+    if bad.any():
+        listed = ", ".join(map(str, bad.nonzero().squeeze(-1)[:5].tolist()))
+        raise DifferentiationError(
+            f"the KKT system of the derivative was solved only to relative residual {error[bad].max().item():.1e} "
+            f"in {int(bad.sum())} batch element(s) ({listed}); expected {10 * SOLVE_TOLERANCE:.0e}. The data are "
+            "too badly scaled for a derivative: rescale the variables, or add a small multiple of I to Q"
+        )
+
+
+def _element(problem: QP, i: int) -> QP:
+    Q, G, A = (M if M.dim() == 2 else M[i] for M in (problem.Q, problem.G, problem.A))
+    return QP(Q, problem.q[i], G, problem.h[i], A, problem.b[i])
+
+
+def _least_squares(element: QP, kind: Tensor, r: Block, transpose: bool) -> tuple[Block, Tensor]:
+    """Minimum-norm least squares for one element, with its own K."""
+    strong, touched = (kind == ACTIVE).nonzero().squeeze(-1), (kind != INACTIVE).nonzero().squeeze(-1)
+    n, p = element.n, element.p
+    rows, columns = n + strong.numel() + p, n + touched.numel() + p
+    K = element.Q.new_zeros(rows, columns)
+    K[:n, :n] = element.Q
+    K[:n, n : columns - p] = element.G[touched].mT
+    K[:n, columns - p :] = element.A.mT
+    K[n : rows - p, :n] = element.G[strong]
+    K[rows - p :, :n] = element.A
+    into, out = (touched, strong) if transpose else (strong, touched)
+    M = K.mT if transpose else K
+    rhs = torch.cat([r[0], r[1][into], r[2]])
+    # By a complete orthogonal decomposition, on the host: it takes a sixth of a singular value decomposition, whose
+    # iteration may also end without an answer where singular values repeat. torch's own call of it leaves the order
+    # of pivots to chance, and finds wrong ranks.
+    cut = 10 * max(rows, columns) * torch.finfo(M.dtype).eps
+    answer: Any = scipy.linalg.lstsq(
+        M.cpu().numpy(), rhs.cpu().numpy(), cond=cut, check_finite=False, lapack_driver="gelsy"
+    )
+    x = torch.from_numpy(answer[0]).to(M.device)
+    size = M.norm(dim=0).amax()  # at most the norm of M, so the error is not understated
+    normal = max_abs(M.mT @ (M @ x - rhs))
+    scale = size * torch.maximum(max_abs(rhs), size * max_abs(x))
+    lam = torch.zeros_like(r[1])
+    lam[out] = x[n : x.shape[0] - p]
+    return (x[:n], lam, x[x.shape[0] - p :]), torch.where(scale > 0, normal / scale, normal)

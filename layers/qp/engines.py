@@ -1,0 +1,206 @@
+"""From the caller's data to a checked answer: the engines of ours behind one signature.
+
+Each checks the data, solves every element, tells which constraints are active, and says how it went. Nothing here is
+differentiated: :mod:`layers.qp.function` attaches the derivative.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from layers.errors import UnavailableError
+from layers.native import qp as native
+from layers.problem import QP, check_values, curvature_rounding
+from layers.qp import interior_point
+from layers.qp.adjoints import implicit
+from layers.qp.kkt import objective, slack
+from layers.qp.warm import start_warm
+from layers.solution import Point, Residuals, Status
+
+Guess = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call of the layer asks of its engine.
+
+    Attributes
+    ----------
+    tol, max_iterations
+        As in :func:`layers.solve_qp`.
+    precision : float
+        Machine epsilon of the dtype in which the caller formed the data.
+    guess : tuple of Tensor, optional
+        z, λ, ν and s of an earlier solution, flat.
+    """
+
+    tol: float
+    max_iterations: int
+    precision: float
+    guess: Guess | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A solved batch, flat; a problem without batch axes may lack B.
+
+    Attributes
+    ----------
+    point : Point
+        With zeros in place of what is not finite.
+    kind : Tensor of int8, shape ``(B, m)``
+        Class of every constraint (:mod:`layers.qp.adjoints.implicit`); 0 for elements that were not solved.
+    value : Tensor, shape ``(B,)``
+        Objective.
+    slack : Tensor, shape ``(B, m)``
+        h − Gz.
+    settled : bool
+        Whether it is known already that every element was solved.
+    """
+
+    point: Point
+    kind: Tensor
+    value: Tensor
+    slack: Tensor
+    settled: bool = False
+
+    @classmethod
+    def of(cls, raw: native.Raw) -> Answer:
+        """What the core says, as it is."""
+        point = Point(raw.z, raw.lam, raw.nu, raw.status, Residuals(raw.residuals), raw.iterations)
+        return cls(point, raw.kind, raw.objective, raw.s, raw.settled)
+
+
+class Engine(Protocol):
+    """An engine of ours."""
+
+    def __call__(self, problem: QP, request: Request) -> Answer:
+        """Check and solve a problem with any batch axes; the answer is flat over them."""
+        ...
+
+
+def answer_in_torch(problem: QP, request: Request) -> Answer:
+    """The interior point in torch, on any device, part by part so that its work arrays stay in the cache."""
+    check_values(problem, request.precision)
+    return _answer_flat(problem.flatten(), request)
+
+
+def answer_natively(problem: QP, request: Request) -> Answer:
+    """The compiled core, on the CPU; what it cannot solve or judge beyond doubt goes to :func:`answer_in_torch`.
+
+    Raises
+    ------
+    UnavailableError
+        If the core is not built, the tensors are not on the CPU, or the problem is too large for it.
+    """
+    if reason := native.refusal(problem):
+        raise UnavailableError(f"solver='native' cannot be used: {reason}; pass solver=\"auto\"")
+    return _answer_by_core(problem, request)
+
+
+def _answer_by_core(problem: QP, request: Request) -> Answer:
+    """:func:`answer_natively` for a problem that the core takes."""
+    shape = problem.batch_shape
+    flat, batch = problem.core_view(), shape.numel() if shape else None
+    rounding = curvature_rounding(problem.n, request.precision)
+    raw = native.solve(flat, batch, request.tol, rounding, request.max_iterations, request.guess)
+    if raw.settled:
+        return Answer.of(raw)
+    answer = Answer.of(raw if shape else raw.with_axis())
+    if raw.lowest_status == native.SUSPECT:
+        check_values(problem, request.precision)
+    if raw.lowest_status < Status.OPTIMAL:
+        left = (answer.point.status < Status.OPTIMAL).nonzero().squeeze(-1)
+        rest = problem.flat_view().take(left).symmetric()
+        answer = _merge(answer, left, _answer_flat(rest, _for_part(request, left)))
+    if raw.lowest_kind == native.UNCLEAR and bool((answer.kind == native.UNCLEAR).any()):
+        return _tell_activity(problem, answer)
+    return answer
+
+
+def answer_automatically(problem: QP, request: Request) -> Answer:
+    """The compiled core where it can be used, the torch engine elsewhere."""
+    if not native.refusal(problem):
+        return _answer_by_core(problem, request)
+    if native.unavailable() and problem.q.device.type == "cpu":
+        _warn_once()
+    return answer_in_torch(problem, request)
+
+
+#: our engines by name
+ENGINES: dict[str, Engine] = {
+    "auto": answer_automatically,
+    "native": answer_natively,
+    "interior_point": answer_in_torch,
+}
+
+_warned: list[bool] = []
+
+
+def _warn_once() -> None:
+    if not _warned:
+        _warned.append(True)
+        warnings.warn(
+            f'solver="auto" takes the torch engine: {native.unavailable()}', RuntimeWarning, stacklevel=2
+        )
+
+
+def _answer_flat(flat: QP, request: Request) -> Answer:
+    cold = partial(interior_point.solve, tol=request.tol, max_iterations=request.max_iterations)
+    parts: list[Point] = []
+    for where in flat.chunks():
+        part = flat.part(where)
+        if request.guess is None:
+            parts.append(cold(part))
+        else:
+            z, lam, nu, s = (v[where] for v in request.guess)
+            parts.append(start_warm(part, cold=cold, guess=(z, lam, nu, s), tol=request.tol))
+    point = _finite(Point.join(parts) if parts else _no_points(flat))
+    kind = torch.cat(
+        [implicit.activity(flat.part(c), point.z[c], point.lam[c], point.nu[c]) for c in flat.chunks()]
+        or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)]
+    )
+    solved = (point.status == Status.OPTIMAL).unsqueeze(-1)
+    kind = torch.where(solved, kind, torch.zeros_like(kind))
+    return Answer(point, kind, objective(flat, point.z), slack(flat, point.z))
+
+
+def _no_points(flat: QP) -> Point:
+    count = torch.zeros(0, dtype=torch.int64, device=flat.q.device)
+    return Point(flat.q, flat.h, flat.b, count, Residuals(flat.q.new_zeros(0, 3)), count.clone())
+
+
+def _finite(point: Point) -> Point:
+    z, lam, nu = (v.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0) for v in (point.z, point.lam, point.nu))
+    return replace(point, z=z, lam=lam, nu=nu)
+
+
+def _for_part(request: Request, index: Tensor) -> Request:
+    if request.guess is None:
+        return request
+    z, lam, nu, s = (v[index] for v in request.guess)
+    return replace(request, guess=(z, lam, nu, s))
+
+
+def _merge(answer: Answer, index: Tensor, part: Answer) -> Answer:
+    return Answer(
+        answer.point.put(index, part.point),
+        answer.kind.index_copy(0, index, part.kind),
+        answer.value.index_copy(0, index, part.value),
+        answer.slack.index_copy(0, index, part.slack),
+    )
+
+
+def _tell_activity(problem: QP, answer: Answer) -> Answer:
+    unclear = (answer.kind == native.UNCLEAR).any(-1).nonzero().squeeze(-1)
+    point = answer.point
+    kind = implicit.activity(
+        problem.flat_view().take(unclear).symmetric(), point.z[unclear], point.lam[unclear], point.nu[unclear]
+    )
+    return replace(answer, kind=answer.kind.index_copy(0, unclear, kind))

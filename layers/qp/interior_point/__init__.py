@@ -1,0 +1,5 @@
+"""The batched interior point in torch: any device, any size, under every transform."""
+
+from layers.qp.interior_point.iteration import solve
+
+__all__ = ["solve"]

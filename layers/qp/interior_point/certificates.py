@@ -1,0 +1,151 @@
+"""Certificates that a quadratic program has no solution: Farkas multipliers, and rays of descent.
+
+    infeasible    λ ≥ 0,  Gᵀλ + Aᵀν = 0,  hᵀλ + bᵀν < 0
+    unbounded     Qx = 0,  Gx ≤ 0,  Ax = 0,  qᵀx < 0
+
+Both are asked of the equilibrated problem, up to a tolerance relative to their own size. An iterate that has nearly
+become one can stay there, because the Newton matrix turns singular on the way: along a ray nothing bends, and rows that
+hold each other in place have multipliers that are not unique. The nearest point that satisfies the equations of a
+certificate is then tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from layers.linalg.products import dot, max_abs, mtv, mv
+from layers.qp.scaling import ScaledQP
+from layers.solution import Status
+
+#: a certificate holds up to this, relative to its own size on the equilibrated data
+TOLERANCE = 1e-9
+#: what is as near to a certificate as this is remembered
+NEAR = 1e-2
+#: entries of a certificate below this, relative to the largest, may be zero
+SMALL = 1e-4
+#: singular values below this, relative to the largest, are zero
+RANK = 1e-11
+
+
+class Candidate(NamedTuple):
+    """A ray x and multipliers λ, ν of the equilibrated problem; shapes ``(B, n), (B, m), (B, p)``."""
+
+    x: Tensor
+    lam: Tensor
+    nu: Tensor
+
+    def take(self, index: Tensor) -> Candidate:
+        """The batch elements ``index``."""
+        return Candidate(self.x[index], self.lam[index], self.nu[index])
+
+    def put(self, index: Tensor, values: Candidate) -> Candidate:
+        """A copy with the elements ``index`` replaced."""
+        return Candidate(*(a.index_copy(0, index, b) for a, b in zip(self, values, strict=True)))
+
+
+def violations(scaled: ScaledQP, c: Candidate) -> tuple[Tensor, Tensor]:
+    """How far (λ, ν) is from a Farkas certificate and x from a ray, shape ``(B,)``; infinite on the wrong side.
+
+    Infeasible: λ ≥ 0, hᵀλ + bᵀν = −t < 0 and ‖Gᵀλ + Aᵀν‖∞ ≤ εt; then every feasible x has ‖x‖₁ ≥ 1/ε.
+    Unbounded: qᵀx = −t < 0 and ‖Qx‖∞, (Gx)₊, |Ax| ≤ εt.
+    """
+    problem = scaled.problem
+    depth = -(dot(problem.h, c.lam) + dot(problem.b, c.nu))
+    uneven = max_abs(mtv(problem.G, c.lam) + mtv(problem.A, c.nu))
+    descent = -dot(problem.q, c.x)
+    leaves = max_abs(mv(problem.G, c.x).clamp(min=0)).maximum(max_abs(mv(problem.A, c.x)))
+    leaves = leaves.maximum(max_abs(scaled.Qz(c.x)))
+    return _relative(uneven, depth), _relative(leaves, descent)
+
+
+def _relative(violation: Tensor, size: Tensor) -> Tensor:
+    good = size > 0
+    return torch.where(good, violation / torch.where(good, size, torch.ones_like(size)), torch.inf)
+
+
+def verdict_of(violation: tuple[Tensor, Tensor]) -> Tensor:
+    """The status that such violations prove, −1 where they prove nothing; shape ``(B,)``."""
+    farkas, ray = (v <= TOLERANCE for v in violation)
+    verdict = torch.where(ray, int(Status.UNBOUNDED), torch.full_like(ray, -1, dtype=torch.int64))
+    return torch.where(farkas, int(Status.INFEASIBLE), verdict)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """What has come nearest to a certificate, of every element: (λ, ν) and x each by themselves.
+
+    Attributes
+    ----------
+    candidate : Candidate
+    farkas, ray : Tensor, shape ``(B,)``
+        Violation of (λ, ν) and of x; NEAR while nothing was near.
+    """
+
+    candidate: Candidate
+    farkas: Tensor
+    ray: Tensor
+
+    @classmethod
+    def start(cls, candidate: Candidate) -> Nearest:
+        """Nothing was near."""
+        far = torch.full_like(candidate.x[:, 0], NEAR)
+        return cls(candidate, far, far)
+
+    def take(self, index: Tensor) -> Nearest:
+        """The batch elements ``index``."""
+        return Nearest(self.candidate.take(index), self.farkas[index], self.ray[index])
+
+    def put(self, index: Tensor, values: Nearest) -> Nearest:
+        """A copy with the elements ``index`` replaced."""
+        return Nearest(
+            self.candidate.put(index, values.candidate),
+            self.farkas.index_copy(0, index, values.farkas),
+            self.ray.index_copy(0, index, values.ray),
+        )
+
+    def nearer(self, point: Candidate, violation: tuple[Tensor, Tensor], running: Tensor) -> Nearest:
+        """The nearer of old and new, for the elements that go on."""
+        farkas, ray = violation
+        by_y, by_x = running & (farkas < self.farkas), running & (ray < self.ray)
+        old = self.candidate
+        x = torch.where(by_x.unsqueeze(-1), point.x, old.x)
+        lam, nu = (torch.where(by_y.unsqueeze(-1), v, w) for v, w in zip(point[1:], old[1:], strict=True))
+        return Nearest(
+            Candidate(x, lam, nu),
+            torch.where(by_y, farkas, self.farkas),
+            torch.where(by_x, ray, self.ray),
+        )
+
+
+def completed(scaled: ScaledQP, c: Candidate) -> Candidate:
+    """The nearest candidates that satisfy the equations of a certificate, for the few elements that need it.
+
+    The ray is projected on the null space of Q, A and the rows of G along which it hardly moves; the multipliers on
+    the null space of [G_𝒥ᵀ Aᵀ], where 𝒥 are those that are not small.
+    """
+    batch, problem = c.x.shape[0], scaled.problem
+    Q, G, A = (M.expand(batch, *M.shape[-2:]) for M in (problem.Q, problem.G, problem.A))
+    along = mv(G, c.x)
+    still = along > -SMALL * max_abs(c.x).unsqueeze(-1)
+    rows = torch.cat([scaled.c.unsqueeze(-1) * Q, A, G * still.unsqueeze(-1)], dim=-2)
+    x = c.x - mv(_pinv(rows), mv(rows, c.x))
+    kept = c.lam > SMALL * max_abs(c.lam).unsqueeze(-1)
+    columns = torch.cat([(G * kept.unsqueeze(-1)).mT, A.mT], dim=-1)
+    y = torch.cat([torch.where(kept, c.lam, torch.zeros_like(c.lam)), c.nu], dim=-1)
+    y = y - mv(_pinv(columns), mv(columns, y))
+    return Candidate(x, y[:, : problem.m].clamp(min=0), y[:, problem.m :])
+
+
+def contradiction(scaled: ScaledQP, c: Candidate) -> Candidate:
+    """ν = Ax − b at the least-squares x: then Aᵀν = 0, and bᵀν = −‖ν‖² < 0 where b is out of reach."""
+    problem = scaled.problem
+    A = problem.A.expand(c.x.shape[0], *problem.A.shape[-2:])
+    return Candidate(c.x, torch.zeros_like(c.lam), mv(A, mv(_pinv(A), problem.b)) - problem.b)
+
+
+def _pinv(M: Tensor) -> Tensor:
+    return torch.linalg.pinv(M, rtol=RANK)

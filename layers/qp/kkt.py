@@ -1,0 +1,179 @@
+"""The optimality conditions of a quadratic program, written once.
+
+With L = ½zᵀQz + qᵀz + λᵀ(Gz − h) + νᵀ(Az − b), a point is optimal exactly when
+
+    stationarity      Qz + q + Gᵀλ + Aᵀν = 0
+    feasibility       Gz ≤ h,  Az = b
+    dual feasibility  λ ≥ 0
+    complementarity   λᵢ (h − Gz)ᵢ = 0
+
+All functions take a flat problem (:meth:`layers.problem.QP.flatten`) and vectors of shape ``(B, ·)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from layers.linalg.products import column_max, dot, max_abs, mtv, mv, one_where_zero, row_max
+from layers.problem import QP
+from layers.solution import Residuals
+
+
+def stationarity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
+    """Qz + q + Gᵀλ + Aᵀν, shape ``(B, n)``."""
+    return _stationarity(problem, mv(problem.Q, z), lam, nu)
+
+
+def _stationarity(problem: QP, Qz: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
+    return Qz + problem.q + mtv(problem.G, lam) + mtv(problem.A, nu)
+
+
+def slack(problem: QP, z: Tensor) -> Tensor:
+    """s = h − Gz, shape ``(B, m)``."""
+    return problem.h - mv(problem.G, z)
+
+
+def objective(problem: QP, z: Tensor) -> Tensor:
+    """½zᵀQz + qᵀz, shape ``(B,)``."""
+    return 0.5 * dot(z, mv(problem.Q, z)) + dot(problem.q, z)
+
+
+@dataclass(frozen=True)
+class Norms:
+    """What the scales need of the data alone; all with a last axis, and a batch axis unless shared.
+
+    Attributes
+    ----------
+    Q_row, g_row, a_row, g_column, a_column : Tensor
+        Largest magnitudes of the rows of Q, G, A and of the columns of G, A.
+    q, h, b : Tensor
+        Magnitudes.
+    Q_size, q_size, matrix : Tensor, last axis 1
+        Largest entries of Q, of q, and of (G, A); the last is one where there is none.
+    least : Tensor, last axis 1
+        min(1, ζ), the least size of z.
+    """
+
+    Q_row: Tensor
+    g_row: Tensor
+    a_row: Tensor
+    g_column: Tensor
+    a_column: Tensor
+    q: Tensor
+    h: Tensor
+    b: Tensor
+    Q_size: Tensor
+    q_size: Tensor
+    matrix: Tensor
+    least: Tensor
+
+    @classmethod
+    def of(cls, problem: QP) -> Norms:
+        """Cost: one pass over the data."""
+        G, A = problem.G, problem.A
+        Q_row, g_row, a_row = row_max(problem.Q), row_max(G), row_max(A)
+        q, h, b = problem.q.abs(), problem.h.abs(), problem.b.abs()
+        Q_size, q_size = _largest(Q_row), _largest(q)
+        # sizes of z that the data suggest: h_i / ||G_i||, b_i / ||A_i||, q / Q
+        suggested = torch.maximum(_largest(h / one_where_zero(g_row)), _largest(b / one_where_zero(a_row)))
+        suggested = torch.maximum(
+            suggested, torch.where(Q_size > 0, q_size / one_where_zero(Q_size), 0 * q_size)
+        )
+        matrix = one_where_zero(torch.maximum(_largest(g_row), _largest(a_row)))
+        least = one_where_zero(suggested).clamp(max=1.0)
+        columns = column_max(G), column_max(A)
+        return cls(Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least)
+
+    def take(self, index: Tensor) -> Norms:
+        """The batch elements ``index``; what is shared stays shared."""
+        own = (getattr(self, field.name) for field in fields(self))
+        return Norms(*(v if v.dim() == 1 else v[index] for v in own))
+
+
+@dataclass(frozen=True)
+class Scales:
+    """The size that a residual is measured against, one per row and column of the data.
+
+    Attributes
+    ----------
+    g, a : Tensor, shapes ``(B, m)`` and ``(B, p)``
+        max(|hᵢ|, ‖Gᵢ‖∞ ẑ): the size of the terms in row i; likewise for A.
+    dual : Tensor, shape ``(B, n)``
+        max(|qⱼ|, ‖Qⱼ‖∞ ẑ, ‖G·ⱼ‖∞ ŷ, ‖A·ⱼ‖∞ ŷ): the size of the terms in column j.
+    gap : Tensor, shape ``(B,)``
+        Largest magnitude of zᵀQz, qᵀz, hᵀλ, bᵀν, and at least min(1, ‖(q, Qẑ)‖∞ ẑ).
+    y : Tensor, shape ``(B,)``
+        ŷ, the size of the multipliers.
+
+    Notes
+    -----
+    ẑ = max(‖z‖∞, min(1, ζ)) and ŷ = max(‖λ‖∞, ‖ν‖∞, min(1, υ)), where ζ and υ are the sizes of z and of the
+    multipliers that the data suggest. So the measure is never looser than the customary 1 + ‖·‖, tightens with
+    the data when they are small, and is the same when a row of (G, h) or (A, b), or the objective of a problem
+    whose multipliers exceed one, is multiplied by a number.
+    """
+
+    g: Tensor
+    a: Tensor
+    dual: Tensor
+    gap: Tensor
+    y: Tensor
+
+
+def scales(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | None = None) -> Scales:
+    """Row, column and gap scales at a point; ``norms`` of the problem save a pass over its data."""
+    norms = Norms.of(problem) if norms is None else norms
+    return _scales(norms, z, lam, nu, _terms(problem, z, lam, nu, mv(problem.Q, z)))
+
+
+def _terms(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, Qz: Tensor) -> Tensor:
+    """zᵀQz, qᵀz, hᵀλ and bᵀν side by side, shape ``(B, 4)``."""
+    return torch.stack([dot(z, Qz), dot(problem.q, z), dot(problem.h, lam), dot(problem.b, nu)], dim=-1)
+
+
+def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: Tensor) -> Scales:
+    z_hat = max_abs(z).unsqueeze(-1).maximum(norms.least)
+    # size of the gradient, and of the multipliers that balance it
+    gradient = torch.maximum(norms.q_size, norms.Q_size * z_hat)
+    y = max_abs(torch.cat([lam, nu], dim=-1)).unsqueeze(-1)
+    y_hat = y.maximum(one_where_zero(gradient / norms.matrix).clamp(max=1.0))
+    dual = norms.q.maximum(norms.Q_row * z_hat)
+    dual = dual.maximum(norms.g_column * y_hat).maximum(norms.a_column * y_hat)
+    least = (one_where_zero(gradient) * z_hat).clamp(max=1.0)
+    gap = max_abs(terms).maximum(least.squeeze(-1))
+    return Scales(
+        g=one_where_zero(norms.h.maximum(norms.g_row * z_hat)),
+        a=one_where_zero(norms.b.maximum(norms.a_row * z_hat)),
+        dual=one_where_zero(dual),
+        gap=one_where_zero(gap),
+        y=y_hat.squeeze(-1),
+    )
+
+
+def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | None = None) -> Residuals:
+    """Relative KKT residuals: how far (z, λ, ν) is from optimal for these very data.
+
+    primal = maxᵢ [(Gz − h)ᵢ₊ , |Az − b|ᵢ] / row scale,
+    dual   = max( maxⱼ |Qz + q + Gᵀλ + Aᵀν|ⱼ / column scale, maxᵢ (−λᵢ)₊ / ŷ ),
+    gap    = |zᵀQz + qᵀz + hᵀλ + bᵀν| / gap scale,
+
+    with the scales of :class:`Scales`. A value that is not finite counts as infinite.
+    """
+    Qz = mv(problem.Q, z)
+    terms = _terms(problem, z, lam, nu, Qz)
+    scale = _scales(Norms.of(problem) if norms is None else norms, z, lam, nu, terms)
+    r_dual = _stationarity(problem, Qz, lam, nu)
+    r_g, r_a = -slack(problem, z), mv(problem.A, z) - problem.b
+    # (Qz + q)ᵀz + hᵀλ + bᵀν = λᵀ(h − Gz) when the other conditions hold: the duality gap
+    r_gap = terms.sum(-1)
+    primal = torch.maximum(max_abs(r_g.clamp(min=0) / scale.g), max_abs(r_a / scale.a))
+    dual = torch.maximum(max_abs(r_dual / scale.dual), max_abs(lam.clamp(max=0) / scale.y.unsqueeze(-1)))
+    relative = torch.stack([primal, dual, r_gap.abs() / scale.gap], dim=-1)
+    return Residuals(relative.nan_to_num(nan=torch.inf, posinf=torch.inf))
+
+
+def _largest(x: Tensor) -> Tensor:
+    return max_abs(x).unsqueeze(-1)

@@ -1,1 +1,0 @@
-"""Engines: problem -> point. None of them knows how its answer is differentiated."""
