@@ -10,7 +10,7 @@ from layers.errors import (
     SolverError,
     UnavailableError,
 )
-from layers.qp_layer import QPLayer, engines, solve_qp
+from layers.qp_layer import QPLayer, adjoints, engines, solve_qp
 from layers.solution import Degeneracy, Residuals, Solution, Status
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ __all__ = [
     "SolverError",
     "Status",
     "UnavailableError",
+    "adjoints",
     "engines",
     "solve_qp",
 ]

@@ -12,25 +12,27 @@ from layers.backends import BACKENDS
 from layers.errors import LayerError, ProblemError, SolverError, UnavailableError
 from layers.native import qp as native
 from layers.opaque import opaque
-from layers.policy import check_options, describe_failures, require_choice, without_failures
+from layers.policy import check_options, describe_failures, require_choice
 from layers.problem import QP, check_values, make_qp
-from layers.qp import hosted, operators
+from layers.qp import dispatch, hosted
+from layers.qp.adjoints import ADJOINTS, named
 from layers.qp.adjoints.implicit import degeneracy
 from layers.qp.engines import ENGINES, Guess, Request
-from layers.qp.function import Call, PlainSolutionMap, SolutionMap
+from layers.qp.function import Outputs, under_policy
 from layers.qp.kkt import residuals, slack
-from layers.qp.minimiser import minimiser
 from layers.solution import Degeneracy, Point, Residuals, Solution, Status
-
-ADJOINTS = ("implicit",)
-#: engines that are the compiled core, where it can be used
-CORE = ("auto", "native")
 
 
 def engines() -> dict[str, str | None]:
     """Every name that ``solver=`` accepts, with the reason why it cannot be used here, or None if it can."""
     own: dict[str, str | None] = dict.fromkeys(ENGINES) | {"native": native.unavailable()}
     return own | {name: backend.unavailable() for name, backend in BACKENDS.items()}
+
+
+def adjoints() -> dict[str, str]:
+    """Every name that ``adjoint=`` accepts, with the domain in which its derivative is the true one."""
+    own = {name: adjoint.exact for name, adjoint in ADJOINTS.items()}
+    return {"auto": own[named("auto")]} | own
 
 
 def solve_qp(
@@ -68,8 +70,9 @@ def solve_qp(
         where that takes less time than solving them there (docs/choosing.md); ``"interior_point"`` stays there.
         ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole third-party layers, with their own derivative.
         :func:`engines` lists them.
-    adjoint : {"auto", "implicit"}
-        How our solution is differentiated; a third-party layer takes ``"auto"`` only.
+    adjoint : {"auto", "implicit", "optnet"}
+        How our solution is differentiated (:data:`layers.qp.adjoints.ADJOINTS`); ``"auto"`` is ``"implicit"``. A
+        third-party layer takes ``"auto"`` only.
     tol : float
         ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.qp.kkt.residuals`) are at most this.
     max_iterations : int
@@ -112,34 +115,20 @@ def solve_qp(
     >>> I = torch.eye(2, dtype=torch.float64)
     >>> solution = solve_qp(I, q, -I, torch.zeros(2, dtype=torch.float64))  # projection on the orthant
     >>> solution.z
-    tensor([2., 0.], dtype=torch.float64, grad_fn=<SolutionMapBackward>)
+    tensor([2., 0.], dtype=torch.float64, grad_fn=<PlainBackward>)
     """
     _check_options(solver, adjoint, tol, max_iterations, on_failure)
     given = make_qp(Q, q, G, h, A, b)
-    home = given.q.device
-    if solver == "auto" and hosted.pays(given):
-        given = hosted.brought(given)
-    problem = given if given.q.dtype == torch.float64 else QP(*(t.double() for t in given.tensors))
-    precision = torch.finfo(given.q.dtype).eps
+    problem, precision = dispatch.prepared(given, solver), torch.finfo(given.q.dtype).eps
     if solver in BACKENDS:
-        solution = _solve_with_backend(problem, solver, tol, max_iterations, on_failure, precision)
+        outputs = _solve_with_backend(problem, solver, tol, max_iterations, on_failure, precision)
     else:
         guess = None if warm_start is None else _guess(warm_start, problem)
-        if torch.compiler.is_compiling() and operators.suit(*problem.tensors):
-            outputs = operators.solve_qp(problem, guess, solver, tol, max_iterations, precision, on_failure)
-        else:
-            engine = partial(ENGINES[solver], request=Request(tol, max_iterations, precision, guess))
-            outputs = _apply(Call(engine, on_failure), problem)
-        solution = _assemble(problem, outputs, on_failure)
-    solution = _cast(solution, given.q.dtype)
+        request = Request(solver, named(adjoint), tol, max_iterations, on_failure, precision, guess)
+        outputs = dispatch.solution(problem, request)
+    solution = _cast(_assemble(problem, outputs), given.q.dtype)
+    home = given.q.device
     return solution if problem.q.device == home else hosted.returned(solution, home)
-
-
-@opaque
-def _apply(call: Call, problem: QP) -> tuple[Tensor, ...]:
-    if torch._C._are_functorch_transforms_active():  # pyright: ignore[reportPrivateUsage]
-        return SolutionMap.apply(call, *problem.tensors)
-    return PlainSolutionMap.apply(call, problem, *problem.tensors)
 
 
 class QPLayer(nn.Module):
@@ -179,21 +168,14 @@ class QPLayer(nn.Module):
         b: Tensor | None = None,
     ) -> Tensor:
         """The minimiser z, shape ``batch + (n,)``; see :func:`solve_qp`."""
-        z = None
-        if self.solver in CORE and not torch.compiler.is_compiling():
-            z = minimiser(make_qp(Q, q, G, h, A, b), self.tol, self.max_iterations, self._by_solve)
-        return self._by_solve(Q, q, G, h, A, b) if z is None else z
-
-    def _by_solve(
-        self,
-        Q: Tensor,
-        q: Tensor,
-        G: Tensor | None,
-        h: Tensor | None,
-        A: Tensor | None,
-        b: Tensor | None,
-    ) -> Tensor:
-        return self.solve(Q, q, G, h, A, b).z
+        if self.solver in BACKENDS:
+            return self.solve(Q, q, G, h, A, b).z
+        given = make_qp(Q, q, G, h, A, b)
+        dtype, home = given.q.dtype, given.q.device
+        problem = dispatch.prepared(given, self.solver)
+        options = (self.tol, self.max_iterations, self.on_failure, torch.finfo(dtype).eps)
+        z = dispatch.minimiser(problem, Request(self.solver, named(self.adjoint), *options))
+        return z if z.dtype == dtype and z.device == home else z.to(home, dtype)
 
     def solve(
         self,
@@ -243,21 +225,10 @@ def _guess(warm: Solution, problem: QP) -> Guess:
     return flat[0], flat[1], flat[2], flat[3]
 
 
-def _assemble(problem: QP, outputs: tuple[Tensor, ...], on_failure: str) -> Solution:
-    """The policy applied to the elements that failed."""
+def _assemble(problem: QP, outputs: Outputs) -> Solution:
     z, lam, nu, value, s, _, status, error, iterations = outputs
     inspect = partial(_degeneracy, *problem.tensors, z, lam, nu)
-    rest = (status, Residuals(error), iterations, inspect)
-    if on_failure == "raise" or _all_solved(status):
-        return Solution(z, lam, nu, s, value, *rest)
-    solved = status == int(Status.OPTIMAL)  # torch.compile does not know that an IntEnum is a number
-    z, lam, nu, s, value = (without_failures(v, solved, on_failure) for v in (z, lam, nu, s, value))
-    return Solution(z, lam, nu, s, value, *rest)
-
-
-def _all_solved(status: Tensor) -> bool:
-    """Whether this is known to be so without waiting: the policy for failures takes longer than a small solve."""
-    return not torch.compiler.is_compiling() and native.suits(status) and not bool(status.any())
+    return Solution(z, lam, nu, s, value, status, Residuals(error), iterations, inspect)
 
 
 def _finite(z: Tensor, solved: Tensor) -> Tensor:
@@ -277,7 +248,7 @@ def _degeneracy(*given: Tensor) -> Degeneracy:
 @opaque
 def _solve_with_backend(
     problem: QP, name: str, tol: float, max_iterations: int, on_failure: str, precision: float
-) -> Solution:
+) -> Outputs:
     """A third-party layer under our checks: its answer is OPTIMAL only if it satisfies the KKT conditions."""
     backend = BACKENDS[name]
     reason = backend.unavailable()
@@ -301,8 +272,9 @@ def _solve_with_backend(
     value = 0.5 * ((problem.Q @ good.unsqueeze(-1)).squeeze(-1) * good).sum(-1) + (problem.q * good).sum(-1)
     relative = error.relative.reshape(*batch, 3)
     s = slack(problem, good)
-    outputs = (z, lam, nu, value, s, status, status.reshape(batch), relative, iterations.reshape(batch))
-    return _assemble(problem, outputs, on_failure)
+    kind = status.new_zeros((*batch, problem.m), dtype=torch.int8)  # its derivative is its own
+    outputs = Outputs(z, lam, nu, value, s, kind, status.reshape(batch), relative, iterations.reshape(batch))
+    return under_policy(outputs, on_failure)
 
 
 def _cast(solution: Solution, dtype: torch.dtype) -> Solution:

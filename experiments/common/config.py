@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from experiments.common.errors import ConfigError, require, require_one_of
-from layers import QPLayer, engines
+from layers import QPLayer, adjoints, engines
 
 
 @dataclass
@@ -22,7 +22,7 @@ class LayerConfig:
         )
 
     def check(self) -> None:
-        """Raise a `ConfigError` unless the solver exists here and the numbers make sense."""
+        """Raise a `ConfigError` unless solver and adjoint exist here and the numbers make sense."""
         reasons = engines()
         available = ["auto", *(name for name, reason in reasons.items() if reason is None and name != "auto")]
         reason = reasons.get(self.solver)
@@ -31,6 +31,7 @@ class LayerConfig:
                 f"layer.solver: {self.solver} is unavailable ({reason}); available: {available}"
             )
         require_one_of("layer.solver", self.solver, available)
+        require_one_of("layer.adjoint", self.adjoint, list(adjoints()))
         require(0 < self.tol < 1, "layer.tol", self.tol, "a number between 0 and 1")
         require(self.max_iterations > 0, "layer.max_iterations", self.max_iterations, "a positive integer")
 

@@ -29,11 +29,10 @@ from layers.convex.options import Options
 from layers.convex.quadratic import solve_quadratic
 from layers.native import qp as native
 from layers.problem import curvature_rounding
-from layers.qp.adjoints import implicit
-from layers.qp.minimiser import differentiated
+from layers.qp.adjoints import implicit, named
+from layers.qp.dispatch import takes_plain
+from layers.qp.plain import attach
 
-#: engines that are the compiled core, where it can be used
-CORE = ("auto", "native")
 #: pieces of :class:`layers.convex.canonical.QuadraticForm` that the core computes: u, ν and λ
 COMPUTED = 3
 #: blocks in the order in which the core takes them; D is left out where it is the identity
@@ -73,12 +72,7 @@ class Route:
     def takes(self) -> bool:
         """Whether the core has a variable to solve for, computes all that is asked for, and holds such a program."""
         used = self.retriever.used
-        return (
-            bool(self.shapes and used)
-            and used[-1] < COMPUTED
-            and self.size[0] > 0
-            and native.holds(*self.size)
-        )
+        return bool(self.shapes and used) and used[-1] < COMPUTED and self.size[0] > 0
 
     def family(self) -> Any:
         """The program in the core."""
@@ -90,7 +84,7 @@ class Route:
             self._family = native.family((n, m, p, self.form.w.size), widths, parts, picks)
         return self._family
 
-    def long_way(self, values: Sequence[Tensor], options: Options, batch: torch.Size) -> list[Tensor]:
+    def transformable(self, values: Sequence[Tensor], options: Options, batch: torch.Size) -> list[Tensor]:
         """The variables, by functions that torch differentiates."""
         theta = [flattened(v, shape, batch) for v, shape in zip(values, self.shapes, strict=True)]
         blocks = self.assembly(theta, (batch.numel(),))
@@ -99,28 +93,9 @@ class Route:
         return [shaped(part, batch, shape) for part, shape in parts]
 
 
-class _Direct(torch.autograd.Function):
-    """(call, variables, *values) -> variables; the solve is done, its derivative is attached."""
-
-    @staticmethod
-    def forward(ctx: Any, call: _Call, variables: list[Tensor], *values: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.call = call
-        ctx.save_for_backward(*values)
-        return tuple(variables)
-
-    @staticmethod
-    def backward(ctx: Any, *bars: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        values, needed = ctx.saved_tensors, ctx.needs_input_grad[2:]
-        call: _Call = ctx.call
-        found = None
-        if not torch.is_grad_enabled() and native.plain(bars):
-            found = call.pull_back(bars, needed, values)
-        return (None, None, *(found or differentiated(call.long_way, values, needed, bars)))
-
-
 @dataclass(frozen=True)
-class _Call:
-    """A solved batch, and what its derivative needs.
+class _Solved:
+    """A solved batch of the family (:class:`layers.qp.plain.Solved`).
 
     `repeated` are the values that some of the batch axes repeat: they went in as often as these axes say.
     """
@@ -132,14 +107,14 @@ class _Call:
     repeated: list[int]
 
     def pull_back(
-        self, bars: Sequence[Tensor], needed: Sequence[bool], values: Sequence[Tensor]
+        self, bars: Sequence[Tensor | None], needed: Sequence[bool], values: Sequence[Tensor]
     ) -> Sequence[Tensor | None] | None:
-        """Gradients of the values from those of the variables; None where the core leaves an element."""
+        """See :class:`layers.qp.plain.Solved`."""
         shapes: list[Sequence[int]] = [value.shape for value in values]
         for k in self.repeated:
             shapes[k] = (*self.batch, *self.route.shapes[k])
         found = native.pull_back_family(
-            self.solved, self.route.size, bars, needed, shapes, implicit.SOLVE_TOLERANCE
+            self.solved, self.route.size, bars, self.batch.numel(), needed, shapes, implicit.SOLVE_TOLERANCE
         )
         if found is None or not self.repeated:
             return found
@@ -149,9 +124,9 @@ class _Call:
             gradients[k] = None if gradient is None else gradient.sum_to_size(values[k].shape)
         return gradients
 
-    def long_way(self, *values: Tensor) -> list[Tensor]:
-        """The variables, by functions that torch differentiates."""
-        return self.route.long_way(values, self.options, self.batch)
+    def transformable(self, *values: Tensor) -> list[Tensor]:
+        """See :class:`layers.qp.plain.Solved`."""
+        return self.route.transformable(values, self.options, self.batch)
 
 
 def solve_directly(
@@ -168,7 +143,11 @@ def solve_directly(
         Of the sources of θ, before they are made flat.
     """
     count = batch.numel()
-    if options.solver not in CORE or not count or not native.plain(values) or not route.takes:
+    if (
+        not count
+        or not route.takes
+        or not takes_plain(values, options.solver, named(options.adjoint), route.size)
+    ):
         return None
     given, repeated = values, [
         k for k, (v, width) in enumerate(zip(values, route.assembly.widths, strict=True))
@@ -184,9 +163,7 @@ def solve_directly(
     if found is None:
         return None
     variables, solved = found
-    if torch.is_grad_enabled() and any(v.requires_grad for v in values):
-        return _Direct.apply(_Call(route, options, batch, solved, repeated), variables, *values)
-    return variables
+    return attach(_Solved(route, options, batch, solved, repeated), variables, values)
 
 
 def _part(block: Block, widths: Sequence[int]) -> tuple[Any, ...]:

@@ -12,14 +12,15 @@ from torch import Tensor
 def mv(M: Tensor, x: Tensor) -> Tensor:
     """``M x`` per batch element: one matrix product when ``M`` is shared."""
     if M.dim() == 2:
-        return x @ M.mT
+        # torch's own vmap of forward derivatives gives the product of a single row from the left a wrong shape
+        return M @ x if x.dim() == 1 else x @ M.mT
     return (M @ x.unsqueeze(-1)).squeeze(-1)
 
 
 def mtv(M: Tensor, y: Tensor) -> Tensor:
     """``Mᵀ y`` per batch element."""
     if M.dim() == 2:
-        return y @ M
+        return M.mT @ y if y.dim() == 1 else y @ M
     return (M.mT @ y.unsqueeze(-1)).squeeze(-1)
 
 

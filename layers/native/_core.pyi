@@ -21,19 +21,40 @@ def solve(
     max_iterations: int,
     threads: int,
     guess: tuple[Doubles, Doubles, Doubles, Doubles] | None,
-) -> tuple[
-    Doubles,
-    Doubles,
-    Doubles,
-    Doubles,
-    Doubles,
-    Doubles,
-    NDArray[np.int8],
-    NDArray[np.int64],
-    NDArray[np.int64],
-    int,
-    int,
-]: ...
+) -> Solved: ...
+
+class Solved:
+    @property
+    def settled(self) -> bool: ...
+    def z(self) -> NDArray[np.float64]: ...
+    def arrays(
+        self,
+    ) -> tuple[
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.float64],
+        NDArray[np.int8],
+        NDArray[np.int64],
+        NDArray[np.int64],
+    ]: ...
+    def pull_back(
+        self,
+        Q: Doubles,
+        G: Doubles,
+        A: Doubles,
+        z_bar: Doubles | None,
+        lam_bar: Doubles | None,
+        nu_bar: Doubles | None,
+        wanted: tuple[bool, bool, bool],
+        threads: int,
+        copies: int,
+    ) -> tuple[
+        tuple[Doubles | None, Doubles | None, Doubles | None], tuple[Doubles, Doubles, Doubles], float
+    ]: ...
+
 def solve_linearised(
     Q: Doubles,
     G: Doubles,
@@ -45,25 +66,6 @@ def solve_linearised(
     r_nu: Doubles,
     threads: int,
 ) -> tuple[Doubles, Doubles, Doubles, Doubles, float]: ...
-def pull_back(
-    Q: Doubles,
-    G: Doubles,
-    A: Doubles,
-    kind: Tensor,
-    status: Tensor,
-    z: Doubles,
-    lam: Doubles,
-    nu: Doubles,
-    z_bar: Doubles | None,
-    lam_bar: Doubles | None,
-    nu_bar: Doubles | None,
-    wanted: tuple[bool, bool, bool],
-    threads: int,
-    copies: int,
-) -> tuple[
-    tuple[Doubles | None, Doubles | None, Doubles | None], tuple[Doubles, Doubles, Doubles], float
-]: ...
-def outer_pair(u: Doubles, v: Doubles, w: Doubles, x: Doubles, scale: float, threads: int) -> Doubles: ...
 def solve_cones(
     cones: tuple[int, int, Sequence[int]],
     places: tuple[NDArray[np.int64], ...],
@@ -89,7 +91,7 @@ def solve_cones_linearised(
 class SolvedFamily:
     def pull_back(
         self,
-        bars: Sequence[Doubles],
+        bars: Sequence[Doubles | None],
         needed: Sequence[bool],
         shapes: Sequence[Sequence[int]],
         tol: float,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
 from layers.problem import QP
@@ -74,33 +74,35 @@ def holds(n: int, m: int, p: int) -> bool:
     return n <= most_n and m <= most_m and p <= most_p
 
 
-def suits(*tensors: Tensor) -> bool:
-    """Whether the core can take these tensors: built, on the CPU, and not hidden by a transform of torch.func."""
-    return _core is not None and not any(
-        t.device.type != "cpu" or is_functorch_wrapped_tensor(t) for t in tensors
+def suits(tensor: Tensor) -> bool:
+    """Whether the core is built and this is a tensor of numbers on the CPU."""
+    return _core is not None and tensor.device.type == "cpu" and not is_functorch_wrapped_tensor(tensor)
+
+
+def plain(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether the core is built and these are numbers on the CPU, with no transform and no derivative around them.
+
+    None stands for a cotangent that nobody has.
+    """
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:  # pyright: ignore[reportPrivateUsage]
+        return False
+    return _core is not None and all(
+        t is None or (t.is_cpu and not is_legacy_batchedtensor(t)) for t in tensors
     )
 
 
-def plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether these are numbers on the CPU, with no transform and no forward derivative around them."""
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:  # pyright: ignore[reportPrivateUsage]
-        return False
-    return _core is not None and all(t.is_cpu for t in tensors)
-
-
-class Raw(NamedTuple):
+class Arrays(NamedTuple):
     """What the core says of a problem, without the axis B if it has no batch; rows of unsolved elements hold nothing.
 
     Attributes
     ----------
     z, lam, nu, s : Tensor, shapes ``(B, n), (B, m), (B, p), (B, m)``
     objective, status, iterations : Tensor, shape ``(B,)``
+        A status is that of :class:`layers.Status`, LEFT or SUSPECT.
     residuals : Tensor, shape ``(B, 3)``
         Primal, dual, gap, as :func:`layers.qp.kkt.residuals` defines them.
     kind : Tensor of int8, shape ``(B, m)``
-        1 active, 0 inactive, −1 where the element's activity has to be told by the full rule.
-    lowest_status, lowest_kind : int
-        The least entries of both, 0 where there are none.
+        1 active, 0 inactive, UNCLEAR where the element's activity has to be told by the full rule.
     """
 
     z: Tensor
@@ -112,17 +114,15 @@ class Raw(NamedTuple):
     kind: Tensor
     status: Tensor
     iterations: Tensor
-    lowest_status: int
-    lowest_kind: int
 
-    @property
-    def settled(self) -> bool:
-        """Whether every element is solved, and the activity of all its constraints told."""
-        return self.lowest_status == 0 and self.lowest_kind != UNCLEAR
+    @classmethod
+    def of(cls, handle: Any) -> Arrays:
+        """Copies of all that a handle of :func:`solve` holds."""
+        return cls._make(map(torch.from_numpy, handle.arrays()))
 
-    def with_axis(self) -> Raw:
+    def with_axis(self) -> Arrays:
         """The same with a batch of one, for a problem without a batch."""
-        return Raw._make(v.unsqueeze(0) if isinstance(v, Tensor) else v for v in self)
+        return Arrays._make(v.unsqueeze(0) for v in self)
 
 
 def solve(
@@ -131,9 +131,12 @@ def solve(
     tol: float,
     rounding: float,
     max_iterations: int,
-    guess: tuple[Tensor, Tensor, Tensor, Tensor] | None,
-) -> Raw:
-    """Run the core on a flat problem whose tensors may lack the batch axis.
+    guess: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
+) -> Any:
+    """A handle on the solved batch of a flat problem whose tensors may lack the batch axis.
+
+    ``handle.settled`` says whether every element is solved and the activity of all its constraints told;
+    ``handle.z()`` copies out the minimiser, :meth:`Arrays.of` everything, and :func:`pull_back` differentiates.
 
     Parameters
     ----------
@@ -145,8 +148,30 @@ def solve(
     assert _core is not None
     count = threads((1 if batch is None else batch) * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
     most = min(max_iterations, 2**31 - 1)
-    *arrays, lowest_status, lowest_kind = _core.solve(*flat.tensors, batch, tol, rounding, most, count, guess)
-    return Raw._make((*map(torch.from_numpy, arrays), lowest_status, lowest_kind))
+    return _core.solve(*flat.tensors, batch, tol, rounding, most, count, guess)
+
+
+def pull_back(
+    handle: Any,
+    matrices: tuple[Tensor, Tensor, Tensor],
+    bars: Sequence[Tensor | None],
+    sizes: tuple[int, int, int],
+    wanted: tuple[bool, bool, bool],
+) -> tuple[tuple[Any, ...], tuple[Any, ...], float]:
+    """Gradients of (Q, G, A) where wanted and of (q, h, b), arrays with the batch axis of z; and the backward error.
+
+    Parameters
+    ----------
+    matrices : tuple of Tensor
+        Q, G and A, which may lack the batch axis.
+    bars : sequence of Tensor or None
+        Cotangents of z, λ and ν; None for zero.
+    sizes : tuple of int
+        (B, n, m + p), for the number of threads.
+    """
+    batch, n, rows = sizes
+    entries = batch * n * (n + rows)
+    return handle.pull_back(*matrices, *bars, wanted, threads(entries * n), threads(entries))
 
 
 def solve_linearised(
@@ -162,77 +187,6 @@ def solve_linearised(
     *arrays, largest = _core.solve_linearised(*given, count)
     x_z, x_lam, x_nu, error = map(torch.from_numpy, arrays)
     return (x_z, x_lam, x_nu), error, largest
-
-
-def pull_back(
-    saved: tuple[Tensor, ...],
-    cotangents: tuple[Tensor | None, Tensor | None, Tensor | None],
-    wanted: tuple[bool, bool, bool],
-    tol: float,
-) -> tuple[tuple[Tensor | None, ...], tuple[Tensor, ...]] | None:
-    """Gradients of (Q, G, A) and of (q, h, b) in one call, each with the batch axis of z.
-
-    None if the core leaves an element, or misses the bound ``tol`` on the backward error of K d = −(z̄, λ̄, ν̄).
-
-    Parameters
-    ----------
-    saved : tuple of Tensor
-        Q, G, A, which may lack the batch axis, kind, status, z, λ, ν.
-    cotangents : tuple of Tensor or None
-        z̄, λ̄, ν̄; None for zero.
-    wanted : tuple of bool
-        Whether the gradients of Q, G and A are; None in the place of one that is not.
-    """
-    assert _core is not None
-    z, lam, nu = saved[5:]
-    n, m, p = z.shape[-1], lam.shape[-1], nu.shape[-1]
-    if not holds(n, m, p):
-        return None
-    entries = z.numel() * (n + m + p)
-    count = threads(entries * n), threads(entries)
-    matrices, vectors, largest = _core.pull_back(*saved, *cotangents, wanted, *count)
-    if not largest <= tol:
-        return None
-    return (
-        tuple([None if array is None else torch.from_numpy(array) for array in matrices]),
-        tuple(map(torch.from_numpy, vectors)),
-    )
-
-
-def solve_for_z(
-    flat: QP, batch: int | None, tol: float, rounding: float, max_iterations: int
-) -> tuple[Tensor, Any] | None:
-    """z, and what :func:`pull_back_kept` needs; None if an element is in doubt. Parameters as in :func:`solve`."""
-    assert _core is not None
-    count = threads((1 if batch is None else batch) * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
-    most = min(max_iterations, 2**31 - 1)
-    found = _core.solve_for_z(*flat.tensors, batch, tol, rounding, most, count)
-    return None if found is None else (torch.from_numpy(found[0]), found[1])
-
-
-def pull_back_kept(
-    kept: Any, data: tuple[Tensor, ...], z_bar: Tensor, needed: Sequence[bool], tol: float
-) -> list[Tensor | None] | None:
-    """Gradients of (Q, q, G, h, A, b) where needed, from that of z; None if the core leaves an element.
-
-    An argument whose gradient is needed has the batch axis of z, or z has a batch of one.
-    """
-    Q, _, G, h, A, b = data
-    entries = z_bar.numel() * (z_bar.shape[-1] + h.shape[-1] + b.shape[-1])
-    wanted = (needed[0], needed[2], needed[4])
-    count = threads(entries * z_bar.shape[-1]), threads(entries)
-    matrices, vectors, largest = kept.pull_back(Q, G, A, z_bar, wanted, *count)
-    if not largest <= tol:
-        return None
-    found = (matrices[0], vectors[0], matrices[1], vectors[1], matrices[2], vectors[2])
-    gradients = zip(found, data, needed, strict=True)
-    return [_like(array, value.shape) if need else None for array, value, need in gradients]
-
-
-def _like(array: Any, shape: torch.Size) -> Tensor:
-    gradient = torch.from_numpy(array)
-    # A view of what has the shape already costs as much as the arithmetic of a small problem.
-    return gradient if gradient.shape == shape else gradient.view(shape)
 
 
 def family(
@@ -276,24 +230,18 @@ def solve_family(
 def pull_back_family(
     solved: Any,
     size: tuple[int, int, int],
-    bars: Sequence[Tensor],
+    bars: Sequence[Tensor | None],
+    batch: int,
     needed: Sequence[bool],
     shapes: Sequence[Sequence[int]],
     tol: float,
 ) -> tuple[Tensor | None, ...] | None:
     """Gradients of these shapes of the values that are needed; None if the core leaves an element."""
     n, m, p = size
-    found = solved.pull_back(bars, needed, shapes, tol, threads(bars[0].numel() * n * (n + m + p)))
+    found = solved.pull_back(bars, needed, shapes, tol, threads(batch * n * (n + m + p)))
     if found is None:
         return None
     return tuple([None if array is None else torch.from_numpy(array) for array in found])
-
-
-def outer_pair(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:
-    """scale · (u vᵀ + w xᵀ) for every element of ``(B, ·)`` vectors, shape ``(B, rows, columns)``; or all without B."""
-    assert _core is not None
-    count = threads(u.numel() * v.shape[-1])
-    return torch.from_numpy(_core.outer_pair(u, v, w, x, scale, count))
 
 
 def threads(work: int, most: int | None = None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -26,13 +26,16 @@ from layers.solution import Point, Residuals, Status
 Guess = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a call of the layer asks of its engine.
+class Request(NamedTuple):
+    """What a call of the layer asks for.
 
     Attributes
     ----------
-    tol, max_iterations
+    solver : str
+        Of :data:`ENGINES`.
+    adjoint : str
+        Of :data:`layers.qp.adjoints.ADJOINTS`.
+    tol, max_iterations, on_failure
         As in :func:`layers.solve_qp`.
     precision : float
         Machine epsilon of the dtype in which the caller formed the data.
@@ -40,8 +43,11 @@ class Request:
         z, λ, ν and s of an earlier solution, flat.
     """
 
+    solver: str
+    adjoint: str
     tol: float
     max_iterations: int
+    on_failure: str
     precision: float
     guess: Guess | None = None
 
@@ -71,10 +77,12 @@ class Answer:
     settled: bool = False
 
     @classmethod
-    def of(cls, raw: native.Raw) -> Answer:
+    def of(cls, found: native.Arrays, *, settled: bool) -> Answer:
         """What the core says, as it is."""
-        point = Point(raw.z, raw.lam, raw.nu, raw.status, Residuals(raw.residuals), raw.iterations)
-        return cls(point, raw.kind, raw.objective, raw.s, raw.settled)
+        point = Point(
+            found.z, found.lam, found.nu, found.status, Residuals(found.residuals), found.iterations
+        )
+        return cls(point, found.kind, found.objective, found.s, settled)
 
 
 class Engine(Protocol):
@@ -101,25 +109,33 @@ def answer_natively(problem: QP, request: Request) -> Answer:
     """
     if reason := native.refusal(problem):
         raise UnavailableError(f"solver='native' cannot be used: {reason}; pass solver=\"auto\"")
-    return _answer_by_core(problem, request)
+    return completed(problem, request, solve_in_core(problem, request))
 
 
-def _answer_by_core(problem: QP, request: Request) -> Answer:
-    """:func:`answer_natively` for a problem that the core takes."""
+def solve_in_core(problem: QP, request: Request) -> Any:
+    """The handle of :func:`layers.native.qp.solve` on a problem that the core takes."""
     shape = problem.batch_shape
-    flat, batch = problem.core_view(), shape.numel() if shape else None
     rounding = curvature_rounding(problem.n, request.precision)
-    raw = native.solve(flat, batch, request.tol, rounding, request.max_iterations, request.guess)
-    if raw.settled:
-        return Answer.of(raw)
-    answer = Answer.of(raw if shape else raw.with_axis())
-    if raw.lowest_status == native.SUSPECT:
+    batch = shape.numel() if shape else None
+    return native.solve(
+        problem.core_view(), batch, request.tol, rounding, request.max_iterations, request.guess
+    )
+
+
+def completed(problem: QP, request: Request, handle: Any) -> Answer:
+    """The core's answer, with that of the torch engine for the elements that the core left or could not judge."""
+    found = native.Arrays.of(handle)
+    if handle.settled:
+        return Answer.of(found, settled=True)
+    answer = Answer.of(found if problem.batch_shape else found.with_axis(), settled=False)
+    status = answer.point.status
+    if (status == native.SUSPECT).any():
         check_values(problem, request.precision)
-    if raw.lowest_status < Status.OPTIMAL:
-        left = (answer.point.status < Status.OPTIMAL).nonzero().squeeze(-1)
+    left = (status < Status.OPTIMAL).nonzero().squeeze(-1)
+    if left.numel():
         rest = problem.flat_view().take(left).symmetric()
         answer = _merge(answer, left, _answer_flat(rest, _for_part(request, left)))
-    if raw.lowest_kind == native.UNCLEAR and bool((answer.kind == native.UNCLEAR).any()):
+    if (answer.kind == native.UNCLEAR).any():
         return _tell_activity(problem, answer)
     return answer
 
@@ -127,7 +143,7 @@ def _answer_by_core(problem: QP, request: Request) -> Answer:
 def answer_automatically(problem: QP, request: Request) -> Answer:
     """The compiled core where it can be used, the torch engine elsewhere."""
     if not native.refusal(problem):
-        return _answer_by_core(problem, request)
+        return completed(problem, request, solve_in_core(problem, request))
     if native.unavailable() and problem.q.device.type == "cpu":
         _warn_once()
     return answer_in_torch(problem, request)
@@ -185,7 +201,7 @@ def _for_part(request: Request, index: Tensor) -> Request:
     if request.guess is None:
         return request
     z, lam, nu, s = (v[index] for v in request.guess)
-    return replace(request, guess=(z, lam, nu, s))
+    return request._replace(guess=(z, lam, nu, s))
 
 
 def _merge(answer: Answer, index: Tensor, part: Answer) -> Answer:

@@ -1,100 +1,166 @@
-"""The solution map of a quadratic program as a torch function of its data, differentiable to every order.
+"""The transformable way: the solution map of a quadratic program as a torch function of its data.
 
 Two functions, because the derivative is itself a function that can be differentiated:
 
-* ``SolutionMap``: (Q, q, G, h, A, b) -> (z, λ, ν, objective). Its derivatives are products of the solution with
+* ``SolutionMap``: (Q, q, G, h, A, b) -> (z, λ, ν, objective, s). Its derivatives are products of the solution with
 * ``LinearisedSystem``: (Q, G, A, r) -> x = K⁺r or K⁺ᵀr, whose derivatives are again such solves.
 
-With F_θ of :mod:`layers.qp.adjoints.implicit` and d = −K⁺ᵀ (z̄, λ̄, ν̄), the reverse derivative is (OptNet eq. 8 in
-the sign of our Lagrangian, λ being part of the solution and not of the system)
-
-    Q̄ = ½(d_z zᵀ + z d_zᵀ)    q̄ = d_z    Ḡ = λ d_zᵀ + d_λ zᵀ    h̄ = −d_λ    Ā = ν d_zᵀ + d_ν zᵀ    b̄ = −d_ν,
-
-and the objective adds the derivative of the Lagrangian at fixed (z, λ, ν): ½zzᵀ, z, λzᵀ, −λ, νzᵀ, −ν, with no solve.
-Both functions flatten the batch inside ``forward`` and carry their own vmap rule, so nothing above them knows of it.
+With F_θ of :mod:`layers.qp.adjoints.implicit`, the forward derivative is K⁺ times −F_θ dθ, and the reverse one is
+equation 8 (:mod:`layers.qp.gradients`). Both functions flatten the batch inside ``forward`` and carry their own vmap
+rule, so nothing above them knows of it.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from layers.errors import SolverError
+from layers.errors import DifferentiationError, SolverError
+from layers.linalg.batched import align
 from layers.linalg.products import mv
 from layers.native import qp as native
-from layers.policy import describe_failures
-from layers.problem import QP, broadcast
-from layers.qp.adjoints import implicit
-from layers.qp.engines import Answer
-from layers.qp.gradients import LinearSolve, pull_back, pull_back_at_once, pull_back_system, where_solved
+from layers.policy import describe_failures, without_failures
+from layers.problem import AXES, QP, broadcast
+from layers.qp.adjoints import ADJOINTS, implicit, refusal
+from layers.qp.engines import ENGINES, Answer, Request
+from layers.qp.gradients import (
+    Saved,
+    Six,
+    Triple,
+    collect,
+    constant,
+    equation_8,
+    of_objective,
+    of_slack,
+    where_solved,
+)
 from layers.solution import Status
+from layers.transforms import forward_mode, vectorised
 
-#: core axes of (Q, q, G, h, A, b) and of (Q, G, A, kind, status, r_z, r_λ, r_ν)
-DATA_AXES = (2, 1, 2, 1, 2, 1)
+#: core axes of (Q, q, G, h, A, b), of (Q, G, A, kind, status, r_z, r_λ, r_ν), and of what a backward pass reads
+DATA_AXES = tuple(AXES.values())
 SYSTEM_AXES = (2, 2, 2, 1, 0, 1, 1, 1)
+SAVED_AXES = (*DATA_AXES, 1, 1, 1, 1, 0)
 
 
-@dataclass(frozen=True)
-class Call:
-    """What a call of the layer asks for, besides its data.
+class Call(NamedTuple):
+    """What a call asks for besides its data, and its answer where that is known already."""
 
-    Attributes
-    ----------
-    engine : callable
-        From a problem with any batch axes to its flat answer.
-    on_failure : {"raise", "nan", "ignore"}
+    request: Request
+    known: Answer | None = None
+
+
+class Outputs(NamedTuple):
+    """What a solve gives, in the batch shape of the problem: the first five are differentiable."""
+
+    z: Tensor
+    lam: Tensor
+    nu: Tensor
+    objective: Tensor
+    s: Tensor
+    kind: Tensor
+    status: Tensor
+    residuals: Tensor
+    iterations: Tensor
+
+    @classmethod
+    def of(cls, answer: Answer, batch: torch.Size) -> Outputs:
+        """An answer that is flat over the batch."""
+        point = answer.point
+        flat = (
+            point.z, point.lam, point.nu, answer.value, answer.slack,
+            answer.kind, point.status, point.residuals.relative, point.iterations,
+        )  # fmt: skip
+        if point.z.dim() == len(batch) + 1:
+            return cls(*flat)
+        return cls(*(v.reshape((*batch, *v.shape[1:])) for v in flat))
+
+    @property
+    def differentiable(self) -> tuple[Tensor, ...]:
+        """z, λ, ν, the objective and s."""
+        return self[:5]
+
+    @property
+    def constant(self) -> tuple[Tensor, ...]:
+        """What has no derivative."""
+        return self[5:]
+
+
+def solve(call: Call, problem: QP) -> Outputs:
+    """Solve, or take the known answer, under the policy for failures.
+
+    Raises
+    ------
+    SolverError
+        With ``on_failure="raise"``, naming the elements that failed.
     """
+    request = call.request
+    answer = ENGINES[request.solver](problem, request) if call.known is None else call.known
+    status = answer.point.status
+    if request.on_failure == "raise" and not answer.settled and bool(status.any()):
+        raise SolverError(describe_failures(answer.point, problem.batch_shape))
+    return Outputs.of(answer, problem.batch_shape)
 
-    engine: Callable[[QP], Answer]
-    on_failure: str
+
+def under_policy(outputs: Outputs, on_failure: str) -> Outputs:
+    """The policy applied to what is differentiable of the elements that failed."""
+    status = outputs.status
+    if on_failure == "raise" or _all_solved(status):
+        return outputs
+    solved = status == int(Status.OPTIMAL)  # torch.compile does not know that an IntEnum is a number
+    kept = (without_failures(v, solved, on_failure) for v in outputs.differentiable)
+    return Outputs._make((*kept, *outputs.constant))
+
+
+def _all_solved(status: Tensor) -> bool:
+    """Whether this is known to be so without waiting: the policy for failures takes longer than a small solve."""
+    return not torch.compiler.is_compiling() and native.plain((status,)) and not bool(status.any())
 
 
 class SolutionMap(torch.autograd.Function):
-    """(call, data) -> z, λ, ν, objective, s and, not differentiable, kind, status, residuals, iterations."""
+    """(call, Q, q, G, h, A, b) -> :class:`Outputs`."""
 
     @staticmethod
     def forward(call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _outputs(call, QP(*data))
+        return tuple(solve(call, QP(*data)))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.mark_non_differentiable(*output[5:])
+        outputs = Outputs(*output)
+        ctx.adjoint = inputs[0].request.adjoint
+        ctx.mark_non_differentiable(*outputs.constant)
         ctx.set_materialize_grads(False)
-        saved = (*inputs[1:], *output[:3], *output[5:7])
+        solution = (outputs.z, outputs.lam, outputs.nu, outputs.kind, outputs.status)
+        saved = Saved._make((*inputs[1:], *solution))
         ctx.save_for_backward(*saved)
         ctx.save_for_forward(*saved)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        # nothing is differentiated further: the bookkeeping of apply takes longer than a small solve
-        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[-6:]
-        given = (c for c in cotangents if c is not None)
-        plain = not torch.is_grad_enabled() and native.suits(saved[-1], *given)
-        if plain and (gradients := pull_back_at_once(needed, saved, cotangents)) is not None:
-            return None, *gradients
-        solve = cast("LinearSolve", LinearisedSystem.forward if plain else LinearisedSystem.apply)
-        pair = native.outer_pair if plain else None
-        return None, *pull_back(needed, saved, cotangents, solve, pair)
+    @vectorised
+    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved, needed = Saved(*ctx.saved_tensors), ctx.needs_input_grad[-6:]
+        return None, *pull_back(needed, saved, cotangents, ctx.adjoint, LinearisedSystem.apply)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        Q, q, G, h, A, b, z, lam, nu, kind, status = ctx.saved_tensors
-        data = (Q, q, G, h, A, b)
+    @forward_mode
+    def jvp(ctx: Any, values: list[Tensor], *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved = Saved(*values)
+        if ADJOINTS[ctx.adjoint].order:
+            raise DifferentiationError(refusal(ctx.adjoint, "forward mode"))
         dQ, dq, dG, dh, dA, db = (
-            torch.zeros_like(v) if t is None else t for v, t in zip(data, tangents[-6:], strict=True)
+            torch.zeros_like(v) if t is None else t for v, t in zip(saved.data, tangents[-6:], strict=True)
         )
-        solved = where_solved(status, z)
+        z, lam, nu = saved.point
+        solved = where_solved(saved.status, z)
         dQz = mv(0.5 * (dQ + dQ.mT), z)
         moved_g, moved_a = dh - mv(dG, z), db - mv(dA, z)
         top = dQz + dq + mv(dG.mT, lam) + mv(dA.mT, nu)
-        dz, dlam, dnu = LinearisedSystem.apply(False, Q, G, A, kind, status, -top, moved_g, moved_a)
+        dz, dlam, dnu = LinearisedSystem.apply(False, *saved.system, -top, moved_g, moved_a)
         value = ((0.5 * dQz + dq) * z).sum(-1) - (moved_g * lam).sum(-1) - (moved_a * nu).sum(-1)
-        ds = (moved_g - mv(G, dz)) * solved.unsqueeze(-1)
+        ds = (moved_g - mv(saved.G, dz)) * solved.unsqueeze(-1)
         return dz, dlam, dnu, solved * value, ds, None, None, None, None
 
     @staticmethod
@@ -105,38 +171,40 @@ class SolutionMap(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
-class PlainSolutionMap(torch.autograd.Function):
-    """:class:`SolutionMap` outside of the transforms of torch.func: torch binds no signature, which takes its time.
+def pull_back(
+    needed: tuple[bool, ...], saved: Saved, cotangents: tuple[Tensor | None, ...], adjoint: str, solve: Any
+) -> tuple[Tensor | None, ...]:
+    """Reverse derivative of the solution map in its six tensors.
 
-    It also takes the problem, whose tensors follow as arguments of their own.
+    Parameters
+    ----------
+    needed : tuple of bool
+        Which of Q, q, G, h, A, b are asked for.
+    cotangents : tuple of Tensor or None
+        Of :class:`Outputs`, in order; what follows the fifth is not read.
+    adjoint : str
+        Of :data:`layers.qp.adjoints.ADJOINTS`.
+    solve : callable
+        :class:`LinearisedSystem`, applied, or the same as an operator.
     """
-
-    @staticmethod
-    def forward(ctx: Any, call: Call, problem: QP, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        outputs = _outputs(call, problem)
-        SolutionMap.setup_context(ctx, (call, *data), outputs)
-        return outputs
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return None, *SolutionMap.backward(ctx, *cotangents)
-
-    jvp = SolutionMap.jvp
-
-
-def _outputs(call: Call, problem: QP) -> tuple[Tensor, ...]:
-    """What :class:`SolutionMap` gives, in the batch shape of the problem."""
-    answer = call.engine(problem)
-    point, batch = answer.point, problem.batch_shape
-    if call.on_failure == "raise" and not answer.settled and bool(point.status.any()):
-        raise SolverError(describe_failures(point, batch))
-    outputs = (
-        point.z, point.lam, point.nu, answer.value, answer.slack,
-        answer.kind, point.status, point.residuals.relative, point.iterations,
-    )  # fmt: skip
-    if point.z.dim() == len(batch) + 1:
-        return outputs
-    return tuple(v.reshape((*batch, *v.shape[1:])) for v in outputs)
+    z_bar, lam_bar, nu_bar, value_bar, s_bar = cotangents[:5]
+    x, terms = saved.point, list[Six]()
+    solved = where_solved(saved.status, x.z).unsqueeze(-1)
+    if s_bar is not None:
+        moved, own = of_slack(saved.G, x.z, s_bar * solved)
+        z_bar = moved if z_bar is None else z_bar + moved
+        terms.append(own)
+    if z_bar is not None or lam_bar is not None or nu_bar is not None:
+        bars = zip(x, (z_bar, lam_bar, nu_bar), strict=True)
+        bars = Triple(*(torch.zeros_like(v) if bar is None else bar for v, bar in bars))
+        if ADJOINTS[adjoint].order is None:
+            terms.append(equation_8(x, Triple(*solve(True, *saved.system, *(-bar for bar in bars)))))
+        else:
+            gradients = FirstDerivative.apply(adjoint, *saved, *bars)
+            terms.append(Six(*map(constant, gradients)))
+    if value_bar is not None:
+        terms.append(of_objective(x, value_bar.unsqueeze(-1) * solved))
+    return collect(needed, saved.data, terms)
 
 
 class LinearisedSystem(torch.autograd.Function):
@@ -162,29 +230,27 @@ class LinearisedSystem(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        transpose, Q, G, A, kind, status, *r = inputs
-        ctx.transpose = transpose
-        saved = (Q, G, A, kind, status, *r, *output)
-        ctx.save_for_backward(*saved)
-        ctx.save_for_forward(*saved)
+        ctx.transpose = inputs[0]
+        ctx.save_for_backward(*inputs[1:], *output)
+        ctx.save_for_forward(*inputs[1:], *output)
 
     @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        solve = cast("LinearSolve", LinearisedSystem.apply)
-        return pull_back_system(ctx.transpose, ctx.saved_tensors, cotangents, solve)
+    @vectorised
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        return pull_back_system(ctx.transpose, ctx.saved_tensors, cotangents, LinearisedSystem.apply)
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        Q, G, A, kind, status, r_z, r_lam, r_nu, x_z, x_lam, x_nu = ctx.saved_tensors
-        inputs = (Q, G, A, r_z, r_lam, r_nu)
+    @forward_mode
+    def jvp(ctx: Any, values: list[Tensor], *tangents: Tensor | None) -> tuple[Tensor, ...]:
+        Q, G, A, kind, status, *rest = values
+        r, x = Triple(*rest[:3]), Triple(*rest[3:])
         given = (*tangents[1:4], *tangents[6:])
-        dQ, dG, dA, d_z, d_lam, d_nu = (
-            torch.zeros_like(v) if t is None else t for v, t in zip(inputs, given, strict=True)
+        dQ, dG, dA, *dr = (
+            torch.zeros_like(v) if t is None else t for v, t in zip((Q, G, A, *r), given, strict=True)
         )
-        top = d_z - mv(0.5 * (dQ + dQ.mT), x_z) - mv(dG.mT, x_lam) - mv(dA.mT, x_nu)
-        return LinearisedSystem.apply(
-            ctx.transpose, Q, G, A, kind, status, top, d_lam - mv(dG, x_z), d_nu - mv(dA, x_z)
-        )
+        top = dr[0] - mv(0.5 * (dQ + dQ.mT), x.z) - mv(dG.mT, x.lam) - mv(dA.mT, x.nu)
+        moved = (top, dr[1] - mv(dG, x.z), dr[2] - mv(dA, x.z))
+        return LinearisedSystem.apply(ctx.transpose, Q, G, A, kind, status, *moved)
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -194,21 +260,58 @@ class LinearisedSystem(torch.autograd.Function):
         return outputs, (0,) * len(outputs)
 
 
+def pull_back_system(
+    transpose: bool, saved: tuple[Tensor, ...], cotangents: tuple[Tensor, ...], solve: Any
+) -> tuple[Tensor | None, ...]:
+    """Reverse derivative of :class:`LinearisedSystem`, from its inputs and outputs."""
+    Q, G, A, kind, status, *rest = saved
+    r, x = rest[:3], Triple(*rest[3:])
+    y = Triple(*solve(not transpose, Q, G, A, kind, status, *cotangents))
+    # −r̄ xᵀ in the places where K holds each matrix: the products of equation 8, with the sign of a right-hand side
+    Q_bar, _, G_bar, _, A_bar, _ = collect(
+        (True, False, True, False, True, False), (Q, Q, G, G, A, A), [equation_8(x, Triple(*(-v for v in y)))]
+    )
+    r_bar = (v.sum_to_size(u.shape) for v, u in zip(y, r, strict=True))
+    return (None, Q_bar, G_bar, A_bar, None, None, *r_bar)
+
+
+class FirstDerivative(torch.autograd.Function):
+    """(adjoint, saved, cotangents) -> six gradients with all batch axes, by an adjoint of first order."""
+
+    @staticmethod
+    def forward(adjoint: str, *tensors: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        saved = Saved(*tensors[:-3])
+        batch = broadcast([QP(*saved.data).batch_shape, saved.status.shape, tensors[-3].shape[:-1]])
+        flat = QP(saved.Q, saved.q.expand(*batch, -1), saved.G, saved.h, saved.A, saved.b).flatten()
+        vectors = [
+            v.expand(*batch, -1).reshape(batch.numel(), v.shape[-1]) for v in (*saved.point, *tensors[-3:])
+        ]
+        solved = (saved.status.expand(batch).reshape(-1) == int(Status.OPTIMAL)).nonzero().squeeze(-1)
+        x, bars = (Triple(*(v[solved] for v in vectors[i : i + 3])) for i in (0, 3))
+        found = ADJOINTS[adjoint].gradients(flat.take(solved), x, bars)
+        whole = (g.new_zeros((batch.numel(), *g.shape[1:])).index_copy(0, solved, g) for g in found)
+        return tuple(g.reshape((*batch, *g.shape[1:])) for g in whole)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.adjoint = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        raise DifferentiationError(refusal(ctx.adjoint, "a second derivative"))
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> tuple[Tensor | None, ...]:
+        raise DifferentiationError(refusal(ctx.adjoint, "a second derivative"))
+
+    @staticmethod
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, in_dims: tuple[int | None, ...], adjoint: str, *tensors: Tensor
+    ) -> tuple[Any, Any]:
+        outputs = FirstDerivative.apply(adjoint, *align(in_dims[1:], tensors, (*SAVED_AXES, 1, 1, 1)))
+        return outputs, (0,) * len(outputs)
+
+
 # torch asks for the signature of forward at every call; looking it up takes longer than solving a small problem
-for _function in (SolutionMap, LinearisedSystem):
+for _function in (SolutionMap, LinearisedSystem, FirstDerivative):
     _function.forward.__signature__ = inspect.signature(_function.forward)  # pyright: ignore[reportFunctionMemberAccess]
-
-
-def align(
-    in_dims: tuple[int | None, ...], tensors: tuple[Tensor, ...], axes: tuple[int, ...]
-) -> list[Tensor]:
-    """Put the vmapped axis in front of every tensor that has one, before batch axes of one common number."""
-    lead = [t.dim() - a - (d is not None) for t, a, d in zip(tensors, axes, in_dims, strict=True)]
-    most = max(lead)
-    aligned: list[Tensor] = []
-    for tensor, dim, own in zip(tensors, in_dims, lead, strict=True):
-        if dim is not None:
-            tensor = tensor.movedim(dim, 0)
-            tensor = tensor.reshape(tensor.shape[0], *([1] * (most - own)), *tensor.shape[1:])
-        aligned.append(tensor)
-    return aligned

@@ -7,7 +7,6 @@ errors that they raise. Calls outside of torch.compile do not come here: the dis
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,20 +14,22 @@ from torch import Tensor
 from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
-from layers.native import qp as native
+from layers.linalg.batched import align
 from layers.problem import QP
-from layers.qp.engines import ENGINES, Guess, Request
+from layers.qp.engines import Request
 from layers.qp.function import (
     DATA_AXES,
     SYSTEM_AXES,
     Call,
     LinearisedSystem,
-    SolutionMap,
-    align,
+    Outputs,
+    pull_back,
+    pull_back_system,
+    solve,
 )
-from layers.qp.gradients import pull_back, pull_back_system
+from layers.qp.gradients import Saved
 
-Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+Nine = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Three = tuple[Tensor, Tensor, Tensor]
 
 
@@ -39,19 +40,12 @@ def suit(*tensors: Tensor) -> bool:
     return forward_ad._current_level < 0 and (depth == 0 or in_vmap_alone)  # pyright: ignore[reportPrivateUsage]
 
 
-def solve_qp(
-    problem: QP,
-    guess: Guess | None,
-    solver: str,
-    tol: float,
-    max_iterations: int,
-    precision: float,
-    on_failure: str,
-) -> tuple[Tensor, ...]:
+def solve_qp(problem: QP, request: Request) -> Outputs:
     """:class:`layers.qp.function.SolutionMap` as an operator, with the same outputs."""
-    start = (None,) * 4 if guess is None else guess
-    outputs = _solve(*problem.tensors, *start, solver, tol, max_iterations, precision, on_failure)
-    return (*outputs[:7], outputs[7].detach(), outputs[8])
+    r, guess = request, (None,) * 4 if request.guess is None else request.guess
+    options = (r.solver, r.tol, r.max_iterations, r.on_failure, r.precision)
+    outputs = Outputs(*_solve(*problem.tensors, *guess, *options))
+    return outputs._replace(residuals=outputs.residuals.detach())
 
 
 @torch.library.custom_op("convex_layers::solve_qp", mutates_args=())
@@ -69,16 +63,18 @@ def _solve(
     solver: str,
     tol: float,
     max_iterations: int,
-    precision: float,
     on_failure: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    precision: float,
+) -> Nine:
     guess = None
     if guess_z is not None and guess_lam is not None and guess_nu is not None and guess_s is not None:
         guess = guess_z, guess_lam, guess_nu, guess_s
-    engine = partial(ENGINES[solver], request=Request(tol, max_iterations, precision, guess))
-    outputs = SolutionMap.forward(Call(engine, on_failure), Q, q, G, h, A, b)
-    z, lam, nu, value, s, kind, status, error, iterations = map(_own, outputs)
-    return z, lam, nu, value, s, kind, status, error, iterations
+    request = Request(solver, "implicit", tol, max_iterations, on_failure, precision, guess)
+    found = Outputs(*map(_own, solve(Call(request), QP(Q, q, G, h, A, b))))
+    return (
+        found.z, found.lam, found.nu, found.objective, found.s,
+        found.kind, found.status, found.residuals, found.iterations,
+    )  # fmt: skip
 
 
 def _own(v: Tensor) -> Tensor:
@@ -87,7 +83,7 @@ def _own(v: Tensor) -> Tensor:
 
 
 @_solve.register_fake
-def _(Q: Tensor, q: Tensor, G: Tensor, h: Tensor, A: Tensor, b: Tensor, *options: object) -> Outputs:
+def _(Q: Tensor, q: Tensor, G: Tensor, h: Tensor, A: Tensor, b: Tensor, *options: object) -> Nine:
     problem = QP(Q, q, G, h, A, b)
     batch = torch.broadcast_shapes(
         *(t.shape[: t.dim() - k] for t, k in zip(problem.tensors, DATA_AXES, strict=True))
@@ -104,20 +100,20 @@ def _(Q: Tensor, q: Tensor, G: Tensor, h: Tensor, A: Tensor, b: Tensor, *options
 
 def _save_solution(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs[:6], *output[:3], *output[5:7])
+    found = Outputs(*output)
+    ctx.save_for_backward(*inputs[:6], found.z, found.lam, found.nu, found.kind, found.status)
 
 
 def _solve_backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-    pair = outer_pair if ctx.saved_tensors[6].device.type == "cpu" else None
-    gradients = pull_back(ctx.needs_input_grad[:6], ctx.saved_tensors, cotangents, solve_linearised, pair)
-    return *gradients, *(None,) * 9
+    saved, needed = Saved(*ctx.saved_tensors), ctx.needs_input_grad[:6]
+    return *pull_back(needed, saved, cotangents, "implicit", solve_linearised), *(None,) * 9
 
 
 _solve.register_autograd(_solve_backward, setup_context=_save_solution)
 
 
 @_solve.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Outputs, tuple[int, ...]]:
+def _(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Nine, tuple[int, ...]]:
     # a guess, which costs no digit, is left out
     outputs = _solve(*align(in_dims[:6], args[:6], DATA_AXES), *(None,) * 4, *args[10:])
     return outputs, (0,) * len(outputs)
@@ -168,16 +164,3 @@ def _(
 ) -> tuple[Three, tuple[int, ...]]:
     outputs = solve_linearised(transpose, *align(in_dims[1:], tensors, SYSTEM_AXES))
     return outputs, (0,) * len(outputs)
-
-
-@torch.library.custom_op("convex_layers::outer_pair", mutates_args=())
-def outer_pair(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:
-    """scale · (u vᵀ + w xᵀ) for every element of ``(B, ·)`` vectors, shape ``(B, rows, columns)``."""
-    if native.suits(u):
-        return native.outer_pair(u, v, w, x, scale)
-    return scale * (u.unsqueeze(-1) * v.unsqueeze(-2) + w.unsqueeze(-1) * x.unsqueeze(-2))
-
-
-@outer_pair.register_fake
-def _(u: Tensor, v: Tensor, w: Tensor, x: Tensor, scale: float) -> Tensor:
-    return u.new_empty(*u.shape, v.shape[-1])

@@ -16,5 +16,6 @@ def _engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.skip(str(native.unavailable()))
     monkeypatch.setitem(engines.ENGINES, "auto", OURS[request.param])
     if request.param == "interior_point":
-        monkeypatch.setattr(native, "suits", lambda *tensors: False)
+        monkeypatch.setattr(native, "suits", lambda tensor: False)
+        monkeypatch.setattr(native, "plain", lambda tensors: False)
         monkeypatch.setattr(native_cones, "MOST_WORK", -1)

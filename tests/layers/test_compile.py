@@ -181,9 +181,8 @@ def test_a_third_party_layer_breaks_the_graph(rng) -> None:
 def test_the_operators_keep_the_rules_of_operators(rng) -> None:
     """Schema, fake implementation and derivative, as torch checks them, with static and dynamic shapes."""
     Q, q, G, h, A, b = (t.requires_grad_() for t in random_qp(rng, 4, 6, 1, batch=(3,)))
-    options = (None, None, None, None, "auto", 1e-8, 100, 2e-16, "raise")
+    options = (None, None, None, None, "auto", 1e-8, 100, "raise", 2e-16)
     torch.library.opcheck(operators._solve, (Q, q, G, h, A, b, *options))
     kind, solved = torch.ones(3, 6, dtype=torch.int8), torch.ones(3, dtype=torch.float64)
     kind[:, 1:] = 0
     torch.library.opcheck(operators.solve_linearised, (True, Q, G, A, kind, solved, q, h, b))
-    torch.library.opcheck(operators.outer_pair, (*(t.detach() for t in (q, h, q, h)), 0.5))

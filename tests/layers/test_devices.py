@@ -205,9 +205,8 @@ def test_without_cotangents_the_core_is_not_handed_the_tensors_of_a_device(rng) 
     """Nothing to pull back says nothing of the device: that is told by what the call has saved."""
     Q, q, G, h, A, b = (t.to("meta") for t in random_qp(rng, *SIZES, batch=(3,)))
     kind, status = h.to(torch.int8), torch.zeros(3, dtype=torch.int64, device="meta")
-    call = SimpleNamespace(
-        saved_tensors=(Q, q, G, h, A, b, q, h, b, kind, status), needs_input_grad=(False, *[True] * 6)
-    )
+    saved = (Q, q, G, h, A, b, q, h, b, kind, status)
+    call = SimpleNamespace(saved_tensors=saved, needs_input_grad=(False, *[True] * 6), adjoint="implicit")
     with torch.no_grad():
         assert SolutionMap.backward(call, *[None] * 9) == (None,) * 7
 

@@ -17,7 +17,7 @@ Array = NDArray[np.generic]
 B, N, M, P = 3, 4, 5, 2
 GUESS = ("z", "lam", "nu", "s")
 SYSTEM = ("Q", "G", "A", "kind", "status", "r_z", "r_lam", "r_nu")
-GRADIENTS = (*SYSTEM[:5], "z", "lam", "nu", "cotangent of z", "cotangent of lam", "cotangent of nu")
+GRADIENTS = ("Q", "G", "A", "cotangent of z", "cotangent of lam", "cotangent of nu")
 
 
 def misaligned(a: Array) -> Array:
@@ -57,20 +57,24 @@ def system(rng, problem) -> dict[str, Array]:
 
 
 @pytest.fixture
-def gradients(rng, system) -> dict[str, Array]:
-    parts = [rng.normal(size=(B, size)) for size in (N, M, P, N, M, P)]
-    return {name: system[name] for name in SYSTEM[:5]} | dict(zip(GRADIENTS[5:], parts, strict=True))
+def gradients(rng, problem) -> dict[str, Array]:
+    parts = [rng.normal(size=(B, size)) for size in (N, M, P)]
+    return {name: problem[name] for name in ("Q", "G", "A")} | dict(zip(GRADIENTS[3:], parts, strict=True))
 
 
-def pull_back(given: dict[str, Array | None], *wanted: bool) -> tuple[Array, ...]:
-    matrices, vectors, largest = _core.pull_back(*given.values(), wanted or (True, True, True), 1, 1)
+def handle(problem: dict[str, Array], batch: int | None = B, threads: int = 1, guess: object = None):
+    return _core.solve(*problem.values(), batch, 1e-8, 1e-9, 100, threads, guess)
+
+
+def pull_back(solved, given: dict[str, Array | None], *wanted: bool) -> tuple[Array, ...]:
+    matrices, vectors, largest = solved.pull_back(*given.values(), wanted or (True, True, True), 1, 1)
     return (*matrices, *vectors, largest)
 
 
 def solve(
     problem: dict[str, Array], *, batch: int | None = B, threads: int = 1, guess: object = None
 ) -> Array:
-    return _core.solve(*problem.values(), batch, 1e-8, 1e-9, 100, threads, guess)[7]
+    return handle(problem, batch, threads, guess).arrays()[7]
 
 
 def guess() -> dict[str, Array]:
@@ -159,22 +163,24 @@ def test_linear_system_of_a_wrong_shape(system, name: str, shape: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), wrong_kinds(GRADIENTS))
-def test_gradients_from_a_wrong_dtype_or_layout(gradients, name: str, kind: str) -> None:
+def test_gradients_from_a_wrong_dtype_or_layout(problem, gradients, name: str, kind: str) -> None:
     change, error = WRONG_KIND[kind]
     with pytest.raises(error):
-        pull_back(gradients | {name: change(gradients[name])})
+        pull_back(handle(problem), gradients | {name: change(gradients[name])})
 
 
 @pytest.mark.parametrize("shape", WRONG_SHAPE)
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_gradients_from_a_wrong_shape(gradients, name: str, shape: str) -> None:
+def test_gradients_from_a_wrong_shape(problem, gradients, name: str, shape: str) -> None:
     with pytest.raises(ValueError, match=r"has shape|must have at least one axis|out of range"):
-        pull_back(gradients | {name: WRONG_SHAPE[shape](gradients[name])})
+        pull_back(handle(problem), gradients | {name: WRONG_SHAPE[shape](gradients[name])})
 
 
-def test_gradients_are_those_of_the_linear_system(gradients) -> None:
-    gradients["kind"][:, 0] = 1
-    Q, G, A, kind, status, z, lam, nu, *cotangents = gradients.values()
+def test_gradients_are_those_of_the_linear_system(problem, gradients) -> None:
+    solved = handle(problem)
+    Q, G, A, *cotangents = gradients.values()
+    z, lam, nu, _, _, _, kind, status, _ = solved.arrays()
+    assert 0 < kind.sum() < kind.size
     d_z, d_lam, d_nu, *_ = _core.solve_linearised(Q, G, A, kind, status, *(-c for c in cotangents), 1)
 
     def outer(u: Array, v: Array) -> Array:
@@ -184,31 +190,43 @@ def test_gradients_are_those_of_the_linear_system(gradients) -> None:
         *(0.5 * (outer(d_z, z) + outer(z, d_z)), outer(lam, d_z) + outer(d_lam, z)),
         *(outer(nu, d_z) + outer(d_nu, z), d_z, -d_lam, -d_nu),
     ]
-    *found, largest = pull_back(gradients)
+    *found, largest = pull_back(solved, gradients)
     assert 0 < largest < 1e-14
     for x, y in zip(found, expected, strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-14, atol=1e-15)
-    without = pull_back(gradients | {"cotangent of lam": None, "cotangent of nu": None})
+    without = pull_back(solved, gradients | {"cotangent of lam": None, "cotangent of nu": None})
     zeros = {"cotangent of lam": np.zeros((B, M)), "cotangent of nu": np.zeros((B, P))}
-    for x, y in zip(without, pull_back(gradients | zeros), strict=True):
+    for x, y in zip(without, pull_back(solved, gradients | zeros), strict=True):
         np.testing.assert_array_equal(x, y)
-    assert [x is None for x in pull_back(gradients, False, True, False)[:3]] == [True, False, True]
+    assert [x is None for x in pull_back(solved, gradients, False, True, False)[:3]] == [True, False, True]
 
 
-def test_a_problem_without_a_batch_is_answered_as_a_batch_of_one(rng, problem, system, gradients) -> None:
-    u, v = rng.normal(size=(2, B, N)), rng.normal(size=(2, B, M))
-    options, pair = (1e-8, 1e-9, 100, 1, None), (u[0], v[0], u[1], v[1])
+def test_what_is_fetched_is_a_copy(problem) -> None:
+    solved = handle(problem)
+    first = solved.z()
+    expected = first.copy()
+    first += 1.0
+    np.testing.assert_array_equal(solved.z(), expected)
+    np.testing.assert_array_equal(solved.arrays()[0], expected)
+
+
+def test_a_handle_is_settled_where_every_element_is_solved(problem) -> None:
+    assert handle(problem).settled
+    contradicting = problem | {"G": np.zeros((B, M, N)), "h": -np.ones((B, M))}
+    assert not handle(contradicting).settled
+
+
+def test_a_problem_without_a_batch_is_answered_as_a_batch_of_one(problem, system, gradients) -> None:
+    one, first = ({name: f(a) for name, a in problem.items()} for f in (lambda a: a[0], lambda a: a[:1]))
     alone = [
-        *_core.solve(*(a[0] for a in problem.values()), None, *options),
+        *(solved := handle(one, None)).arrays(),
         *_core.solve_linearised(*(np.asarray(a[0]) for a in system.values()), 1),
-        _core.outer_pair(*(a[0] for a in pair), 0.5, 1),
-        *pull_back({name: np.asarray(a[0]) for name, a in gradients.items()}),
+        *pull_back(solved, {name: np.asarray(a[0]) for name, a in gradients.items()}),
     ]
     in_a_batch = [
-        *_core.solve(*(a[:1] for a in problem.values()), 1, *options),
+        *(solved := handle(first, 1)).arrays(),
         *_core.solve_linearised(*(a[:1] for a in system.values()), 1),
-        _core.outer_pair(*(a[:1] for a in pair), 0.5, 1),
-        *pull_back({name: a[:1] for name, a in gradients.items()}),
+        *pull_back(solved, {name: a[:1] for name, a in gradients.items()}),
     ]
     for x, y in zip(alone, in_a_batch, strict=True):
         assert np.shape(x) == np.shape(y)[1:]

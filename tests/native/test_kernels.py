@@ -37,7 +37,7 @@ for n, m, p in sizes:
         q = -(np.einsum("bij,bj->bi", Q, z) + np.einsum("bij,bi->bj", G, lam) + np.einsum("bij,bi->bj", A, nu))
         h, b = np.einsum("bij,bj->bi", G, z) + np.where(on, 0.0, size), np.einsum("bij,bj->bi", A, z)
         data, r = (Q, q, G, h, A, b), [rng.normal(size=v.shape) for v in (z, lam, nu)]
-        runs = [core.solve(*data, B, 1e-8, 1e-9, 100, threads, None) for threads in (1, 2)]
+        runs = [core.solve(*data, B, 1e-8, 1e-9, 100, threads, None).arrays() for threads in (1, 2)]
         assert all(np.array_equal(x, y) for x, y in zip(*runs)), ("threads", n, B)
         kind, status = runs[0][6:8]
         derivatives = [core.solve_linearised(Q, G, A, kind, status, *r, threads) for threads in (1, 2)]

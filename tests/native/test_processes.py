@@ -80,12 +80,13 @@ r = [np.ones((B, k)) for k in (n, m, 0)]
 
 def call(times):
     for _ in range(times):
-        z, lam, nu, _, _, _, kind, status, *_ = _core.solve(*data, B, 1e-8, 1e-9, 100, 2, None)
+        solved = _core.solve(*data, B, 1e-8, 1e-9, 100, 2, None)
+        z, lam, nu, _, _, _, kind, status, _ = solved.arrays()
         assert not status.any()
         _core.solve(*data, B, 1e-8, 1e-9, 100, 1, (z, lam, nu, 1.0 * (lam == 0)))
         system = data[0], data[2], data[4], kind, status
         _core.solve_linearised(*system, *r, 1)
-        _core.pull_back(*system, z, lam, nu, *r, (True, True, True), 2, 2)
+        solved.pull_back(data[0], data[2], data[4], *r, (True, True, True), 2, 2)
         try:
             _core.solve(*data, B + 1, 1e-8, 1e-9, 100, 1, None)
         except ValueError:
@@ -112,7 +113,7 @@ B, n, m = 200, 20, 40
 data = (np.eye(n), rng.normal(size=(B, n)), rng.normal(size=(m, n)), np.ones(m), np.zeros((0, n)), np.zeros(0))
 
 def answer():
-    return _core.solve(*data, B, 1e-8, 1e-9, 100, 2, None)[0]
+    return _core.solve(*data, B, 1e-8, 1e-9, 100, 2, None).z()
 
 expected = answer()
 
@@ -178,11 +179,11 @@ from layers.native import _core
 rng = np.random.default_rng(0)
 B, n, m = 600, 6, 4
 data = (np.eye(n), rng.normal(size=(B, n)), rng.normal(size=(m, n)), np.ones(m), np.zeros((0, n)), np.zeros(0))
-expected = _core.solve(*data, B, 1e-8, 1e-9, 100, 1, None)
+expected = _core.solve(*data, B, 1e-8, 1e-9, 100, 1, None).arrays()
 used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 # room for the answer, and for the stacks of a few threads
 resource.setrlimit(resource.RLIMIT_AS, (used + 2**25, used + 2**25))
-found = _core.solve(*data, B, 1e-8, 1e-9, 100, 64, None)
+found = _core.solve(*data, B, 1e-8, 1e-9, 100, 64, None).arrays()
 print(all(np.array_equal(x, y) for x, y in zip(found, expected)))
 """
     assert child(program).strip() == "True"

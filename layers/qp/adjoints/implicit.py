@@ -28,6 +28,7 @@ from layers.native import qp as native
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
 from layers.qp.adjoints.weak import WeakColumns
+from layers.qp.gradients import Triple, equation_8
 from layers.qp.kkt import residuals, scales, slack
 from layers.qp.scaling import scale_problem
 from layers.solution import Degeneracy
@@ -157,6 +158,17 @@ def _with_weak_columns(
     y = columns.closest(given) if transpose else columns.shortest(tuple(t[where] for t in x))
     error = error.index_copy(0, where, columns.normal_error(y, given, transpose=transpose))
     return tuple(a.index_copy(0, where, b) for a, b in zip(x, y, strict=True)), error
+
+
+def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+    """The contract of :class:`layers.qp.adjoints.Adjoint`: equation 8 with d = −K⁺ᵀ x̄."""
+    solved = torch.ones(len(x.z), dtype=torch.bool, device=x.z.device)
+    right = QP(problem.Q, -bars.z, problem.G, -bars.lam, problem.A, -bars.nu)
+    d = solve_accurately(right, activity(problem, *x), solved, transpose=True)
+    six = equation_8(x, Triple(*d))
+    return tuple(
+        term(lambda u, v: u.unsqueeze(-1) * v.unsqueeze(-2)) for term in six.terms if term is not None
+    )
 
 
 def solve_accurately(

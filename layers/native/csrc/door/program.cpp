@@ -107,6 +107,11 @@ py::object pull_back(const cl::SolvedFamily& solved, const py::sequence& bars, c
     std::vector<Array> given;
     std::vector<const double*> from;
     for (std::size_t k = 0; k < f.variables.size(); ++k) {
+        if (py::object(bars[k]).is_none()) {
+            given.emplace_back();
+            from.push_back(nullptr);
+            continue;
+        }
         given.push_back(Array::of(bars[k]));
         if (given[k].count() != solved.batch() * (long)f.variables[k].size()) refuse("cotangents");
         from.push_back(checked<double>(given[k], "a cotangent"));

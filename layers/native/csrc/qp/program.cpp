@@ -102,6 +102,7 @@ double SolvedFamily::pull_back(const Kernels& kernels, const std::vector<const d
     double* pieces[3] = {all.data(), all.data() + batch_ * n, all.data() + batch_ * (n + p)};
     for (std::size_t which = 0; which < f.variables.size(); ++which) {
         const double* bar = bars[which];
+        if (!bar) continue;  // nobody has a cotangent for this variable
         for (long e = 0; e < batch_; ++e)
             for (const Pick& pick : f.variables[which]) pieces[pick.piece][e * f.length(pick.piece) + pick.place] -= pick.weight * *bar++;
     }

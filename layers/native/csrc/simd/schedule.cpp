@@ -163,12 +163,10 @@ void solve(const Kernels& k, const Data& data, const Options& options, const Ans
 }
 
 Solved::Solved(const Kernels& k, const Data& d, const Options& options, Poll poll)
-    : z(d.batch * d.n), lam(d.batch * d.m), nu(d.batch * d.p), kind(d.batch * d.m), status(d.batch) {
-    std::vector<double> spare(d.batch * (d.m + 4));  // s, objective and residuals, which nobody asks for
-    std::vector<long long> iterations(d.batch);
-    double* objective = spare.data() + d.batch * d.m;
+    : z(d.batch * d.n), lam(d.batch * d.m), nu(d.batch * d.p), s(d.batch * d.m), objective(d.batch), residuals(3 * d.batch),
+      kind(d.batch * d.m), status(d.batch), iterations(d.batch) {
     solve(k, d, options,
-          {z.data(), lam.data(), nu.data(), spare.data(), objective, objective + d.batch, kind.data(), status.data(), iterations.data()}, poll);
+          {z.data(), lam.data(), nu.data(), s.data(), objective.data(), residuals.data(), kind.data(), status.data(), iterations.data()}, poll);
 }
 
 bool Solved::settled() const {

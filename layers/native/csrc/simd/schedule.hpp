@@ -15,11 +15,11 @@ const Kernels& kernels(int most_lanes);
 void solve(const Kernels&, const Data&, const Options&, const Answer&, Poll);
 void outer_pair(const Outer&, int threads);
 
-// A solved batch, as its derivative needs it.
+// A solved batch: what is known of every element, from which arrays are fetched when somebody asks for them.
 struct Solved {
-    std::vector<double> z, lam, nu;
+    std::vector<double> z, lam, nu, s, objective, residuals;
     std::vector<signed char> kind;
-    std::vector<long long> status;
+    std::vector<long long> status, iterations;
 
     Solved() = default;
     Solved(const Kernels&, const Data&, const Options&, Poll);
