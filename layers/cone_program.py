@@ -214,10 +214,6 @@ class ConeProgram:
         P, A = (v if v.dim() == 1 else v[where] for v in (self.P, self.A))
         return ConeProgram(self.structure, P, self.q[where], A, self.b[where])
 
-    def detach(self) -> ConeProgram:
-        """The same numbers without history."""
-        return ConeProgram(self.structure, *(v.detach() for v in self.data))
-
 
 def _filled(values: Tensor, rows: Indices, cols: Indices, shape: tuple[int, int]) -> Tensor | None:
     """A shared matrix with its zeros, if it has not too many."""

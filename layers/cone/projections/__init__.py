@@ -144,10 +144,6 @@ class Decomposition:
             linear[:, group.index] = group.kind == "nonneg"
         return weak & linear
 
-    def slack_derivative(self, h: Tensor) -> Tensor:
-        """DΠ_K(v) h for h of shape ``(B, m)``."""
-        return self.out(self.inside.unsqueeze(-1) * self.into(h.unsqueeze(-1))).squeeze(-1)
-
     def _turn(self, M: Tensor, *, out: bool) -> Tensor:
         parts: list[Tensor] = []
         for group, frame in zip(groups(self.cones), self.frames, strict=True):
