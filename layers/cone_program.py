@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layers.errors import ProblemError
+from layers.kept import lasting
 from layers.solution import Residuals
 
 Indices = NDArray[np.int64]
@@ -130,12 +131,13 @@ class ConeStructure:
     @cached_property
     def places(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """P_rows, P_cols, A_rows and A_cols as tensors on the CPU, sharing their memory."""
-        return (
-            torch.from_numpy(self.P_rows),
-            torch.from_numpy(self.P_cols),
-            torch.from_numpy(self.A_rows),
-            torch.from_numpy(self.A_cols),
-        )
+        with lasting():
+            return (
+                torch.from_numpy(self.P_rows),
+                torch.from_numpy(self.P_cols),
+                torch.from_numpy(self.A_rows),
+                torch.from_numpy(self.A_cols),
+            )
 
     @cached_property
     def P_by_rows(self) -> tuple[Indices, Indices, Indices]:

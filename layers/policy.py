@@ -69,7 +69,11 @@ def describe_failures(point: Point, batch: torch.Size) -> str:
     lines: list[str] = []
     for flat_index in failed[:5].tolist():
         status = Status(int(point.status[flat_index]))
-        place = tuple(int(i) for i in torch.unravel_index(torch.tensor(flat_index), batch)) if batch else ()
+        place = (
+            tuple(int(i) for i in torch.unravel_index(torch.tensor(flat_index, device="cpu"), batch))
+            if batch
+            else ()
+        )
         name = f"element {place}" if batch else "the problem"
         lines.append(
             f"{name}: {status.name}, relative KKT residual {worst[flat_index].item():.1e} after "

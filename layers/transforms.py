@@ -23,6 +23,12 @@ from torch.autograd import forward_ad
 Rule = Callable[..., tuple[Tensor | None, ...]]
 
 
+def in_transform() -> bool:
+    """Whether the tensors of this call may be those of a transform or of a graph, which mean nothing after it."""
+    functorch_is = torch._C._are_functorch_transforms_active()  # pyright: ignore[reportPrivateUsage]
+    return functorch_is or _level() > 0 or torch.compiler.is_compiling()
+
+
 def vectorised(rule: Rule) -> Rule:
     """A backward or jvp of an autograd function, for one (co)tangent or for many under torch.autograd's own vmap."""
 

@@ -96,7 +96,12 @@ class Backend:
         if self.on_cpu:
             flat = QP(*(t.cpu() for t in flat.tensors))
         attempts = [once_differentiable(self.name, a) for a in self.attempts(tol, max_iterations)]
-        point = first_that_holds(flat, tol, attempts)
+        # Packages make tensors without a device, and qpth a graph to read its multipliers from. To leave inference mode
+        # is to record gradients.
+        recorded = torch.is_grad_enabled()
+        with torch.device(flat.q.device), torch.inference_mode(mode=False), torch.set_grad_enabled(recorded):
+            flat = QP(*(t.clone() if t.is_inference() else t for t in flat.tensors))
+            point = first_that_holds(flat, tol, attempts)
         z, lam, nu = (x.to(home).reshape(*batch, k) for x, k in zip(point, sizes, strict=True))
         return z, lam, nu
 

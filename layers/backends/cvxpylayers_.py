@@ -22,13 +22,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from layers.backends.base import Attempt, Backend, Triple, equilibrated, import_problem, lost, one_by_one
+from layers.kept import made_once
 from layers.problem import QP
 
 
@@ -83,7 +83,7 @@ def _solve(problem: QP, options: dict[str, Any]) -> Triple:
     return z, lam, nu
 
 
-@lru_cache(maxsize=16)
+@made_once(16)
 def _layer(n: int, m: int, p: int) -> Any:
     """The layer for these sizes: building it takes longer than calling it."""
     import cvxpy as cp

@@ -66,14 +66,18 @@ def _solve(problem: QP, **options: Any) -> Triple:
     make: Any = Solver
     solver = make(n, k, *_dense_pattern(n, n), *_dense_pattern(k, n), cones, settings)
     answer = solver.solve(problem.Q.reshape(batch, n * n), rows.reshape(batch, k * n), problem.q, right)
-    solved = torch.tensor([status.name in SOLVED for status in solver.info.status]).unsqueeze(-1)
+    solved = torch.tensor(
+        [status.name in SOLVED for status in solver.info.status], device=answer.x.device
+    ).unsqueeze(-1)
     z, dual = (torch.where(solved, x, torch.nan) for x in (answer.x, answer.z))
     return z, dual[:, p : p + m], dual[:, :p]
 
 
 def _dense_pattern(rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """Row offsets and column indices of a CSR matrix without a zero."""
-    return torch.arange(0, rows * columns + 1, columns), torch.arange(columns).repeat(rows)
+    return torch.arange(0, rows * columns + 1, columns, device="cpu"), torch.arange(
+        columns, device="cpu"
+    ).repeat(rows)
 
 
 BACKEND = Backend("moreau", _unavailable, _attempts)

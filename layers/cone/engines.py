@@ -5,6 +5,7 @@ An engine sees arrays only, with 1-row cones already moved to the nonnegative ro
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -179,7 +180,11 @@ def _claims(names: Any) -> NDArray[np.int64]:
 
 
 class _Solvers(threading.local):
-    """Solver objects of moreau, which are built for one structure and batch size and are no use to a second thread."""
+    """Solver objects of moreau, which are built for one structure and batch size and are no use to a second thread.
+
+    Each has threads of its own, which a process made by fork lacks: there it would wait for them for ever, so the child
+    makes its own.
+    """
 
     def __init__(self) -> None:
         self.made: OrderedDict[Any, Any] = OrderedDict()
@@ -193,8 +198,14 @@ class _Solvers(threading.local):
             self.made.popitem(last=False)
         return self.made[key]
 
+    def forget(self) -> None:
+        """What this process inherited by fork is of no use to it."""
+        self.made = OrderedDict()
+
 
 _SOLVERS = _Solvers()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_SOLVERS.forget)
 
 
 def _moreau(data: Data, limits: Limits) -> Claim:

@@ -26,6 +26,7 @@ from layers.errors import DifferentiationError, LayerError, ProblemError, Solver
 from layers.opaque import opaque
 from layers.policy import check_options, describe_failures, require_choice, without_failures
 from layers.solution import Point, Residuals, Status
+from layers.transforms import vectorised
 
 ADJOINTS = ("implicit",)
 
@@ -87,6 +88,7 @@ class ConeSolutionMap(torch.autograd.Function):
         ctx.save_for_forward(*saved)
 
     @staticmethod
+    @vectorised
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         P, q, A, b, x, y, cone_s, status = ctx.saved_tensors
         solved = (status == Status.OPTIMAL).to(x.dtype)
@@ -112,6 +114,7 @@ class ConeSolutionMap(torch.autograd.Function):
         )
 
     @staticmethod
+    @vectorised
     def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         P, q, A, b, x, y, cone_s, status = ctx.saved_tensors
         structure: ConeStructure = ctx.structure

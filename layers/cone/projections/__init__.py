@@ -8,7 +8,7 @@ orthonormal frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from layers.cone.projections.exponential import exponential
 from layers.cone.projections.frames import Frame, Split
 from layers.cone.projections.power import power
 from layers.cone_program import Cones, Indices
+from layers.kept import made_once
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ _SPLITS = {
 }
 
 
-@lru_cache(maxsize=256)
+@made_once(256)
 def groups(cones: Cones) -> tuple[Group, ...]:
     """The blocks by cone and size. A second-order or semidefinite cone of one row is a nonnegative row."""
     found: dict[tuple[str, int], list[Tensor]] = {}
@@ -81,7 +82,7 @@ def groups(cones: Cones) -> tuple[Group, ...]:
     return tuple(Group(kind, torch.stack(rows), exponents) for (kind, _), rows in found.items())
 
 
-@lru_cache(maxsize=256)
+@made_once(256)
 def _places(cones: Cones) -> Tensor | None:
     """Where each row stands when groups are strung together; None if in place."""
     strung = torch.cat([g.rows.flatten() for g in groups(cones)] or [torch.zeros(0, dtype=torch.int64)])

@@ -8,12 +8,13 @@ of shape ``(B, g, d, …)``: batch, block, row of the block.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from math import sqrt
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from layers.kept import made_once
 
 
 class Frame(Protocol):
@@ -165,7 +166,7 @@ class Congruence:
         return svec(U @ smat(M.mT) @ U.mT).mT
 
 
-@lru_cache(maxsize=64)
+@made_once(64)
 def _triangle(k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Row and column of each entry of the upper triangle by columns, its weight, and its place in the full matrix."""
     j, i = torch.tril_indices(k, k)  # by rows of the lower triangle: by columns of the upper

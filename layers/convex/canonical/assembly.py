@@ -16,6 +16,7 @@ from torch import Tensor
 
 from layers.cone_program import Indices
 from layers.convex.canonical.affine import AffineMap
+from layers.kept import lasting
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,10 @@ class Assembly:
         which = tuple(source.dim() == 2 for source in sources)
         plan = self._plan(which, sources[0].device)
         blocks = dict(plan.constants)
+        if torch.compiler.is_exporting():
+            # torch.export.save (2.13) stumbles over constants without entries.
+            like = sources[0]
+            blocks = {name: v if v.numel() else like.new_zeros(v.shape) for name, v in blocks.items()}
         for product, has in ((plan.shared, False), (plan.batched, True)):
             if not product.shares:
                 continue
@@ -115,12 +120,13 @@ class Assembly:
     def _plan(self, batched: tuple[bool, ...], device: torch.device) -> _Plan:
         key = (batched, device)
         if key not in self._plans:
-            constants = {
-                name: torch.as_tensor(block.map.constant, device=device).reshape(block.shape)
-                for name, block in self.blocks.items()
-            }
-            shared = self._product([not has for has in batched], device)
-            self._plans[key] = _Plan(constants, shared, self._product(batched, device))
+            with lasting():
+                constants = {
+                    name: torch.as_tensor(block.map.constant, device=device).reshape(block.shape)
+                    for name, block in self.blocks.items()
+                }
+                shared = self._product([not has for has in batched], device)
+                self._plans[key] = _Plan(constants, shared, self._product(batched, device))
         return self._plans[key]
 
     def _product(self, chosen: Sequence[bool], device: torch.device) -> _Product:

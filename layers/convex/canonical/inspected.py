@@ -29,11 +29,15 @@ class _Look(torch.autograd.Function):
     def forward(specs: Sequence[ParameterSpec], *tensors: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         for spec, tensor in zip(specs, tensors, strict=True):
             check_values(spec, tensor)
-        return torch.zeros(())
+        return torch.zeros((), device="cpu")
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]

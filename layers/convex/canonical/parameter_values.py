@@ -90,9 +90,19 @@ def check_values(spec: ParameterSpec, value: Tensor) -> None:
         if name in spec.attributes:
             _require(holds, lead, spec, name)
     if spec.lower is not None:
-        _require(value >= torch.as_tensor(spec.lower).to(value) - room, lead, spec, "within its lower bounds")
+        _require(
+            value >= torch.as_tensor(spec.lower, device=value.device).to(value) - room,
+            lead,
+            spec,
+            "within its lower bounds",
+        )
     if spec.upper is not None:
-        _require(value <= torch.as_tensor(spec.upper).to(value) + room, lead, spec, "within its upper bounds")
+        _require(
+            value <= torch.as_tensor(spec.upper, device=value.device).to(value) + room,
+            lead,
+            spec,
+            "within its upper bounds",
+        )
     if spec.outside is not None:
         outside = torch.as_tensor(spec.outside, device=value.device)
         _require((value == 0) | ~outside, lead, spec, "zero outside its sparsity pattern")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from layers.cone_program import Indices
 from layers.convex.canonical.retrieval import Retrieval
+from layers.kept import lasting
 
 Piece = Callable[[], Tensor]
 
@@ -40,8 +41,9 @@ class Retriever:
         self.sizes = [prod(shape) for shape in self.shapes]
         self.dual = [r.dual for r in retrievals]
         where = place[index]
-        self._index = None if np.array_equal(where, np.arange(there.size)) else torch.as_tensor(where)
-        self._weights = None if (weights == 1).all() else torch.as_tensor(weights)
+        with lasting():
+            self._index = None if np.array_equal(where, np.arange(there.size)) else torch.from_numpy(where)
+            self._weights = None if (weights == 1).all() else torch.from_numpy(weights)
 
     def __call__(self, pieces: Sequence[Piece]) -> list[Tensor]:
         """The entries of each variable, row-major, shapes ``batch + (size,)``."""
