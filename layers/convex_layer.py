@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from math import prod
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from layers.backends import BACKENDS
 from layers.cone_program import ConeProgram
 from layers.convex import (
     Answer,
@@ -41,9 +41,11 @@ from layers.convex.canonical import (
     retrieve,
     shaped,
 )
-from layers.errors import ProblemError, SolverError
+from layers.errors import LayerError, ProblemError, SolverError
 from layers.opaque import opaque
+from layers.problem import common_dtype
 from layers.solution import Residuals, Status
+from layers.transforms import in_transform
 
 
 class ConvexLayer(nn.Module):
@@ -140,7 +142,8 @@ class ConvexLayer(nn.Module):
         self._route = None
         if isinstance(self._form, QuadraticForm):
             self._route = Route(self._form, self._cores, self._assembly, self._retriever)
-        self._last: Any = None
+        # by the batch axes: a batch of another size starts without a guess
+        self._last: dict[torch.Size, Any] = {}
 
     @opaque
     def forward(
@@ -152,12 +155,12 @@ class ConvexLayer(nn.Module):
         """The variables; see :meth:`solve`."""
         options, values, batch = self._prepared(tensors, solver_args)
         entries = None
-        if self._route is not None and not warm_start:
+        if self._route is not None and not warm_start and not torch.compiler.is_exporting():
             entries = solve_directly(self._route, options, values, batch)
         if entries is None:
             answer = self._answer(options, values, batch, tensors, warm_start)
             entries = self._entries(answer, batch)
-        return self._variables(entries, _common_dtype(tensors))
+        return self._variables(entries, common_dtype(tensors))
 
     @opaque
     def solve(
@@ -176,8 +179,8 @@ class ConvexLayer(nn.Module):
         solver_args : dict, optional
             For this call; as at construction.
         warm_start : bool or ConvexSolution
-            Start from that solution, or, if True, from that of the last call with ``warm_start``. The answer meets the
-            same checks.
+            Start from that solution, or, if True, from that of the last call with ``warm_start`` if its batch axes were
+            the same. The answer meets the same checks.
 
         Raises
         ------
@@ -188,7 +191,7 @@ class ConvexLayer(nn.Module):
         """
         options, values, batch = self._prepared(tensors, solver_args)
         answer = self._answer(options, values, batch, tensors, warm_start)
-        return self._solution(answer, batch, _common_dtype(tensors))
+        return self._solution(answer, batch, common_dtype(tensors))
 
     def canonical_data(self, *tensors: Tensor) -> ConeProgram:
         """The data of the compiled program for these values of the parameters, without solving it.
@@ -223,6 +226,8 @@ class ConvexLayer(nn.Module):
         self, tensors: Sequence[Tensor], solver_args: Mapping[str, Any] | None
     ) -> tuple[Options, list[Tensor], torch.Size]:
         """Options of a call, the values of the sources of θ, float64, and the batch axes."""
+        if torch.compiler.is_exporting():
+            self._require_exportable()
         options = with_solver_args(self.options, solver_args) if solver_args else self.options
         batch = check_call(self._specs, tensors)
         declared = self._declared
@@ -236,6 +241,22 @@ class ConvexLayer(nn.Module):
             values.append(value.log() if source.logarithm else value)
         return options, values, batch
 
+    def _require_exportable(self) -> None:
+        """A graph has operators for quadratic programs, and none that looks at the values of a parameter."""
+        if not isinstance(self._form, QuadraticForm):
+            why = f"this one has others: {self._structure.cones}"
+        elif self._declared:
+            names = ", ".join(self._specs[i].name for i in self._declared)
+            why = f"the values of {names} have to be looked at in every call"
+        elif self.options.solver in BACKENDS:
+            why = f"solver={self.options.solver!r} has no operator"
+        else:
+            return
+        raise LayerError(
+            "torch.export takes a ConvexLayer with linear constraints and parameters of any value, solved as a "
+            f"quadratic program; {why}. Save the module itself by torch.save, or export what is around it"
+        )
+
     def _answer(
         self,
         options: Options,
@@ -248,7 +269,7 @@ class ConvexLayer(nn.Module):
         blocks = self._assembly(self._theta(values, batch), batch)
         warm = None
         if warm_start:
-            warm = warm_start.warm if isinstance(warm_start, ConvexSolution) else self._last
+            warm = warm_start.warm if isinstance(warm_start, ConvexSolution) else self._last.get(batch)
         try:
             if isinstance(self._form, QuadraticForm):
                 answer = solve_quadratic(self._form, blocks, options, warm)
@@ -259,14 +280,14 @@ class ConvexLayer(nn.Module):
             inspect_values(self._specs, tensors)
             raise
         except SolverError as error:
-            if _common_dtype(tensors) == torch.float64 or Status.INFEASIBLE.name not in str(error):
+            if common_dtype(tensors) == torch.float64 or Status.INFEASIBLE.name not in str(error):
                 raise
             raise SolverError(
                 f"{error}\nThe tensors were not float64: constraints that follow from one another in exact numbers "
                 "contradict each other by their rounding; compute their values in float64."
             ) from error
-        if warm_start:
-            self._last = without_graph(answer.found)
+        if warm_start and not in_transform():
+            self._last = {batch: without_graph(answer.found)}
         return answer
 
     def _theta(self, values: Sequence[Tensor], batch: torch.Size) -> list[Tensor]:
@@ -288,7 +309,7 @@ class ConvexLayer(nn.Module):
     def _solution(self, answer: Answer, batch: torch.Size, dtype: torch.dtype) -> ConvexSolution:
         """All that is known of the solution, in the caller's batch axes and dtype."""
         n, m, found = self._structure.n, self._structure.m, answer.found
-        order = torch.as_tensor(np.argsort(np.concatenate(self._form.pieces)))
+        order = torch.from_numpy(np.argsort(np.concatenate(self._form.pieces)))
         whole = torch.cat([piece() for piece in answer.pieces], -1)
         x, y = whole.index_select(-1, order.to(whole.device)).split_with_sizes([n, m], -1)
         objective = answer.objective()
@@ -310,7 +331,3 @@ class ConvexLayer(nn.Module):
         s, o = self._structure, self.options
         options = f"solver={o.solver!r}, adjoint={o.adjoint!r}, tol={o.tol:g}, on_failure={o.on_failure!r}"
         return f"n={s.n}, m={s.m}, {options}"
-
-
-def _common_dtype(tensors: Sequence[Tensor]) -> torch.dtype:
-    return reduce(torch.promote_types, (t.dtype for t in tensors))

@@ -28,3 +28,14 @@ class UnavailableError(LayerError, ImportError):
 def remedy_of_dtype(name: str, dtype: torch.dtype) -> str:
     """What to do with the tensor ``name`` if its dtype is not a real floating one."""
     return f"pass {name}.real and {name}.imag by themselves" if dtype.is_complex else f"call {name}.double()"
+
+
+def remedy_of_layout(name: str) -> str:
+    """What to do with the tensor ``name`` if it is sparse."""
+    return f"call {name}.to_dense(): its gradient is then dense too"
+
+
+#: what is wrong with a tensor on the meta device
+WITHOUT_VALUES = (
+    "is on the meta device, where tensors have no values to solve with; create it on a device of its own"
+)

@@ -1,4 +1,8 @@
-"""Functions that torch.compile is not to look into: how often they iterate depends on the data."""
+"""Functions that torch is not to look into: how often they iterate depends on the data.
+
+``torch.compile`` breaks its graph there. ``torch.jit.trace`` has no way to: what it records is the solution of its
+example, as a constant.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,47 @@ from typing import ParamSpec, TypeVar, cast
 
 import torch
 
+from layers.errors import LayerError
+
 P = ParamSpec("P")
 R = TypeVar("R")
+
+OPAQUE = "how often a solver iterates depends on the data; leave out fullgraph=True, or strict=True"
+TRACED = (
+    "torch.jit.trace keeps the solution of its example and would answer every later call with it. Use torch.export or "
+    "torch.compile, or save the module itself by torch.save"
+)
+
+
+def refuse_tracing() -> None:
+    """Raise where what is computed would be recorded as a constant.
+
+    Raises
+    ------
+    LayerError
+        Under ``torch.jit.trace``.
+    """
+    if torch._C._get_tracing_state():  # pyright: ignore[reportPrivateUsage]
+        raise LayerError(TRACED)
 
 
 def opaque(function: Callable[P, R]) -> Callable[P, R]:
     """Break the graph of torch.compile at this function; outside of it, call the function itself.
 
+    Raises
+    ------
+    LayerError
+        Under ``torch.jit.trace``.
+
     Notes
     -----
     ``torch.compiler.disable`` alone costs at every call, compiled or not, about a fifth of a small solve.
     """
-    hidden = cast("Callable[P, R]", torch.compiler.disable(function))
+    hidden = cast("Callable[P, R]", torch.compiler.disable(function, reason=OPAQUE))
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        refuse_tracing()
         return hidden(*args, **kwargs) if torch.compiler.is_compiling() else function(*args, **kwargs)
 
     return call

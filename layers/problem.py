@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 
 import torch
 from torch import Tensor
 
-from layers.errors import ProblemError, remedy_of_dtype
+from layers.errors import WITHOUT_VALUES, ProblemError, remedy_of_dtype, remedy_of_layout
 from layers.linalg.products import max_abs
+from layers.opaque import refuse_tracing
 
 #: core (unbatched) number of axes of every argument
 AXES = {"Q": 2, "q": 1, "G": 2, "h": 1, "A": 2, "b": 1}
@@ -151,6 +154,7 @@ def make_qp(
     ProblemError
         Naming the argument, what was expected and what was found.
     """
+    refuse_tracing()
     given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b}
     for name in ("Q", "q"):
         if given[name] is None:
@@ -165,9 +169,9 @@ def make_qp(
     for name, value in given.items():
         if value is not None:
             present_tensors[name] = _check_tensor(name, value, AXES[name])
-    _check_agreement(present_tensors)
+    full = _agreeing(present_tensors)
+    q = full["q"]
     n = q.shape[-1]
-    full = dict(present_tensors)
     for left, right in (("G", "h"), ("A", "b")):
         if left not in full:
             full[left], full[right] = q.new_zeros(0, n), q.new_zeros(0)
@@ -184,6 +188,8 @@ def make_qp(
 def _check_tensor(name: str, value: object, axes: int) -> Tensor:
     if not isinstance(value, Tensor):
         raise ProblemError(f"{name} must be a torch.Tensor, found {type(value).__name__}")
+    if value.layout is not torch.strided:
+        raise ProblemError(f"{name} must be dense, found {value.layout}; {remedy_of_layout(name)}")
     if not value.is_floating_point():
         raise ProblemError(
             f"{name} must have a real floating dtype (float32 or float64), found {value.dtype}; "
@@ -197,15 +203,24 @@ def _check_tensor(name: str, value: object, axes: int) -> Tensor:
     return value
 
 
-def _check_agreement(tensors: dict[str, Tensor]) -> None:
+def _agreeing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, on one device, in the dtype that they have in common by torch's promotion."""
     dtype, device = tensors["q"].dtype, tensors["q"].device
+    if tensors["q"].is_meta:
+        raise ProblemError(f"q {WITHOUT_VALUES}")
     if all(tensor.dtype == dtype and tensor.device == device for tensor in tensors.values()):
-        return
-    for what in ("dtype", "device"):
-        found = {name: getattr(tensor, what) for name, tensor in tensors.items()}
-        if len(set(found.values())) > 1:
-            listed = ", ".join(f"{name}: {value}" for name, value in found.items())
-            raise ProblemError(f"all arguments must share one {what}; found {listed}")
+        return tensors
+    devices = {name: tensor.device for name, tensor in tensors.items()}
+    if len(set(devices.values())) > 1:
+        listed = ", ".join(f"{name}: {value}" for name, value in devices.items())
+        raise ProblemError(f"all arguments must share one device; found {listed}")
+    common = common_dtype(tensors.values())
+    return {name: tensor.to(common) for name, tensor in tensors.items()}
+
+
+def common_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
+    """The dtype of an operation on all of them."""
+    return reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
 
 
 def _check_shapes(t: dict[str, Tensor], n: int) -> None:

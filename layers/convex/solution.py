@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -68,6 +69,12 @@ class ConvexSolution:
 
 
 def without_graph(found: Any) -> Any:
-    """The same solution as numbers only, for a later warm start."""
+    """The same solution as numbers only, for a later warm start: neither it nor what it computes later has a graph."""
     values = {field.name: getattr(found, field.name) for field in fields(found)}
-    return replace(found, **{name: v.detach() for name, v in values.items() if isinstance(v, Tensor)})
+    return replace(found, **{name: _detached(value) for name, value in values.items()})
+
+
+def _detached(value: Any) -> Any:
+    if isinstance(value, partial):
+        return partial(value.func, *map(_detached, value.args))
+    return value.detach() if isinstance(value, Tensor) else value

@@ -87,10 +87,11 @@ def test_indefinite_Q_at_every_scale(data, size: float) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_mixed_dtypes(data, name: str) -> None:
-    with pytest.raises(ProblemError, match="must share one dtype") as caught:
-        solve_qp(**(data | {name: data[name].float()}))
-    assert f"{name}: torch.float32" in str(caught.value)
+def test_mixed_dtypes_are_promoted_as_torch_promotes_them(data, name: str) -> None:
+    single = data | {name: data[name].float()}
+    found = solve_qp(**single)
+    assert found.z.dtype == torch.float64
+    assert torch.equal(found.z, solve_qp(**{k: v.double() for k, v in single.items()}).z)
 
 
 def test_mixed_devices(data) -> None:

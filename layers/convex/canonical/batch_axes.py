@@ -13,11 +13,11 @@ def flattened(value: Tensor, core: tuple[int, ...], batch: torch.Size) -> Tensor
     size = prod(core)
     if value.numel() == size:
         return value.reshape(size)
-    return value.expand(batch + core).reshape(batch.numel(), size)
+    return value.expand(batch + core).reshape(prod(batch), size)
 
 
 def shaped(value: Tensor, batch: torch.Size, core: tuple[int, ...]) -> Tensor:
     """A flat value in the batch axes of the call, over which it is repeated if nothing in it depends on them."""
-    if value.numel() != batch.numel() * prod(core):
-        value = value.expand((batch.numel(), *value.shape))
+    if value.numel() != prod(batch) * prod(core):
+        value = value.expand((prod(batch), *value.shape))
     return value.reshape(batch + core)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layers.convex.canonical.parameter_values import ParameterSpec
-from layers.errors import ProblemError, remedy_of_dtype
+from layers.errors import WITHOUT_VALUES, ProblemError, remedy_of_dtype, remedy_of_layout
 
 
 def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.Size:
@@ -30,6 +30,8 @@ def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.
     for place, (spec, tensor) in enumerate(zip(specs, tensors, strict=True)):
         if not isinstance(tensor, Tensor):
             raise _refused(place, spec, f"be a torch.Tensor, found {type(tensor).__name__}")
+        if tensor.layout is not torch.strided:
+            raise _refused(place, spec, f"be dense, found {tensor.layout}; {remedy_of_layout(spec.name)}")
         if not tensor.is_floating_point():
             remedy = remedy_of_dtype(spec.name, tensor.dtype)
             raise _refused(place, spec, f"have a real floating dtype, found {tensor.dtype}; {remedy}")
@@ -42,11 +44,15 @@ def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.
     devices = {tensor.device for tensor in tensors}
     if len(devices) > 1:
         raise ProblemError(f"all tensors must be on one device; found {', '.join(sorted(map(str, devices)))}")
-    different = {batch for batch in batches if batch}
-    if len(different) < 2:
-        return different.pop() if different else torch.Size()
+    if tensors and tensors[0].is_meta:
+        raise ProblemError(f"parameter 0 ({specs[0].name}) {WITHOUT_VALUES}")
+    batched = [batch for batch in batches if batch]
+    if not batched:
+        return torch.Size()
+    if all(batch == batched[0] for batch in batched[1:]):
+        return batched[0]
     try:
-        return torch.broadcast_shapes(*different)
+        return torch.broadcast_shapes(*batched)
     except RuntimeError as error:
         found = ", ".join(f"{s.name}: {tuple(b)}" for s, b in zip(specs, batches, strict=True))
         raise ProblemError(
