@@ -102,6 +102,10 @@ figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
 	$(PYTHON) -m figures.proofs
 	$(PYTHON) tools/readme.py
 
+.PHONY: mechanics
+mechanics: setup  ## docs/pytorch.md, from the matrix of tests over modes and transforms of torch | 1
+	$(PYTHON) tools/mechanics.py
+
 .PHONY: proofs
 proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 	$(PYTHON) -m proofs
