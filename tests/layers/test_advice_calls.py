@@ -172,6 +172,23 @@ def test_advice_on_what_is_missing_gives_an_answer(wrong: Data, said: str, right
     assert torch.isfinite(solve_qp(**(GOOD | right)).z).all()
 
 
+def test_advice_on_tensors_from_inference_gives_a_gradient() -> None:
+    with torch.inference_mode():
+        q = GOOD["q"].clone()
+    Q = GOOD["Q"].clone().requires_grad_()
+    for call in (
+        lambda q: solve_qp(**(GOOD | {"Q": Q, "q": q})).z,
+        lambda q: QPLayer()(**(GOOD | {"Q": Q, "q": q})),
+    ):
+        with pytest.raises(
+            LayerError, match=r"^q must not come from torch.inference_mode\(\).*pass q.clone\(\)"
+        ):
+            call(q)
+        (found,) = torch.autograd.grad(call(q.clone()).sum(), Q)
+        (expected,) = torch.autograd.grad(call(GOOD["q"]).sum(), Q)
+        torch.testing.assert_close(found, expected)
+
+
 def test_advice_on_batch_axes_gives_an_answer() -> None:
     with pytest.raises(LayerError, match="leave them out, or make them 1"):
         solve_qp(**(BATCH | {"h": GOOD["h"].expand(3, 3)}))
