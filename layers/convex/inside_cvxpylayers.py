@@ -12,7 +12,7 @@ there are no second derivatives. :class:`layers.ConvexLayer` has neither limit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,7 @@ from layers.cone_program import ConeProgram, Cones, ConeStructure, Indices
 from layers.convex.canonical.squares import lost_square
 from layers.convex.options import Options, solver_name, uses_qp, with_solver_args
 from layers.errors import LayerError, ProblemError
-from layers.problem import QP
-from layers.qp_layer import solve_checked
+from layers.qp_layer import solve_qp
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,6 @@ class CvxpylayersSolver(SolverInterface):  # pyright: ignore[reportUntypedBaseCl
     ) -> tuple[Tensor, Tensor, Any]:
         """Solve a batch; `P`, `q`, `A` are the values of the compiled program, (batch, entries) each."""
         form, options = self._form, with_solver_args(self.options, solver_args)
-        options = replace(options, precision=torch.finfo(q.dtype).eps)
         assert form is not None, "cvxpylayers calls setup first"
         values = [q.new_zeros(len(q), 0) if t is None else t for t in (P, q, A)]
         leaves = [t.detach().double().requires_grad_(needs_grad) for t in values]
@@ -194,18 +192,16 @@ def _program(form: _Form, P: Tensor, q: Tensor, A: Tensor) -> ConeProgram:
 
 def _solve(program: ConeProgram, options: Options) -> tuple[Tensor, Tensor]:
     """Primal and dual solution: by the QP layer where all rows are linear, else by a conic engine."""
+    limits: dict[str, Any] = {"tol": options.tol, "max_iterations": options.max_iterations}
     s = program.structure
     if not uses_qp(options, s.cones):
-        found = solve_cone_program(
-            program, solver=options.solver, adjoint=options.adjoint, tol=options.tol,
-            max_iterations=options.max_iterations,
-        )  # fmt: skip
+        found = solve_cone_program(program, solver=options.solver, adjoint=options.adjoint, **limits)
         return found.x, found.y
     p = s.cones.zero
     Q = _dense(program.P, s.P_rows, s.P_cols, (s.n, s.n))
     rows = _dense(program.A, s.A_rows, s.A_cols, (s.m, s.n))
     data = (Q, program.q, rows[:, p:], program.b[:, p:], rows[:, :p], program.b[:, :p])
-    solution = solve_checked(QP(*data), options.request(), None)
+    solution = solve_qp(*data, solver=options.solver, adjoint=options.adjoint, **limits)
     return solution.z, torch.cat([solution.nu, solution.lam], -1)
 
 
