@@ -21,7 +21,7 @@ from tests.layers.instances import random_qp
 from tests.layers.oddities import NUMBERS, changed, options, programs
 
 #: with the number of examples that `make test` takes, and that of the slow tests
-EXAMPLES = [pytest.param(1, id="fast"), pytest.param(25, id="many", marks=pytest.mark.slow)]
+EXAMPLES = [pytest.param(1, id="fast"), pytest.param(10, id="many", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(autouse=True)
