@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from layers.backends import BACKENDS
-from layers.cone_program import ConeProgram
+from layers.cone_program import ConeProgram, ConeSolution
 from layers.convex import (
     Answer,
     ConvexSolution,
@@ -22,6 +23,7 @@ from layers.convex import (
     solve_directly,
     solve_quadratic,
     solver_name,
+    starting_point,
     uses_qp,
     with_solver_args,
     without_graph,
@@ -37,14 +39,17 @@ from layers.convex.canonical import (
     conic_form,
     flattened,
     inspect_values,
+    parameters_in_quadratic,
+    precision_of_constants,
     quadratic_form,
     retrieve,
     shaped,
 )
-from layers.errors import LayerError, ProblemError, SolverError
+from layers.errors import LayerError, ProblemError, SolverError, refuse_inference
 from layers.opaque import opaque
+from layers.policy import with_rounding
 from layers.problem import common_dtype
-from layers.solution import Residuals, Status
+from layers.solution import Residuals, Solution
 from layers.transforms import in_transform
 
 
@@ -123,9 +128,15 @@ class ConvexLayer(nn.Module):
         canonical, compiled = compile_problem(
             problem, list(parameters), gp=gp, canon_backend=canon_backend, verbose=verbose
         )
-        self.options = with_solver_args(
-            Options(solver_name(solver), adjoint, tol, max_iterations, on_failure), solver_args or {}
+        options = Options(
+            solver_name(solver),
+            adjoint,
+            tol,
+            max_iterations,
+            on_failure,
+            precision=precision_of_constants(problem),
         )
+        self.options = with_solver_args(options, {} if solver_args is None else solver_args)
         self._structure = canonical.structure
         self._sources, self._maximise, self._gp = canonical.sources, canonical.maximise, gp
         linear = uses_qp(self.options, canonical.structure.cones)
@@ -134,6 +145,7 @@ class ConvexLayer(nn.Module):
         self._declared = [i for i, spec in enumerate(self._specs) if spec.declared]
         self._cores = [self._specs[source.parameter].shape for source in canonical.sources]
         widths = [prod(core) for core in self._cores]
+        self._curved = parameters_in_quadratic(canonical, widths)
         self._assembly = Assembly(self._form.blocks, widths)
         self._canonicaliser = Assembly(canonical.blocks, widths)
         self._retriever = Retriever(
@@ -155,11 +167,15 @@ class ConvexLayer(nn.Module):
         """The variables; see :meth:`solve`."""
         options, values, batch = self._prepared(tensors, solver_args)
         entries = None
-        if self._route is not None and not warm_start and not torch.compiler.is_exporting():
-            entries = solve_directly(self._route, options, values, batch)
-        if entries is None:
-            answer = self._answer(options, values, batch, tensors, warm_start)
-            entries = self._entries(answer, batch)
+        try:
+            if self._route is not None and warm_start is False and not torch.compiler.is_exporting():
+                entries = solve_directly(self._route, options, values, batch)
+            if entries is None:
+                answer = self._answer(options, values, batch, tensors, warm_start)
+                entries = self._entries(answer, batch)
+        except RuntimeError as error:
+            refuse_inference(error, self._named(tensors))
+            raise
         return self._variables(entries, common_dtype(tensors))
 
     @opaque
@@ -190,8 +206,15 @@ class ConvexLayer(nn.Module):
             With ``on_failure="raise"``, naming the batch elements that are infeasible, unbounded or not solved.
         """
         options, values, batch = self._prepared(tensors, solver_args)
-        answer = self._answer(options, values, batch, tensors, warm_start)
-        return self._solution(answer, batch, common_dtype(tensors))
+        try:
+            answer = self._answer(options, values, batch, tensors, warm_start)
+            return self._solution(answer, batch, common_dtype(tensors))
+        except RuntimeError as error:
+            refuse_inference(error, self._named(tensors))
+            raise
+
+    def _named(self, tensors: Sequence[Tensor]) -> dict[str, Tensor]:
+        return {spec.name: tensor for spec, tensor in zip(self._specs, tensors, strict=True)}
 
     def canonical_data(self, *tensors: Tensor) -> ConeProgram:
         """The data of the compiled program for these values of the parameters, without solving it.
@@ -230,6 +253,10 @@ class ConvexLayer(nn.Module):
             self._require_exportable()
         options = with_solver_args(self.options, solver_args) if solver_args else self.options
         batch = check_call(self._specs, tensors)
+        for place in self._curved:
+            if tensors[place].dtype != torch.float64:
+                precision = torch.finfo(tensors[place].dtype).eps
+                options = replace(options, precision=max(precision, options.precision))
         declared = self._declared
         if declared:
             inspect_values([self._specs[i] for i in declared], [tensors[i] for i in declared])
@@ -267,9 +294,8 @@ class ConvexLayer(nn.Module):
     ) -> Answer:
         """Values to data, data to solution."""
         blocks = self._assembly(self._theta(values, batch), batch)
-        warm = None
-        if warm_start:
-            warm = warm_start.warm if isinstance(warm_start, ConvexSolution) else self._last.get(batch)
+        kind = Solution if isinstance(self._form, QuadraticForm) else ConeSolution
+        warm = None if warm_start is False else starting_point(warm_start, self._last.get(batch), kind)
         try:
             if isinstance(self._form, QuadraticForm):
                 answer = solve_quadratic(self._form, blocks, options, warm)
@@ -280,13 +306,10 @@ class ConvexLayer(nn.Module):
             inspect_values(self._specs, tensors)
             raise
         except SolverError as error:
-            if common_dtype(tensors) == torch.float64 or Status.INFEASIBLE.name not in str(error):
+            if common_dtype(tensors) == torch.float64:
                 raise
-            raise SolverError(
-                f"{error}\nThe tensors were not float64: constraints that follow from one another in exact numbers "
-                "contradict each other by their rounding; compute their values in float64."
-            ) from error
-        if warm_start and not in_transform():
+            raise SolverError(with_rounding(str(error))) from error
+        if warm_start is not False and not in_transform():
             self._last = {batch: without_graph(answer.found)}
         return answer
 

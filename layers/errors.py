@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 
 class LayerError(Exception):
@@ -25,17 +29,66 @@ class UnavailableError(LayerError, ImportError):
     """An optional third-party engine was asked for and its package cannot be used; the message says why."""
 
 
-def remedy_of_dtype(name: str, dtype: torch.dtype) -> str:
-    """What to do with the tensor ``name`` if its dtype is not a real floating one."""
-    return f"pass {name}.real and {name}.imag by themselves" if dtype.is_complex else f"call {name}.double()"
+#: the dtypes that a layer takes, and gives back: those of eight bits hold no answer, and one of them has no sign
+FLOATING = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+QUANTIZED = frozenset({torch.qint8, torch.quint8, torch.qint32})
 
 
-def remedy_of_layout(name: str) -> str:
-    """What to do with the tensor ``name`` if it is sparse."""
-    return f"call {name}.to_dense(): its gradient is then dense too"
+def refusal_of_tensor(name: str, value: object) -> str | None:
+    """Why a layer does not take ``value`` for the argument ``name``, and what to pass; None if it does.
+
+    The sentence begins after "must".
+    """
+    if not isinstance(value, Tensor):
+        return f"be a torch.Tensor, found {type(value).__name__}; pass {_converted(name, value)}"
+    if is_lazy(value):
+        return (
+            f"have a shape, found {type(value).__name__}; call the lazy module that it belongs to once before"
+        )
+    if value.is_nested:
+        return f"be one array, found a nested tensor; pass torch.nested.to_padded_tensor({name}, 0.0), or its parts"
+    if value.layout is not torch.strided:
+        return (
+            f"be dense, found layout {value.layout}; call {name}.to_dense(). Where few entries in fixed places are not "
+            "zero, ConvexLayer with cvxpy.Parameter(shape, sparsity=(rows, columns)) keeps only them"
+        )
+    if value.is_meta:
+        return (
+            f"hold numbers, and a tensor on the meta device has none; pass torch.zeros_like({name}, device='cpu') "
+            "with the numbers filled in, or call .to_empty(device='cpu') on the module that owns it and initialise it"
+        )
+    if value.dtype not in FLOATING:
+        return f"have a real floating dtype (float32 or float64), found {value.dtype}; {_real(name, value.dtype)}"
+    return None
 
 
-#: what is wrong with a tensor on the meta device
-WITHOUT_VALUES = (
-    "is on the meta device, where tensors have no values to solve with; create it on a device of its own"
-)
+def refuse_inference(error: RuntimeError, tensors: Mapping[str, object]) -> None:
+    """Say which of the tensors torch cannot keep for a derivative, if that is the error; else do nothing.
+
+    Raises
+    ------
+    ProblemError
+    """
+    if isinstance(error, LayerError) or "nference tensor" not in str(error):
+        return
+    made = [name for name, value in tensors.items() if isinstance(value, Tensor) and value.is_inference()]
+    if made:
+        remedy = " and ".join(f"{name}.clone()" for name in made)
+        raise ProblemError(
+            f"{', '.join(made)} must not come from torch.inference_mode() where another tensor needs a gradient: torch "
+            f"keeps none of them for a derivative; pass {remedy}"
+        ) from error
+
+
+def _converted(name: str, value: object) -> str:
+    """How to make a tensor of something else."""
+    if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):  # pyright: ignore[reportUnknownVariableType]
+        return f"torch.stack({name})"
+    return f"torch.as_tensor({name}, dtype=torch.float64)"
+
+
+def _real(name: str, dtype: torch.dtype) -> str:
+    """How to make a tensor of a real floating dtype of one of another dtype."""
+    if dtype.is_complex:
+        return f"pass {name}.real and {name}.imag by themselves"
+    return f"call {name}{'.dequantize()' if dtype in QUANTIZED else ''}.double()"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
+from difflib import get_close_matches
+from math import inf
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +15,15 @@ from layers.errors import LayerError
 from layers.solution import Point, Status
 
 POLICIES = ("raise", "nan", "ignore")
+
+EPSILON = torch.finfo(torch.float64).eps
+#: bounds of this size stand for infinity: beside them numbers of size one are rounded away
+LARGE_BOUND = 1e15
+
+CONTRADICTION = (
+    "The tensors were not float64: constraints that follow from one another in exact numbers contradict each other by "
+    "their rounding; compute their values in float64."
+)
 
 ADVICE = {
     Status.ITERATION_LIMIT: "raise max_iterations, or tol",
@@ -22,8 +35,8 @@ ADVICE = {
 
 def check_options(
     adjoint: str, adjoints: Collection[str], tol: float, max_iterations: int, on_failure: str
-) -> None:
-    """Refuse a word or a number that no solve takes.
+) -> tuple[float, int]:
+    """Refuse a word or a number that no solve takes, and return ``tol`` and ``max_iterations`` as numbers.
 
     Raises
     ------
@@ -32,16 +45,51 @@ def check_options(
     """
     for name, value, choices in (("adjoint", adjoint, adjoints), ("on_failure", on_failure, POLICIES)):
         require_choice(name, value, choices)
-    if not tol > 0:
-        raise LayerError(f"tol must be positive; found {tol!r}")
-    if max_iterations < 1:
-        raise LayerError(f"max_iterations must be at least 1; found {max_iterations!r}")
+    return tolerance("tol", tol), whole_number("max_iterations", max_iterations)
 
 
-def require_choice(name: str, value: str, choices: Collection[str]) -> None:
-    """Refuse a word that is none of the choices."""
-    if value not in choices:
-        raise LayerError(f"{name} must be one of {', '.join(map(repr, choices))}; found {value!r}")
+def tolerance(name: str, value: object) -> float:
+    """A positive number; of any type that has one, but text."""
+    number = value if type(value) is float else _number(value)
+    if number is None or not 0 < number < inf:
+        raise LayerError(f"{name} must be positive and finite, as 1e-8; found {value!r}{_unquoted(value)}")
+    return number
+
+
+def whole_number(name: str, value: object) -> int:
+    """A whole number of at least 1; 1e3 is one."""
+    if type(value) is int and value >= 1:
+        return value
+    number = _number(value)
+    if number is None or not 1 <= number < inf or number != int(number):
+        raise LayerError(f"{name} must be a whole number, at least 1; found {value!r}{_unquoted(value)}")
+    return int(number)
+
+
+def _number(value: Any) -> float | None:
+    """What ``float`` makes of a value that is a number."""
+    if isinstance(value, str | bytes | bool) or not hasattr(value, "__float__"):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # an array of several numbers, and 10**400
+        return None
+
+
+def _unquoted(value: object) -> str:
+    """What to write for a number in quotation marks, as YAML reads 1e-8."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return f", which is text: write {float(value):g}, or float({value!r})"
+    return ""
+
+
+def require_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Refuse a word that is none of the choices, which are told with the one that comes closest."""
+    if not isinstance(value, str) or value not in choices:
+        near = get_close_matches(value.lower(), choices, n=1) if isinstance(value, str) else []
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise LayerError(f"{name} must be one of {', '.join(map(repr, choices))}; found {value!r}{hint}")
 
 
 def without_failures(value: Tensor, solved: Tensor, on_failure: str) -> Tensor:
@@ -62,8 +110,18 @@ def without_failures(value: Tensor, solved: Tensor, on_failure: str) -> Tensor:
     )
 
 
-def describe_failures(point: Point, batch: torch.Size) -> str:
-    """Which elements failed, how, by how much, and what to try."""
+def describe_failures(
+    point: Point, batch: torch.Size, bounds: Tensor | None = None, precision: float = EPSILON
+) -> str:
+    """Which elements failed, how, by how much, and what to try.
+
+    Parameters
+    ----------
+    bounds : Tensor, optional
+        Right-hand sides of the inequalities.
+    precision : float
+        Machine epsilon of the dtype in which the caller formed the data.
+    """
     failed = (point.status != Status.OPTIMAL).nonzero().squeeze(-1)
     worst = point.residuals.largest
     lines: list[str] = []
@@ -80,10 +138,31 @@ def describe_failures(point: Point, batch: torch.Size) -> str:
             f"{int(point.iterations[flat_index])} iterations; {ADVICE[status]}"
         )
     more = f"\n  … and {failed.numel() - 5} more" if failed.numel() > 5 else ""
-    return (
+    text = (
         f"{failed.numel()} of {point.status.numel()} problems not solved:\n  "
         + "\n  ".join(lines)
         + more
         + "\n"
-        'Pass on_failure="nan" to get NaN for them and the exact answer for the others.'
+        + _of_large_bounds(bounds)
+        + 'Pass on_failure="nan" to get NaN for them and the exact answer for the others.'
+    )
+    return with_rounding(text) if precision > EPSILON else text
+
+
+def with_rounding(text: str) -> str:
+    """What :func:`describe_failures` said of data that were not float64, and, once, what their rounding can do."""
+    may_be = (Status.INFEASIBLE, Status.ITERATION_LIMIT, Status.NUMERICAL_FAILURE)
+    if CONTRADICTION in text or not any(status.name in text for status in may_be):
+        return text
+    return f"{text}\n{CONTRADICTION}"
+
+
+def _of_large_bounds(bounds: Tensor | None) -> str:
+    """What to do with bounds that stand for infinity."""
+    largest = 0.0 if bounds is None or not bounds.numel() else bounds.abs().max().item()
+    if largest < LARGE_BOUND:
+        return ""
+    return (
+        f"A bound of {largest:.0e} is among the data, in whose rounding the others are lost: leave out the rows of "
+        "bounds that do not bind, or give them a number that the variables cannot reach, as 1e6 times their size.\n"
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
-from math import prod
+from math import ceil, log10, prod
 
 import torch
 from torch import Tensor
 
-from layers.errors import WITHOUT_VALUES, ProblemError, remedy_of_dtype, remedy_of_layout
+from layers.errors import FLOATING, ProblemError, refusal_of_tensor
 from layers.linalg.products import max_abs
 from layers.opaque import refuse_tracing
 
@@ -55,6 +55,11 @@ class QP:
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The six tensors in order."""
         return (self.Q, self.q, self.G, self.h, self.A, self.b)
+
+    @property
+    def named(self) -> dict[str, Tensor]:
+        """The six tensors by name."""
+        return dict(zip(AXES, self.tensors, strict=True))
 
     @property
     def n(self) -> int:
@@ -165,12 +170,10 @@ def make_qp(
             raise ProblemError(
                 f"{missing} is missing: {present} was given without it; pass both or neither of {left}, {right}"
             )
-    present_tensors: dict[str, Tensor] = {}
-    for name, value in given.items():
-        if value is not None:
-            present_tensors[name] = _check_tensor(name, value, AXES[name])
-    full = _agreeing(present_tensors)
-    q = full["q"]
+    full: dict[str, Tensor] = {name: value for name, value in given.items() if value is not None}
+    if not _alike(full):
+        full = _promoted(full)
+        q = full["q"]
     n = q.shape[-1]
     for left, right in (("G", "h"), ("A", "b")):
         if left not in full:
@@ -181,45 +184,57 @@ def make_qp(
         _ = problem.batch_shape  # kept: it is asked for again
     except RuntimeError as error:
         listed = ", ".join(f"{k}: {tuple(v.shape[: v.dim() - AXES[k]])}" for k, v in full.items())
-        raise ProblemError(f"the leading batch axes do not broadcast together; found {listed}") from error
+        raise ProblemError(
+            f"the leading batch axes do not broadcast together; found {listed}. Give all the same ones, and leave "
+            "them out, or make them 1, where a tensor is shared"
+        ) from error
     return problem
 
 
-def _check_tensor(name: str, value: object, axes: int) -> Tensor:
-    if not isinstance(value, Tensor):
-        raise ProblemError(f"{name} must be a torch.Tensor, found {type(value).__name__}")
-    if value.layout is not torch.strided:
-        raise ProblemError(f"{name} must be dense, found {value.layout}; {remedy_of_layout(name)}")
-    if not value.is_floating_point():
-        raise ProblemError(
-            f"{name} must have a real floating dtype (float32 or float64), found {value.dtype}; "
-            f"{remedy_of_dtype(name, value.dtype)}"
-        )
-    if value.dim() < axes:
-        core = "(rows, n)" if axes == 2 else "(rows,)"
-        raise ProblemError(
-            f"{name} must have shape batch + {core}, so at least {axes} axes; found {tuple(value.shape)}"
-        )
-    return value
+def _alike(tensors: dict[str, Tensor]) -> bool:
+    """Whether these are dense tensors of one dtype on one device with enough axes: asked at every call, so briefly."""
+    q = tensors["q"]
+    if not isinstance(q, Tensor) or q.is_meta or q.dtype not in FLOATING:  # pyright: ignore[reportUnnecessaryIsInstance]
+        return False
+    dtype, device = q.dtype, q.device
+    try:
+        for name, t in tensors.items():
+            if (
+                not isinstance(t, Tensor)  # pyright: ignore[reportUnnecessaryIsInstance]
+                or t.dtype != dtype
+                or t.layout is not torch.strided
+                or t.is_nested
+                or t.device != device
+                or t.dim() < AXES[name]
+            ):
+                return False
+    except ValueError:  # a lazy parameter has no axes yet
+        return False
+    return True
 
 
-def _agreeing(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors, on one device, in the dtype that they have in common by torch's promotion."""
-    dtype, device = tensors["q"].dtype, tensors["q"].device
-    if tensors["q"].is_meta:
-        raise ProblemError(f"q {WITHOUT_VALUES}")
-    if all(tensor.dtype == dtype and tensor.device == device for tensor in tensors.values()):
-        return tensors
+def _promoted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Say what is wrong with tensors that are not alike; where it is the dtype alone, bring them to the common one."""
+    for name, value in tensors.items():
+        if why := refusal_of_tensor(name, value):
+            raise ProblemError(f"{name} must {why}")
+        if value.dim() < AXES[name]:
+            core = "(rows, n)" if AXES[name] == 2 else "(rows,)"
+            raise ProblemError(
+                f"{name} must have shape batch + {core}, so at least {AXES[name]} axes; found {tuple(value.shape)}"
+            )
     devices = {name: tensor.device for name, tensor in tensors.items()}
     if len(set(devices.values())) > 1:
         listed = ", ".join(f"{name}: {value}" for name, value in devices.items())
-        raise ProblemError(f"all arguments must share one device; found {listed}")
+        raise ProblemError(
+            f"all arguments must share one device; found {listed}. Call .to(q.device), {devices['q']}, on each"
+        )
     common = common_dtype(tensors.values())
     return {name: tensor.to(common) for name, tensor in tensors.items()}
 
 
 def common_dtype(tensors: Iterable[Tensor]) -> torch.dtype:
-    """The dtype of an operation on all of them."""
+    """The dtype of an operation on all of them, by torch's promotion."""
     return reduce(torch.promote_types, (tensor.dtype for tensor in tensors))
 
 
@@ -233,7 +248,19 @@ def _check_shapes(t: dict[str, Tensor], n: int) -> None:
             sizes = f"n = {n} from q" + (f", rows = {rows} from {source}" if source else "")
             raise ProblemError(
                 f"{name} must end in ({origin}, n) = {(rows, n)} ({sizes}); found shape {tuple(shape)}"
+                f"{_other_shape(t, name, source or 'q')}"
             )
+
+
+def _other_shape(t: dict[str, Tensor], name: str, vector: str) -> str:
+    """Which tensor would fit in another shape: a column for a vector, or a transposed matrix."""
+    rows, columns = t[name].shape[-2:]
+    of_vector = t[vector].shape
+    if of_vector[-1] == 1 and len(of_vector) > 1 and of_vector[-2] == rows:
+        return f"; {vector} looks like a column: pass {vector}.squeeze(-1)"
+    if (columns, rows) == (t["h" if name == "G" else "b"].shape[-1], t["q"].shape[-1]):
+        return f"; pass {name}.mT"
+    return ""
 
 
 def check_values(problem: QP, precision: float) -> None:
@@ -255,9 +282,26 @@ def check_values(problem: QP, precision: float) -> None:
         bad = ~torch.isfinite(tensor)
         if bad.any():
             where = _first(bad.flatten(tensor.dim() - axes).any(-1))
-            hint = "; leave out rows of constraints that do not bind" if name in "Gh" else ""
-            raise ProblemError(f"{name} must be finite; found NaN or infinity{where}{hint}")
+            raise ProblemError(
+                f"{name} must be finite; found NaN or infinity{where}; {_instead_of(name, tensor)}"
+            )
     _check_curvature(problem.Q, precision)
+
+
+def _instead_of(name: str, tensor: Tensor) -> str:
+    """What to pass in the place of numbers that are not finite."""
+    if name == "h" and not tensor.isnan().any() and not tensor.isneginf().any():
+        return (
+            "a bound of infinity does not bind: leave out its row of G and h, or, where another element of the batch "
+            f"has a bound there, pass a number that z cannot reach, h.clamp(max={_far(tensor):g})"
+        )
+    return f"leave that element out, or give it other numbers before the call, as {name}.nan_to_num(0.0, 0.0, 0.0)"
+
+
+def _far(h: Tensor) -> float:
+    """A bound far from the others: a million times the largest of them, rounded up to a power of ten."""
+    largest = torch.where(torch.isfinite(h), h, 1.0).abs().max().clamp(min=1.0).item()
+    return 10.0 ** (6 + ceil(log10(largest)))
 
 
 def curvature_rounding(n: int, precision: float) -> float:
@@ -287,7 +331,7 @@ def _check_curvature(Q: Tensor, precision: float) -> None:
         value = torch.linalg.eigvalsh(symmetric)[..., 0].min().item()
         raise ProblemError(
             f"Q must be positive semidefinite; its smallest eigenvalue is {value:.3g}{_first(indefinite)}: "
-            "the problem is not convex"
+            f"the problem is not convex. Pass Q + {-1.01 * value:.3g} * torch.eye({Q.shape[-1]}).to(Q), or L @ L.mT"
         )
 
 

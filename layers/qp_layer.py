@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from layers.backends import BACKENDS
-from layers.errors import LayerError, ProblemError, SolverError, UnavailableError
+from layers.errors import LayerError, ProblemError, SolverError, UnavailableError, refuse_inference
+from layers.linalg.products import dot, mv
 from layers.native import qp as native
 from layers.opaque import opaque
 from layers.policy import check_options, describe_failures, require_choice
@@ -117,14 +118,20 @@ def solve_qp(
     >>> solution.z
     tensor([2., 0.], dtype=torch.float64, grad_fn=<PlainBackward>)
     """
-    _check_options(solver, adjoint, tol, max_iterations, on_failure)
+    tol, max_iterations = _check_options(solver, adjoint, tol, max_iterations, on_failure)
     given = make_qp(Q, q, G, h, A, b)
-    problem, precision = dispatch.prepared(given, solver), torch.finfo(given.q.dtype).eps
-    if solver in BACKENDS:
-        outputs = _solve_with_backend(problem, solver, tol, max_iterations, on_failure, precision)
+    request = Request(solver, named(adjoint), tol, max_iterations, on_failure, torch.finfo(given.q.dtype).eps)
+    return solve_checked(given, request, warm_start)
+
+
+def solve_checked(given: QP, request: Request, warm_start: Solution | None) -> Solution:
+    """:func:`solve_qp` of a problem whose tensors fit together, with options that exist."""
+    problem = dispatch.prepared(given, request.solver)
+    if request.solver in BACKENDS:
+        outputs = _solve_with_backend(problem, request)
     else:
-        guess = None if warm_start is None else _guess(warm_start, problem)
-        request = Request(solver, named(adjoint), tol, max_iterations, on_failure, precision, guess)
+        if warm_start is not None:
+            request = request._replace(guess=_guess(warm_start, problem))
         outputs = dispatch.solution(problem, request)
     solution = _cast(_assemble(problem, outputs), given.q.dtype)
     home = given.q.device
@@ -154,9 +161,8 @@ class QPLayer(nn.Module):
         on_failure: str = "raise",
     ) -> None:
         super().__init__()
-        _check_options(solver, adjoint, tol, max_iterations, on_failure)
+        self.tol, self.max_iterations = _check_options(solver, adjoint, tol, max_iterations, on_failure)
         self.solver, self.adjoint, self.on_failure = solver, adjoint, on_failure
-        self.tol, self.max_iterations = tol, max_iterations
 
     def forward(
         self,
@@ -199,17 +205,25 @@ class QPLayer(nn.Module):
         return f"solver={self.solver!r}, adjoint={self.adjoint!r}, tol={self.tol:g}, on_failure={self.on_failure!r}"
 
 
-def _check_options(solver: str, adjoint: str, tol: float, max_iterations: int, on_failure: str) -> None:
+def _check_options(
+    solver: str, adjoint: str, tol: float, max_iterations: int, on_failure: str
+) -> tuple[float, int]:
     require_choice("solver", solver, (*ENGINES, *BACKENDS))
-    check_options(adjoint, ("auto", *ADJOINTS), tol, max_iterations, on_failure)
+    numbers = check_options(adjoint, ("auto", *ADJOINTS), tol, max_iterations, on_failure)
     if solver in BACKENDS and adjoint != "auto":
         raise LayerError(
             f'solver={solver!r} brings its own derivative: adjoint must be "auto", found {adjoint!r}'
         )
+    return numbers
 
 
 def _guess(warm: Solution, problem: QP) -> Guess:
     """The earlier (z, λ, ν, s), flat over the batch of the new problem."""
+    if not isinstance(warm, Solution):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ProblemError(
+            "warm_start must be the Solution that an earlier solve_qp(...) or QPLayer.solve(...) returned, or None; "
+            f"found {type(warm).__name__}"
+        )
     batch = problem.batch_shape
     flat: list[Tensor] = []
     for name, size in (("z", problem.n), ("lam", problem.m), ("nu", problem.p), ("s", problem.m)):
@@ -219,7 +233,7 @@ def _guess(warm: Solution, problem: QP) -> Guess:
         except RuntimeError as error:
             raise ProblemError(
                 f"warm_start.{name} must have shape {(*batch, size)} or broadcast to it; "
-                f"found {tuple(value.shape)}: pass a solution of problems of the same sizes"
+                f"found {tuple(value.shape)}: pass a solution of problems of the same sizes, or None"
             ) from error
         flat.append(value.reshape(batch.numel(), size).nan_to_num(nan=0.0))
     return flat[0], flat[1], flat[2], flat[3]
@@ -246,18 +260,17 @@ def _degeneracy(*given: Tensor) -> Degeneracy:
 
 
 @opaque
-def _solve_with_backend(
-    problem: QP, name: str, tol: float, max_iterations: int, on_failure: str, precision: float
-) -> Outputs:
+def _solve_with_backend(problem: QP, request: Request) -> Outputs:
     """A third-party layer under our checks: its answer is OPTIMAL only if it satisfies the KKT conditions."""
+    name, tol, on_failure = request.solver, request.tol, request.on_failure
     backend = BACKENDS[name]
     reason = backend.unavailable()
     if reason is not None:
         raise UnavailableError(f"solver={name!r} cannot be used: {reason}")
     detached = QP(*(t.detach() for t in problem.tensors))
-    check_values(detached, precision)
+    check_values(detached, request.precision)
     batch, flat = problem.batch_shape, detached.flatten()
-    z, lam, nu = backend.solve(problem, tol, max_iterations)
+    z, lam, nu = backend.solve(problem, tol, request.max_iterations)
     point = [v.detach().reshape(batch.numel(), v.shape[-1]) for v in (z, lam, nu)]
     error = residuals(flat, point[0], point[1], point[2])
     status = torch.full(error.gap.shape, Status.ITERATION_LIMIT, dtype=torch.int64, device=z.device)
@@ -265,13 +278,16 @@ def _solve_with_backend(
     status = torch.where(torch.isnan(point[0]).any(-1), int(Status.NUMERICAL_FAILURE), status)
     iterations = torch.full_like(status, -1)
     if on_failure == "raise" and (status != Status.OPTIMAL).any():
-        raise SolverError(
-            f"{name}: {describe_failures(Point(point[0], point[1], point[2], status, error, iterations), batch)}"
-        )
+        answer = Point(point[0], point[1], point[2], status, error, iterations)
+        raise SolverError(f"{name}: {describe_failures(answer, batch, problem.h, request.precision)}")
     good = _finite(z, (status == Status.OPTIMAL).reshape(batch))
-    value = 0.5 * ((problem.Q @ good.unsqueeze(-1)).squeeze(-1) * good).sum(-1) + (problem.q * good).sum(-1)
+    try:
+        value = 0.5 * dot(mv(problem.Q, good), good) + dot(problem.q, good)
+        s = slack(problem, good)
+    except RuntimeError as error_of_torch:
+        refuse_inference(error_of_torch, problem.named)
+        raise
     relative = error.relative.reshape(*batch, 3)
-    s = slack(problem, good)
     kind = status.new_zeros((*batch, problem.m), dtype=torch.int8)  # its derivative is its own
     outputs = Outputs(z, lam, nu, value, s, kind, status.reshape(batch), relative, iterations.reshape(batch))
     return under_policy(outputs, on_failure)

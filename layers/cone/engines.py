@@ -162,8 +162,8 @@ def _clarabel(data: Data, limits: Limits) -> Claim:
         answers.append(solver.solve())
     return Claim(
         np.array([a.x for a in answers]),
-        np.array([a.z for a in answers]).reshape(-1, s.m),
-        np.array([a.s for a in answers]).reshape(-1, s.m),
+        np.array([a.z for a in answers]).reshape(len(answers), s.m),
+        np.array([a.s for a in answers]).reshape(len(answers), s.m),
         _claims(str(a.status) for a in answers),
         np.array([a.iterations for a in answers], dtype=np.int64),
     )

@@ -65,7 +65,7 @@ class ConeSolutionMap(torch.autograd.Function):
             s = program.b - times_A(call.structure, program.A, point.x)
             value = kkt.objective(program, point.x)
         if call.on_failure == "raise" and not (point.status == Status.OPTIMAL).all():
-            raise SolverError(_describe(call, point, batch))
+            raise SolverError(_describe(call, point, batch, program.b))
         outputs = (
             point.x,
             point.y,
@@ -229,7 +229,7 @@ def solve_cone_program(
     See :mod:`layers.cone.adjoint` for the derivative and its assumptions.
     """
     engines = _engines(solver, program, options)
-    check_options(adjoint, ("auto", *ADJOINTS), tol, max_iterations, on_failure)
+    tol, max_iterations = check_options(adjoint, ("auto", *ADJOINTS), tol, max_iterations, on_failure)
     guess = None if warm_start is None else _guess(warm_start, program)
     call = Call(
         program.structure,
@@ -281,13 +281,18 @@ def _available() -> tuple[Engine, ...]:
 
 
 def _guess(warm: ConeSolution, program: ConeProgram) -> tuple[Tensor, Tensor, Tensor]:
+    if not isinstance(warm, ConeSolution):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ProblemError(
+            "warm_start must be the ConeSolution that an earlier solve_cone_program(...) returned, or None; found "
+            f"{type(warm).__name__}"
+        )
     shapes = {"x": program.q.shape, "y": program.b.shape, "s": program.b.shape}
     for name, shape in shapes.items():
         value: Tensor = getattr(warm, name)
         if value.shape != shape:
             raise ProblemError(
                 f"warm_start.{name} must have shape {tuple(shape)}; found {tuple(value.shape)}: pass a solution of "
-                "programs of the same structure and batch"
+                "programs of the same structure and batch, or None"
             )
     return warm.x.detach(), warm.y.detach(), warm.s.detach()
 
@@ -298,10 +303,10 @@ def _check_finite(program: ConeProgram) -> None:
             raise ProblemError(f"{name} must be finite; found NaN or infinity")
 
 
-def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size) -> str:
+def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size, bounds: Tensor) -> str:
     """Which elements failed, and which engine said something else than the program."""
     text = describe_failures(
-        Point(point.x, point.y, point.s, point.status, point.residuals, point.iterations), batch
+        Point(point.x, point.y, point.s, point.status, point.residuals, point.iterations), batch, bounds
     )
     for place, engine in enumerate(call.engines):
         lied = (point.contradicted & (point.engine == place)).nonzero().squeeze(-1)

@@ -4,7 +4,7 @@ from layers.convex.conic import solve_conic
 from layers.convex.direct import Route, solve_directly
 from layers.convex.options import Options, solver_name, uses_qp, with_solver_args
 from layers.convex.quadratic import solve_quadratic
-from layers.convex.solution import Answer, ConvexSolution, without_graph
+from layers.convex.solution import Answer, ConvexSolution, starting_point, without_graph
 
 __all__ = [
     "Answer",
@@ -15,6 +15,7 @@ __all__ = [
     "solve_directly",
     "solve_quadratic",
     "solver_name",
+    "starting_point",
     "uses_qp",
     "with_solver_args",
     "without_graph",

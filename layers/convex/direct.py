@@ -37,7 +37,6 @@ from layers.qp.plain import attach
 COMPUTED = 3
 #: blocks in the order in which the core takes them; D is left out where it is the identity
 PARTS = ("Q", "q", "G", "h", "A", "b", "M", "f", "D")
-EPSILON = torch.finfo(torch.float64).eps
 
 
 @dataclass
@@ -156,7 +155,7 @@ def solve_directly(
     if repeated:
         given = [v.expand((*batch, *route.shapes[k])) if k in repeated else v for k, v in enumerate(values)]
     shapes = [(*batch, *shape) for shape in route.retriever.shapes]
-    rounding = curvature_rounding(route.size[0], EPSILON)
+    rounding = curvature_rounding(route.size[0], options.precision)
     found = native.solve_family(
         route.family(), route.size, given, shapes, count, options.tol, rounding, options.max_iterations
     )

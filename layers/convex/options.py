@@ -10,6 +10,9 @@ from typing import Any
 
 from layers.cone_program import Cones
 from layers.errors import LayerError
+from layers.policy import EPSILON, require_choice, tolerance, whole_number
+from layers.qp.adjoints import named
+from layers.qp.engines import Request
 from layers.qp_layer import QPLayer, engines
 
 #: engines of cone programs; they take quadratic programs too
@@ -41,7 +44,10 @@ HARMLESS = frozenset(
 
 @dataclass(frozen=True)
 class Options:
-    """How to solve: as in :func:`layers.solve_qp`; ``settings`` are those of a conic engine under its own names."""
+    """How to solve: as in :func:`layers.solve_qp`; ``settings`` are those of a conic engine under its own names.
+
+    ``precision`` is the machine epsilon of the dtype in which the caller formed the quadratic part of the objective.
+    """
 
     solver: str
     adjoint: str
@@ -49,6 +55,12 @@ class Options:
     max_iterations: int
     on_failure: str
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    precision: float = EPSILON
+
+    def request(self) -> Request:
+        """What is asked of an engine of quadratic programs."""
+        numbers = (self.tol, self.max_iterations, self.on_failure, self.precision)
+        return Request(self.solver, named(self.adjoint), *numbers)
 
 
 def solver_name(given: Any) -> str:
@@ -71,9 +83,7 @@ def solver_name(given: Any) -> str:
             f'solver={given!r} has no counterpart here: solver="auto" is used', UserWarning, stacklevel=3
         )
         return "auto"
-    valid = tuple(dict.fromkeys((*engines(), *CONE_ENGINES)))
-    if name not in valid:
-        raise LayerError(f"solver must be one of {', '.join(map(repr, valid))}; found {given!r}")
+    require_choice("solver", name, tuple(dict.fromkeys((*engines(), *CONE_ENGINES))))
     return name
 
 
@@ -83,14 +93,25 @@ def with_solver_args(options: Options, given: Mapping[str, Any]) -> Options:
     Tolerances become ``tol`` (the smallest counts), limits of iterations ``max_iterations``; a conic engine that was
     asked for by name gets its own settings. One UserWarning names the arguments that mean nothing here, among them
     ``solve_method``, the solver inside diffcp, unless it is the engine in use.
+
+    Raises
+    ------
+    LayerError
+        If that is no dictionary of names, or a value is not what its name takes.
     """
-    tolerances = [float(value) for name, value in given.items() if name in TOLERANCES]
-    limits = [int(value) for name, value in given.items() if name in LIMITS]
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise LayerError(
+            f"solver_args must be a dictionary of names and values, as {{'eps': 1e-8}}; found {given!r}"
+        )
+    tolerances = [tolerance(name, value) for name, value in given.items() if name in TOLERANCES]
+    limits = [whole_number(name, value) for name, value in given.items() if name in LIMITS]
     others = {n: v for n, v in given.items() if n not in TOLERANCES | LIMITS | HARMLESS}
     if str(others.get("solve_method", "")).lower() == options.solver:
         del others["solve_method"]
     settings = _settings_of(options.solver) if others else None
     own = {name: value for name, value in others.items() if hasattr(settings, name)}
+    for name, value in own.items():
+        _require_setting(options.solver, settings, name, value)
     left_out = sorted(others.keys() - own.keys())
     if left_out:
         warnings.warn(
@@ -100,10 +121,21 @@ def with_solver_args(options: Options, given: Mapping[str, Any]) -> Options:
         )
     return replace(
         options,
-        tol=min(tolerances, default=options.tol),
-        max_iterations=min(limits, default=options.max_iterations),
+        tol=tolerance("tol", min(tolerances, default=options.tol)),
+        max_iterations=whole_number("max_iterations", min(limits, default=options.max_iterations)),
         settings={**options.settings, **own},
     )
+
+
+def _require_setting(engine: str, settings: Any, name: str, value: object) -> None:
+    """Refuse a value that an engine's setting does not take: the settings are a fresh object, to try it on."""
+    try:
+        setattr(settings, name, value)
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        raise LayerError(
+            f"{name} of solver={engine!r} must be of the kind of its default, {getattr(settings, name)!r}; found "
+            f"{value!r} ({error})"
+        ) from error
 
 
 def _settings_of(engine: str) -> Any:

@@ -13,7 +13,8 @@ from layers.convex.defined import defined_variables
 from layers.convex.options import Options
 from layers.convex.solution import Answer
 from layers.linalg.products import dot, mtv, mv
-from layers.qp_layer import solve_qp
+from layers.problem import QP
+from layers.qp_layer import solve_checked
 
 
 def condensed(blocks: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -26,25 +27,14 @@ def condensed(blocks: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def solve_quadratic(form: QuadraticForm, blocks: Mapping[str, Tensor], options: Options, warm: Any) -> Answer:
-    """Solve with :func:`layers.solve_qp` for the variables that stay; the pieces are those of ``form.pieces``.
+    """Solve by the QP layer for the variables that stay; the pieces are those of ``form.pieces``.
 
     See :mod:`layers.convex.canonical.quadratic` for the formulas.
     """
     M, f, D = blocks["M"], blocks["f"], blocks.get("D")
     Q, q = condensed(blocks)
-    found = solve_qp(
-        Q,
-        q,
-        blocks["G"],
-        blocks["h"],
-        blocks["A"],
-        blocks["b"],
-        solver=options.solver,
-        adjoint=options.adjoint,
-        tol=options.tol,
-        max_iterations=options.max_iterations,
-        warm_start=warm,
-        on_failure=options.on_failure,
+    found = solve_checked(
+        QP(Q, q, blocks["G"], blocks["h"], blocks["A"], blocks["b"]), options.request(), warm
     )
 
     computed: list[tuple[Tensor, Tensor]] = []

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from layers.cone_program import ConeSolution
 from layers.convex.canonical import Piece
+from layers.errors import ProblemError
 from layers.solution import Residuals, Solution
 
 
@@ -66,6 +67,31 @@ class ConvexSolution:
     residuals: Residuals
     iterations: Tensor
     warm: Solution | ConeSolution
+
+
+def starting_point(warm_start: object, last: Any, kind: type) -> Any:
+    """What an engine can start from: that of the last call for True, that of a solution of the same layer, or None.
+
+    Parameters
+    ----------
+    kind : type
+        What the engine of the layer gives back.
+
+    Raises
+    ------
+    ProblemError
+        If ``warm_start`` is something else.
+    """
+    if warm_start is True or warm_start is None:
+        return last if warm_start else None
+    found = type(warm_start).__name__
+    if isinstance(warm_start, ConvexSolution):
+        if isinstance(warm_start.warm, kind):
+            return warm_start.warm
+        found = "that of another layer"
+    raise ProblemError(
+        f"warm_start must be True, False, or the ConvexSolution that solve(...) of this layer returned; found {found}"
+    )
 
 
 def without_graph(found: Any) -> Any:

@@ -116,7 +116,8 @@ def shortest(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Least squares of minimum norm by the eigenvalues of [H Cᵀ; C −E], and the error of the normal equations.
 
-    Eigenvalues below ``rank`` times the largest count as zero.
+    Eigenvalues below ``rank`` times the largest count as zero. Where the matrix has overflowed, the answer is zero and
+    the error infinite.
     """
     D, S, c = factor.D[index], factor.S[index], factor.c[index]
     H = factor.H[index] / (c.unsqueeze(-1) * D.unsqueeze(-1) * D.unsqueeze(-2))
@@ -125,6 +126,8 @@ def shortest(
     n = r1.shape[-1]
     K = torch.cat([torch.cat([H, C.mT], -1), torch.cat([C, -torch.diag_embed(E)], -1)], -2)
     rhs = torch.cat([r1, r2], -1)
+    overflown = ~torch.isfinite(K).all(-1).all(-1)
+    K = torch.where(overflown[:, None, None], 0.0, K)
     values, vectors = torch.linalg.eigh(K)
     largest = values.abs().amax(-1, keepdim=True)
     keep = values.abs() > rank * largest
@@ -132,4 +135,4 @@ def shortest(
     normal = max_abs(mv(K, mv(K, x) - rhs))
     size = largest.squeeze(-1)
     scale = size * torch.maximum(max_abs(rhs), size * max_abs(x))
-    return x[:, :n], x[:, n:], normal / one_where_zero(scale)
+    return x[:, :n], x[:, n:], torch.where(overflown, torch.inf, normal / one_where_zero(scale))

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
-from layers.errors import DifferentiationError
+from layers.errors import DifferentiationError, refuse_inference
 from layers.native import qp as native
 from layers.opaque import opaque
 from layers.problem import QP
@@ -63,7 +63,12 @@ def solution(problem: QP, request: Request) -> Outputs:
     flat, handle = _solved(problem, request)
     if handle is None or not handle.settled:
         return _transformable(problem, request, handle)
-    return Outputs(*_in_batch_axes(plain.solution(handle, flat, request), problem.batch_shape))
+    try:
+        found = plain.solution(handle, flat, request)
+    except RuntimeError as error:
+        refuse_inference(error, problem.named)
+        raise
+    return Outputs(*_in_batch_axes(found, problem.batch_shape))
 
 
 def minimiser(problem: QP, request: Request) -> Tensor:
@@ -71,7 +76,12 @@ def minimiser(problem: QP, request: Request) -> Tensor:
     flat, handle = _solved(problem, request)
     if handle is None or not handle.settled:
         return _transformable(problem, request, handle).z
-    return _in_batch_axes((plain.minimiser(handle, flat, request),), problem.batch_shape)[0]
+    try:
+        z = plain.minimiser(handle, flat, request)
+    except RuntimeError as error:
+        refuse_inference(error, problem.named)
+        raise
+    return _in_batch_axes((z,), problem.batch_shape)[0]
 
 
 def _solved(problem: QP, request: Request) -> tuple[QP, Any]:
@@ -99,7 +109,11 @@ def _transformable(problem: QP, request: Request, handle: Any) -> Outputs:
 @opaque
 def _by_function(problem: QP, request: Request, handle: Any) -> Outputs:
     known = None if handle is None else completed(problem, request, handle)
-    return Outputs(*SolutionMap.apply(Call(request, known), *problem.tensors))
+    try:
+        return Outputs(*SolutionMap.apply(Call(request, known), *problem.tensors))
+    except RuntimeError as error:
+        refuse_inference(error, problem.named)
+        raise
 
 
 def _require_order(tensors: Sequence[Tensor], adjoint: str) -> None:

@@ -101,7 +101,7 @@ def solve(call: Call, problem: QP) -> Outputs:
     answer = ENGINES[request.solver](problem, request) if call.known is None else call.known
     status = answer.point.status
     if request.on_failure == "raise" and not answer.settled and bool(status.any()):
-        raise SolverError(describe_failures(answer.point, problem.batch_shape))
+        raise SolverError(describe_failures(answer.point, problem.batch_shape, problem.h, request.precision))
     return Outputs.of(answer, problem.batch_shape)
 
 

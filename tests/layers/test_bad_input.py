@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 from layers import LayerError, ProblemError, QPLayer, UnavailableError, engines, solve_qp
 from layers.backends import BACKENDS
@@ -95,9 +96,11 @@ def test_mixed_dtypes_are_promoted_as_torch_promotes_them(data, name: str) -> No
 
 
 def test_mixed_devices(data) -> None:
-    with pytest.raises(ProblemError, match="must share one device") as caught:
-        solve_qp(**(data | {"h": data["h"].to("meta")}))
-    assert "h: meta" in str(caught.value)
+    with FakeTensorMode():
+        elsewhere = torch.empty(2, 3, dtype=torch.float64, device="cuda")
+    with pytest.raises(ProblemError, match=r"must share one device.*Call \.to\(q.device\), cpu") as caught:
+        solve_qp(**(data | {"h": elsewhere}))
+    assert "h: cuda:0" in str(caught.value)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex128])

@@ -8,6 +8,7 @@ from layers.convex.canonical.conic import ConicForm, conic_form
 from layers.convex.canonical.disciplined import check_problem
 from layers.convex.canonical.inspected import inspect_values
 from layers.convex.canonical.parameter_values import ParameterSpec
+from layers.convex.canonical.precision import parameters_in_quadratic, precision_of_constants
 from layers.convex.canonical.program import CanonicalProgram, Source, compile_problem
 from layers.convex.canonical.quadratic import QuadraticForm, quadratic_form
 from layers.convex.canonical.retrieval import Retrieval, retrieve
@@ -31,6 +32,8 @@ __all__ = [
     "conic_form",
     "flattened",
     "inspect_values",
+    "parameters_in_quadratic",
+    "precision_of_constants",
     "quadratic_form",
     "retrieve",
     "shaped",

@@ -1,7 +1,8 @@
 """Why a problem is not DPP, in one message: the smallest expression that breaks the rules, and a form that keeps them.
 
 Disciplined parametrized programming (DPP; Agrawal et al. 2019, arXiv 1910.12430, section 4.1): DCP with parameters
-counted as affine, and in every product at most one factor with parameters, the other then without.
+counted as affine, and in every product at most one factor with parameters, the other then without. What breaks the
+rules of DCP and DGP themselves is explained in :mod:`layers.convex.canonical.curvature`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,22 @@ from typing import Any
 
 import cvxpy as cp
 from cvxpy.atoms.affine.binary_operators import DivExpression, MulExpression, multiply
+from cvxpy.atoms.affine.conv import conv, convolve
+from cvxpy.atoms.affine.cumsum import cumsum
+from cvxpy.atoms.affine.kron import kron
 from cvxpy.atoms.affine.promote import Promote
 from cvxpy.atoms.elementwise.power import Power
+from cvxpy.atoms.perspective import perspective
 from cvxpy.atoms.quad_form import QuadForm
+from cvxpy.atoms.quad_over_lin import quad_over_lin
 from cvxpy.utilities import scopes
+
+from layers.convex.canonical.curvature import advice_on_curvature, advice_on_exponent, advice_on_matrix
 
 PRODUCTS = (MulExpression, multiply)
 THROUGH = "compute its value in torch: the gradient goes through"
+#: functions of two arguments, linear in each, that CVXPY takes for DPP with a constant first one only
+BILINEAR = (kron, conv, convolve)
 
 
 def explain(problem: cp.Problem, *, gp: bool) -> str:
@@ -24,17 +34,45 @@ def explain(problem: cp.Problem, *, gp: bool) -> str:
     if not (problem.is_dgp() if gp else problem.is_dcp()):
         culprit = _smallest(problem, gp=gp, parametrized=False)
         rules = "a disciplined geometric program (DGP)" if gp else "a disciplined convex program (DCP)"
-        message = (
-            f"the problem is not {rules}, whatever its parameters, because of the expression `{culprit}`"
-        )
-        if isinstance(culprit, QuadForm):
-            return f"{message}: {_advice_on_quad_form(culprit)}"
-        return message + ("; it is a geometric program: pass gp=True" if not gp and problem.is_dgp() else "")
+        advice = "it is a geometric program: pass gp=True"
+        if gp or not problem.is_dgp():
+            advice = advice_on_curvature(culprit, gp=gp)
+        return f"the problem is not {rules}, whatever its parameters, because of the expression `{culprit}`: {advice}"
     culprit = _smallest(problem, gp=gp, parametrized=True)
     return (
         "the problem is not DPP, so the data of its cone program are not affine in the parameters. "
         f"The expression `{culprit}` breaks the rules: {_advice(culprit, gp=gp)}"
     )
+
+
+def explain_failure(problem: cp.Problem, error: Exception) -> str:
+    """What to write where CVXPY fails to compile a problem that keeps the rules."""
+    parts = (problem.objective, *problem.constraints)
+    for found in (_first(part, cumsum, alone=True) for part in parts):
+        if found is not None:
+            return (
+                f"CVXPY cannot compile `{found}`, which it makes a variable, in a product. {_computed(found)}"
+            )
+    for found in (_first(part, perspective) for part in parts):
+        if found is not None:
+            return (
+                f"CVXPY compiles `{found}` for solvers of its own list only. Write the perspective of its function as "
+                "another atom: cvxpy.quad_over_lin(x, s) for that of the sum of squares, cvxpy.rel_entr(s, x) for that "
+                "of -log(x), the function itself where it is a norm"
+            )
+    said = str(error) or "it gives no reason"
+    return (
+        f"CVXPY fails to compile the problem ({type(error).__name__}: {said}). Write in other words, or leave out, one "
+        "constraint or term after the other, to find the one that it does not take"
+    )
+
+
+def _first(expression: Any, kind: type, *, alone: bool = False) -> Any:
+    """The first part of this kind, or with ``alone`` the first of parameters alone; None without one."""
+    if isinstance(expression, kind) and not (alone and expression.variables()):
+        return expression
+    found = (_first(argument, kind, alone=alone) for argument in expression.args)
+    return next((f for f in found if f is not None), None)
 
 
 def _smallest(problem: cp.Problem, *, gp: bool, parametrized: bool) -> Any:
@@ -54,7 +92,7 @@ def _smallest(problem: cp.Problem, *, gp: bool, parametrized: bool) -> Any:
     broken = [part for part in problem.constraints if not keeps_rules(part)]
     # What is left, when all of these keep the rules, is a variable with parametric bounds.
     bounds = [v for v in problem.variables() if not v.is_dpp("dgp" if gp else "dcp")]
-    return narrowed(broken[0]) if broken else bounds[0]
+    return next(iter([*map(narrowed, broken), *bounds]), problem.objective)
 
 
 def _advice(culprit: Any, *, gp: bool) -> str:
@@ -63,29 +101,30 @@ def _advice(culprit: Any, *, gp: bool) -> str:
         return _advice_on_quad_form(culprit)
     if isinstance(culprit, DivExpression) and culprit.args[1].parameters():
         top, bottom = culprit.args[0], _plain(culprit.args[1])
-        return (
-            f"it divides by a parameter. Write ({top}) * r with a new parameter "
-            f"r = cvxpy.Parameter({bottom.shape}{_sign(bottom)}) in the place of 1 / ({bottom}), and {THROUGH}"
-        )
+        return f"it divides by a parameter. Write ({top}) * r {_in_place(f'1 / ({bottom})', bottom)}"
+    if isinstance(culprit, quad_over_lin) and culprit.args[1].parameters():
+        top, bottom = culprit.args
+        return f"it divides by a parameter. Write r * cvxpy.sum_squares({top}) {_in_place(f'1 / ({bottom})', bottom)}"
     if isinstance(culprit, Power) and not isinstance(culprit.p, cp.Constant):
         (base,) = culprit.args
         if gp:
             return f"exponent and base contain parameters. {_named(base, 'pos=True')}, and write w ** ({culprit.p})"
-        return (
-            "its exponent is a parameter, which only a geometric program (gp=True) may have: make it a number"
-        )
+        return advice_on_exponent(culprit)
     function = _function_of_parameters(culprit)
     if function is not None:
-        return (
-            f"`{function}` depends on parameters alone, but not affinely. Put a new parameter "
-            f"r = cvxpy.Parameter({function.shape}{_sign(function)}) in its place and {THROUGH}"
-        )
+        return f"`{function}` depends on parameters alone, but not affinely. {_computed(function)}"
+    if isinstance(culprit, BILINEAR):
+        return _advice_on_bilinear(culprit)
     if isinstance(culprit, PRODUCTS):
         left, right = (_plain(factor) for factor in culprit.args)
         inner, outer = (left, right) if left.variables() else (right, left)
         return (
             f"both factors, `{left}` and `{right}`, contain parameters. {_named(inner)}, "
             f"and write the product of `{outer}` and w"
+        )
+    if isinstance(culprit, cp.Variable):
+        return (
+            "a bound of it is not affine in the parameters. Make the bound itself a parameter, and " + THROUGH
         )
     return (
         "parameters count as affine expressions, not as constants. Replace what is computed from parameters by a new "
@@ -97,16 +136,46 @@ def _advice_on_quad_form(culprit: Any) -> str:
     x, P = culprit.args
     n = x.size
     if not P.is_psd():
-        return (
-            "nothing says that its matrix is positive semidefinite. Declare it: "
-            f"cvxpy.Parameter(({n}, {n}), PSD=True)"
-        )
+        return advice_on_matrix(culprit)
     if x.parameters():
         return f"its vector contains parameters. {_named(x)}, and write cvxpy.quad_form(w, {P})"
     return (
         f"a parametric matrix is allowed in the objective only. Write cvxpy.sum_squares(R @ {x}) with "
         f"R = cvxpy.Parameter(({n}, {n})) a factor of {P} = RᵀR, computed in torch by torch.linalg.cholesky({P}).mT"
     )
+
+
+def _advice_on_bilinear(culprit: Any) -> str:
+    """A matrix parameter for a function that is linear in its variable."""
+    left, right = culprit.args
+    inner, outer = (left, right) if left.variables() else (right, left)
+    rows, columns = culprit.size, inner.size
+    written = f'T @ cvxpy.vec({inner}, order="C")'
+    if isinstance(culprit, kron):
+        written = f'cvxpy.reshape({written}, {culprit.shape}, order="C")'
+        call = f"torch.kron({'v' if inner is left else left}, {'v' if inner is right else right})"
+        value = (
+            f"torch.func.jacrev(lambda v: {call})(torch.zeros({inner.shape}, dtype=torch.float64))"
+            f".reshape({rows}, {columns})"
+        )
+    else:
+        moved = f"torch.nn.functional.pad({outer}.reshape(-1), (i, {columns - 1} - i))"
+        value = f"torch.stack([{moved} for i in range({columns})], 1)"
+    return (
+        f"it is linear in `{inner}`, but CVXPY takes no parameters in this form of a matrix. Write {written} with a "
+        f"new parameter T = cvxpy.Parameter(({rows}, {columns})), whose value in torch is {value}: the gradient goes "
+        "through"
+    )
+
+
+def _computed(function: Any) -> str:
+    """A new parameter for a function of parameters."""
+    return f"Put a new parameter r = cvxpy.Parameter({_declared(function)}) in its place and {THROUGH}"
+
+
+def _in_place(text: str, expression: Any) -> str:
+    """A new parameter for a text, with the sign of an expression."""
+    return f"with a new parameter r = cvxpy.Parameter({_declared(expression)}) in the place of {text}, and {THROUGH}"
 
 
 def _named(expression: Any, attribute: str = "") -> str:
@@ -133,5 +202,7 @@ def _plain(expression: Any) -> Any:
     return expression.args[0] if isinstance(expression, Promote) else expression
 
 
-def _sign(expression: Any) -> str:
-    return ", nonneg=True" if expression.is_nonneg() else ", nonpos=True" if expression.is_nonpos() else ""
+def _declared(expression: Any) -> str:
+    """Shape and sign, as a parameter is declared."""
+    sign = ", nonneg=True" if expression.is_nonneg() else ", nonpos=True" if expression.is_nonpos() else ""
+    return f"{expression.shape}{sign}"

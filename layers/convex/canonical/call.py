@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from layers.convex.canonical.parameter_values import ParameterSpec
-from layers.errors import WITHOUT_VALUES, ProblemError, remedy_of_dtype, remedy_of_layout
+from layers.errors import ProblemError, refusal_of_tensor
 
 
 def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.Size:
@@ -28,24 +28,20 @@ def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.
         )
     batches: list[torch.Size] = []
     for place, (spec, tensor) in enumerate(zip(specs, tensors, strict=True)):
-        if not isinstance(tensor, Tensor):
-            raise _refused(place, spec, f"be a torch.Tensor, found {type(tensor).__name__}")
-        if tensor.layout is not torch.strided:
-            raise _refused(place, spec, f"be dense, found {tensor.layout}; {remedy_of_layout(spec.name)}")
-        if not tensor.is_floating_point():
-            remedy = remedy_of_dtype(spec.name, tensor.dtype)
-            raise _refused(place, spec, f"have a real floating dtype, found {tensor.dtype}; {remedy}")
+        if not usual(tensor) and (why := refusal_of_tensor(spec.name, tensor)):
+            raise _refused(place, spec, why)
         shape = tensor.shape
         lead = len(shape) - len(spec.shape)
         if lead < 0 or shape[lead:] != spec.shape:
-            hint = _order_hint(specs, tensors)
+            hint = _order_hint(specs, tensors) or _column_hint(spec, tensor)
             raise _refused(place, spec, f"have shape batch + {spec.shape}, found {tuple(tensor.shape)}{hint}")
         batches.append(shape[:lead])
     devices = {tensor.device for tensor in tensors}
     if len(devices) > 1:
-        raise ProblemError(f"all tensors must be on one device; found {', '.join(sorted(map(str, devices)))}")
-    if tensors and tensors[0].is_meta:
-        raise ProblemError(f"parameter 0 ({specs[0].name}) {WITHOUT_VALUES}")
+        raise ProblemError(
+            f"all tensors must be on one device; found {', '.join(sorted(map(str, devices)))}: call .to(...) with one "
+            "of them on each"
+        )
     batched = [batch for batch in batches if batch]
     if not batched:
         return torch.Size()
@@ -60,13 +56,20 @@ def check_call(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> torch.
         ) from error
 
 
+def usual(tensor: Any) -> bool:
+    """Whether :func:`layers.errors.refusal_of_tensor` has nothing to say: asked at every call, so briefly."""
+    if isinstance(tensor, Tensor) and tensor.dtype is torch.float64 and type(tensor) is Tensor:
+        return tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_meta
+    return refusal_of_tensor("", tensor) is None
+
+
 def _refused(place: int, spec: ParameterSpec, why: str) -> ProblemError:
     return ProblemError(f"parameter {place} ({spec.name}) must {why}")
 
 
 def _order_hint(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> str:
     """Whether the same tensors would fit in another order."""
-    left = [tuple(t.shape) for t in tensors if isinstance(t, Tensor)]
+    left = [tuple(t.shape) for t in tensors if usual(t)]
     order: list[int] = []
     for spec in sorted(specs, key=lambda s: -len(s.shape)):
         k = len(spec.shape)
@@ -75,4 +78,12 @@ def _order_hint(specs: Sequence[ParameterSpec], tensors: Sequence[Any]) -> str:
             return ""
         order.append(fits[0])
     names = ", ".join(spec.name for spec in specs)
-    return f"; the shapes would fit in another order: parameters were listed as {names}"
+    return f"; the shapes would fit in another order: pass {names}, as parameters were listed"
+
+
+def _column_hint(spec: ParameterSpec, tensor: Tensor) -> str:
+    """Whether the tensor would fit without a last axis of one, or transposed."""
+    shape, k = tuple(tensor.shape), len(spec.shape)
+    if shape[-1:] == (1,) and shape[len(shape) - k - 1 : -1] == spec.shape:
+        return f"; pass {spec.name}.squeeze(-1)"
+    return f"; pass {spec.name}.mT" if k == 2 and shape[-2:] == spec.shape[::-1] else ""

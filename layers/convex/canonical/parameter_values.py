@@ -78,12 +78,14 @@ def check_values(spec: ParameterSpec, value: Tensor) -> None:
     ProblemError
         Naming the parameter, the property and the batch element.
     """
+    precision = torch.finfo(value.dtype).eps
+    value = value.double()  # torch factorises no numbers of 16 bits
     lead = value.dim() - len(spec.shape)
     _require(torch.isfinite(value), lead, spec, "finite")
     if not spec.declared or value.numel() == 0:
         return
     scale = value.abs().unsqueeze(-1).flatten(lead).amax(-1)
-    tolerance = max(SLACK, ROUNDINGS * torch.finfo(value.dtype).eps) * scale
+    tolerance = max(SLACK, ROUNDINGS * precision) * scale
     room = tolerance.reshape((*tolerance.shape, *([1] * len(spec.shape))))
     signs = {"nonneg": value >= -room, "nonpos": value <= room, "pos": value > 0, "neg": value < 0}
     for name, holds in signs.items():

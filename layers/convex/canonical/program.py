@@ -21,11 +21,16 @@ import numpy as np
 from cvxpy.reductions.dgp2dcp.dgp2dcp import Dgp2Dcp
 
 from layers.cone_program import Cones, ConeStructure, Indices
+from layers.convex.canonical.advice import explain_failure
 from layers.convex.canonical.affine import AffineMap, Entries, affine, entries_of, on_pattern
 from layers.convex.canonical.assembly import Block
 from layers.convex.canonical.cone_form import CONE_FORM, ORDER
 from layers.convex.canonical.squares import keep_squares
 from layers.errors import ProblemError
+from layers.policy import require_choice
+
+#: CVXPY's own ways to compile
+CANON_BACKENDS = ("CPP", "SCIPY", "COO", "RUST")
 
 VERSION = version("cvxpy")
 
@@ -109,12 +114,9 @@ def compile_problem(
     ProblemError
         If CVXPY's program has a part that the cone form cannot hold: nothing is dropped.
     """
-    # CVXPY declares a name here, and takes solvers of other people too.
-    compiling: Any = keep_squares(problem).get_problem_data
-    with warnings.catch_warnings():
-        # It looks at sparse parameters by the way that it discourages itself.
-        warnings.filterwarnings("ignore", "Reading from a sparse CVXPY expression", RuntimeWarning)
-        data, chain, _ = compiling(solver=CONE_FORM, gp=gp, canon_backend=canon_backend, verbose=verbose)
+    if canon_backend is not None:
+        require_choice("canon_backend", canon_backend, CANON_BACKENDS)
+    data, chain = _by_cvxpy(problem, gp=gp, canon_backend=canon_backend, verbose=verbose)
     program = data["param_prob"]
     cones = _cones(program)
     logs = chain.get(Dgp2Dcp).param_id_map if gp else {}
@@ -135,6 +137,26 @@ def compile_problem(
         gp=gp,
     )
     return canonical, Compiled(program, chain.compose_var_id_map(), chain.compose_constr_id_map())
+
+
+def _by_cvxpy(problem: cp.Problem, **options: Any) -> tuple[dict[str, Any], Any]:
+    """CVXPY's data and chain of reductions for the cone form.
+
+    CVXPY keeps with a problem what it compiled, and next time updates it by the values of the parameters: in a
+    geometric program by their logarithms, of which there are none without values. So a problem of the same objective
+    and constraints is compiled, which nobody sees afterwards, and the caller's stays as it is.
+    """
+    kept = keep_squares(problem)
+    # CVXPY declares a name where we pass a solver, and takes solvers of other people too.
+    compiling: Any = cp.Problem(kept.objective, kept.constraints).get_problem_data
+    with warnings.catch_warnings():
+        # It looks at sparse parameters by the way that it discourages itself.
+        warnings.filterwarnings("ignore", "Reading from a sparse CVXPY expression", RuntimeWarning)
+        try:
+            data, chain, _ = compiling(solver=CONE_FORM, **options)
+        except Exception as error:  # whatever CVXPY fails with: an assertion, a missing entry of a table
+            raise ProblemError(explain_failure(problem, error)) from error
+    return data, chain
 
 
 def _cones(program: Any) -> Cones:
