@@ -64,7 +64,7 @@ def solve_qp(
     G, h : Tensor, shapes ``(..., m, n)`` and ``(..., m)``, optional
     A, b : Tensor, shapes ``(..., p, n)`` and ``(..., p)``, optional
         Any tensor may lack leading batch axes, or have size one there: it is then shared over the batch, and
-        its gradient is the sum over the batch. All share one floating dtype and one device.
+        its gradient is the sum over the batch. All share one device; dtypes are promoted to the one they have in common.
     solver : str
         ``"auto"``, ``"native"`` (C++, on the CPU) and ``"interior_point"`` (torch, any device) are ours;
         ``"auto"`` takes the first where it can, and copies problems from a device to the host and the answers back
@@ -120,7 +120,7 @@ def solve_qp(
     """
     tol, max_iterations = _check_options(solver, adjoint, tol, max_iterations, on_failure)
     given = make_qp(Q, q, G, h, A, b)
-    request = Request(solver, named(adjoint), tol, max_iterations, on_failure, torch.finfo(given.q.dtype).eps)
+    request = Request(solver, named(adjoint), tol, max_iterations, on_failure, torch.finfo(Q.dtype).eps)
     return solve_checked(given, request, warm_start)
 
 
@@ -179,7 +179,7 @@ class QPLayer(nn.Module):
         given = make_qp(Q, q, G, h, A, b)
         dtype, home = given.q.dtype, given.q.device
         problem = dispatch.prepared(given, self.solver)
-        options = (self.tol, self.max_iterations, self.on_failure, torch.finfo(dtype).eps)
+        options = (self.tol, self.max_iterations, self.on_failure, torch.finfo(Q.dtype).eps)
         z = dispatch.minimiser(problem, Request(self.solver, named(self.adjoint), *options))
         return z if z.dtype == dtype and z.device == home else z.to(home, dtype)
 

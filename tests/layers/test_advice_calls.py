@@ -44,8 +44,6 @@ DATA: dict[str, tuple[Data, dict[str, str], Data | None]] = {
     "complex": (GOOD | {"q": torch.complex(GOOD["q"], GOOD["q"])}, {"q": "q.real"}, GOOD),
     "quantized": (GOOD | {"h": torch.quantize_per_tensor(torch.ones(3), 0.5, 0, torch.qint8)},
                   {"h": "h.dequantize().double()"}, None),
-    "one float32 among float64": (GOOD | {"h": torch.ones(3)}, {"h": "h.to(torch.float64)"},
-                                  GOOD | {"h": torch.ones(3).double()}),
     "sparse COO": (GOOD | {"Q": GOOD["Q"].to_sparse()}, {"Q": "Q.to_dense()"}, GOOD),
     "sparse CSR": (GOOD | {"G": GOOD["G"].to_sparse_csr()}, {"G": "G.to_dense()"}, GOOD),
     "nested": (GOOD | {"h": torch.nested.nested_tensor([torch.ones(3), torch.ones(2)]).double()},

@@ -103,3 +103,13 @@ def test_constants_with_few_digits_are_exact() -> None:
     )
     with pytest.raises(ProblemError, match="positive semidefinite"):
         layer(torch.ones(2).double())
+
+
+def test_a_matrix_formed_in_single_precision_is_judged_as_such_beside_doubles() -> None:
+    """Promotion makes the call one of doubles; the rounding of Q stays that of its own dtype."""
+    rows = torch.randn(5, 40, generator=torch.Generator().manual_seed(0))
+    covariance = rows.T @ rows / 5
+    ones = torch.ones(1, 40, dtype=torch.float64)
+    z = solve_qp(covariance, ones[0], -torch.eye(40).double(), torch.zeros(40).double(), ones, ones[0, :1]).z
+    assert z.dtype == torch.float64
+    torch.testing.assert_close(z.sum().item(), 1.0)

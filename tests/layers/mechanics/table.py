@@ -32,7 +32,7 @@ class Refusal:
     told: str
 
 
-META = Refusal(ALL, ProblemError, "create it on a device of its own", "The meta device has no values.")
+META = Refusal(ALL, ProblemError, "a tensor on the meta device has none", "The meta device has no values.")
 SPARSE = Refusal(ALL, ProblemError, r"call \w+\.to_dense\(\)", "Pass `tensor.to_dense()`.")
 TRACE = Refusal(
     ALL,
