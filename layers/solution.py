@@ -13,7 +13,8 @@ from torch import Tensor
 class Status(IntEnum):
     """Verdict on one element of the batch.
 
-    ``OPTIMAL`` means that the relative KKT residuals of the data that the caller passed are at most ``tol``.
+    ``OPTIMAL`` means that the relative KKT residuals of the data that the caller passed are at most ``tol``, in norm and
+    row by row.
     ``INFEASIBLE`` and ``UNBOUNDED`` come with a certificate that was checked on the data.
     """
 
@@ -26,48 +27,56 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Residuals:
-    """Relative KKT residuals per batch element (see :func:`layers.qp.kkt.residuals` for their definition).
+    """KKT residuals per batch element, measured twice (see :func:`layers.qp.kkt.residuals` for the definitions).
+
+    In norm, a violation is relative to the largest terms that a row could have at a point of this size. Row by row, it is
+    relative to the very terms that the row adds up: a backward error of each equation by itself.
 
     Attributes
     ----------
-    relative : Tensor, shape ``batch + (3,)``
-        Primal, dual and gap side by side.
+    values : Tensor, shape ``batch + (6,)``
+        Primal, dual and gap in norm, then the same three row by row.
     """
 
-    relative: Tensor
+    values: Tensor
 
-    @classmethod
-    def of(cls, primal: Tensor, dual: Tensor, gap: Tensor) -> Residuals:
-        """From the three, each of shape ``batch``."""
-        return cls(torch.stack((primal, dual, gap), dim=-1))
+    @property
+    def relative(self) -> Tensor:
+        """Primal, dual and gap in norm, shape ``batch + (3,)``."""
+        return self.values[..., :3]
+
+    @property
+    def rowwise(self) -> Tensor:
+        """Primal, dual and gap row by row, shape ``batch + (3,)``."""
+        return self.values[..., 3:]
 
     @property
     def primal(self) -> Tensor:
-        """Violation of the constraints, shape ``batch``."""
-        return self.relative[..., 0]
+        """Violation of the constraints in norm, shape ``batch``."""
+        return self.values[..., 0]
 
     @property
     def dual(self) -> Tensor:
-        """Violation of stationarity and of λ ≥ 0, shape ``batch``."""
-        return self.relative[..., 1]
+        """Violation of stationarity and of λ ≥ 0 in norm, shape ``batch``."""
+        return self.values[..., 1]
 
     @property
     def gap(self) -> Tensor:
-        """Violation of complementarity, shape ``batch``."""
-        return self.relative[..., 2]
+        """Violation of complementarity in norm, shape ``batch``."""
+        return self.values[..., 2]
 
     @property
     def largest(self) -> Tensor:
-        """The worst of the three, shape ``batch``."""
-        return self.relative.amax(-1)
+        """The worst of all six, by which ``OPTIMAL`` is judged; shape ``batch``."""
+        return self.values.amax(-1)
 
     def take(self, index: Tensor) -> Residuals:
         """The elements ``index``."""
-        return Residuals(self.relative[index])
+        return Residuals(self.values[index])
 
-    def put(self, index: Tensor, values: Residuals) -> Residuals:
+    def put(self, index: Tensor, other: Residuals) -> Residuals:
         """A copy with the elements ``index`` replaced."""
-        return Residuals(self.relative.index_copy(0, index, values.relative))
+        return Residuals(self.values.index_copy(0, index, other.values))
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,6 @@ class Point:
             lam=torch.cat([part.lam for part in parts]),
             nu=torch.cat([part.nu for part in parts]),
             status=torch.cat([part.status for part in parts]),
-            residuals=Residuals(torch.cat([part.residuals.relative for part in parts])),
+            residuals=Residuals(torch.cat([part.residuals.values for part in parts])),
             iterations=torch.cat([part.iterations for part in parts]),
         )

@@ -27,7 +27,7 @@ from layers.qp.interior_point.certificates import (
     violations,
 )
 from layers.qp.interior_point.embedding import Iterate, advance, initial
-from layers.qp.kkt import Norms, residuals
+from layers.qp.kkt import Norms, relative_residual, residuals
 from layers.qp.polish import SHARP, polish
 from layers.qp.scaling import ScaledQP, scale_problem
 from layers.solution import Point, Status
@@ -187,7 +187,7 @@ def _judged(programs: _Programs, part: _Progress, tol: float) -> _Progress:
     seen = Candidate(*point.fields[:3])
     doubt = violations(programs.scaled, seen)
     z, lam, nu = programs.scaled.unscale(*(v / point.tau for v in seen))
-    error = residuals(programs.given, z, lam, nu, programs.norms).largest
+    error = relative_residual(programs.given, z, lam, nu, programs.norms)
     verdict = torch.where(error <= 0.1 * tol, int(Status.OPTIMAL), verdict_of(doubt))
     better = running & ((error < part.error) | (verdict >= 0))
     stuck = (verdict < 0) & (part.short >= PATIENCE)
