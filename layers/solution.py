@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -47,7 +47,7 @@ class Residuals:
 
     @property
     def rowwise(self) -> Tensor:
-        """Primal, dual and gap row by row, shape ``batch + (3,)``."""
+        """Primal, dual and gap row by row, shape ``batch + (3,)``; their squares where cones are curved (:mod:`layers.cone.kkt`)."""
         return self.values[..., 3:]
 
     @property
@@ -142,7 +142,8 @@ class Point:
     """What an engine hands back, flat over the batch, before any derivative is attached.
 
     ``z, lam, nu`` hold the last iterate for an element that failed; for ``INFEASIBLE`` the certificate
-    (λ, ν) with hᵀλ + bᵀν = −1, for ``UNBOUNDED`` the ray z with qᵀz = −1.
+    (λ, ν) with hᵀλ + bᵀν = −1, for ``UNBOUNDED`` the ray z with qᵀz = −1. ``nearest``, where it is known, is the
+    smallest violation of a certificate that was seen, which proves nothing by itself.
     """
 
     z: Tensor
@@ -151,21 +152,32 @@ class Point:
     status: Tensor
     residuals: Residuals
     iterations: Tensor
+    nearest: Tensor | None = None
+
+    @property
+    def fields(self) -> tuple[Tensor, ...]:
+        """All tensors in order."""
+        nearest = self.nearest
+        if nearest is None:
+            nearest = torch.full_like(self.residuals.values[..., 0], torch.inf)
+        return (self.z, self.lam, self.nu, self.status, self.residuals.values, self.iterations, nearest)
+
+    @classmethod
+    def of(cls, fields: Iterable[Tensor]) -> Point:
+        """From the tensors in order."""
+        z, lam, nu, status, values, iterations, nearest = fields
+        return cls(z, lam, nu, status, Residuals(values), iterations, nearest)
+
+    def take(self, index: Tensor) -> Point:
+        """The elements ``index``."""
+        return Point.of(v[index] for v in self.fields)
 
     def put(self, index: Tensor, values: Point) -> Point:
         """A copy with the elements ``index`` replaced."""
-        names = ("z", "lam", "nu", "status", "iterations")
-        new = {name: getattr(self, name).index_copy(0, index, getattr(values, name)) for name in names}
-        return Point(**new, residuals=self.residuals.put(index, values.residuals))
+        pairs = zip(self.fields, values.fields, strict=True)
+        return Point.of(v.index_copy(0, index, w) for v, w in pairs)
 
     @classmethod
     def join(cls, parts: list[Point]) -> Point:
         """Points of consecutive parts of a batch as one."""
-        return cls(
-            z=torch.cat([part.z for part in parts]),
-            lam=torch.cat([part.lam for part in parts]),
-            nu=torch.cat([part.nu for part in parts]),
-            status=torch.cat([part.status for part in parts]),
-            residuals=Residuals(torch.cat([part.residuals.values for part in parts])),
-            iterations=torch.cat([part.iterations for part in parts]),
-        )
+        return Point.of(map(torch.cat, zip(*(part.fields for part in parts), strict=True)))

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from layers import LayerError, ProblemError, SolverError, Status, UnavailableError
 from layers.cone import function as door
+from layers.cone.certificates import infeasibility, unboundedness
 from layers.cone.engines import ENGINES, Claim, Data, Engine, Limits
 from layers.cone.function import solve_cone_program
-from layers.cone.kkt import infeasibility, unboundedness
 from layers.cone_program import ConeProgram, Cones, ConeStructure
 from tests.layers.conic_instances import CONES, pattern, random_program, sparse
 

