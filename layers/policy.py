@@ -96,8 +96,8 @@ def _doubt(point: Point, index: int) -> str:
     if violation > DOUBTFUL:
         return ""
     return (
-        f" and a certificate that it has no solution which is violated by {violation:.1e}: neither is proven, and feasible "
-        f"points or values of the objective may be as far out as {1 / violation:.0e}"
+        f" and a certificate that it has no solution which is violated by {violation:.1e}: neither is proven, and "
+        f"feasible points or values of the objective may be as far out as {1 / violation:.0e}"
         if violation > 0
         else " and a certificate that it has no solution which rounding leaves in doubt"
     )

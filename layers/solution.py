@@ -13,9 +13,8 @@ from torch import Tensor
 class Status(IntEnum):
     """Verdict on one element of the batch.
 
-    ``OPTIMAL`` means that the relative KKT residuals of the data that the caller passed are at most ``tol``, in norm and
-    row by row.
-    ``INFEASIBLE`` and ``UNBOUNDED`` come with a certificate that was checked on the data.
+    ``OPTIMAL`` means that the relative KKT residuals of the data that the caller passed are at most ``tol``, in norm
+    and row by row. ``INFEASIBLE`` and ``UNBOUNDED`` come with a certificate that was checked on the data.
     """
 
     OPTIMAL = 0
@@ -29,8 +28,8 @@ class Status(IntEnum):
 class Residuals:
     """KKT residuals per batch element, measured twice (see :func:`layers.qp.kkt.residuals` for the definitions).
 
-    In norm, a violation is relative to the largest terms that a row could have at a point of this size. Row by row, it is
-    relative to the very terms that the row adds up: a backward error of each equation by itself.
+    In norm, a violation is relative to the largest terms that a row could have at a point of this size. Row by row, it
+    is relative to the very terms that the row adds up: a backward error of each equation by itself.
 
     Attributes
     ----------
@@ -47,7 +46,7 @@ class Residuals:
 
     @property
     def rowwise(self) -> Tensor:
-        """Primal, dual and gap row by row, shape ``batch + (3,)``; their squares where cones are curved (:mod:`layers.cone.kkt`)."""
+        """Primal, dual and gap row by row, shape ``batch + (3,)``; squared with curved cones (``layers.cone.kkt``)."""
         return self.values[..., 3:]
 
     @property

@@ -3,9 +3,9 @@
     infeasible    y ∈ K*,  Aᵀy = 0,  bᵀy < 0
     unbounded     Px = 0,  −Ax ∈ K,  qᵀx < 0
 
-An engine's certificate holds up to its tolerance. Relative to the largest entry that shows only that feasible points, or
-values of the objective, are far out, and in programs whose variables grow along a chain some are. So every equation is
-measured by itself, against the terms that it adds up.
+An engine's certificate holds up to its tolerance. Relative to the largest entry that shows only that feasible points,
+or values of the objective, are far out, and in programs whose variables grow along a chain some are. So every equation
+is measured by itself, against the terms that it adds up.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from layers.linalg.products import dot, max_abs, one_where_zero
 
 #: relative error of a certificate that is accepted
 TOLERANCE = 1e-7
-#: in an equation by itself, terms below this multiple of what they could be count as that much: an engine's own rounding
-SMALL = 1e-3
+#: in an equation by itself, terms below this multiple of what they could be count as that much: an engine's rounding
+SMALL = 1e-4
 
 
 def infeasibility(program: ConeProgram, y: Tensor) -> tuple[Tensor, Tensor]:
     """A certificate that no point is feasible, y ∈ K* with Aᵀy = 0 and bᵀy = −1, and its relative error, ``(B,)``.
 
-    bᵀy = (Ax + s)ᵀy ≥ 0 for every feasible x, so y with bᵀy < 0 leaves none. The error of Aᵀy is relative to the terms of each
-    column, and to what A and y are where every row of A has size one: a large row that y hardly uses excuses nothing.
+    bᵀy = (Ax + s)ᵀy ≥ 0 for every feasible x, so y with bᵀy < 0 leaves none. The error of Aᵀy is relative to the terms
+    of each column, where every row of A has size one: a large row that y hardly uses excuses nothing.
     """
     value = dot(program.b, y)
     y = project_dual(
@@ -45,7 +45,7 @@ def infeasibility(program: ConeProgram, y: Tensor) -> tuple[Tensor, Tensor]:
 def unboundedness(program: ConeProgram, x: Tensor) -> tuple[Tensor, Tensor]:
     """A ray along which the objective falls for ever, Px = 0, −Ax ∈ K, qᵀx = −1, and its relative error, ``(B,)``.
 
-    How far −Ax is from K is relative to the terms of each row by itself: a large row excuses nothing in others of its block.
+    How far −Ax is from K is relative to the terms of each row: a large row excuses nothing in others of its block.
     """
     value = dot(program.q, x)
     x = x / torch.where(value < 0, -value, torch.ones_like(value)).unsqueeze(-1)

@@ -11,6 +11,7 @@ A point (x, y, s) is optimal for minimise ½xᵀPx + qᵀx subject to Ax + s = b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ from layers.cone_program import ConeProgram
 from layers.linalg.products import dot, max_abs, one_where_zero
 from layers.solution import Residuals
 
-#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much, with linear
-#: rows alone and with curved cones
+#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much, with
+#: linear rows alone and with curved cones
 NOISE, CURVED_NOISE = 1e-7, 1e-5
 
 
@@ -117,6 +118,20 @@ def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = Non
     )
 
 
+class Left(NamedTuple):
+    """What a point leaves of the equations: Px, Ax + s − b and Px + q + Aᵀy."""
+
+    Px: Tensor
+    primal: Tensor
+    dual: Tensor
+
+    @classmethod
+    def of(cls, program: ConeProgram, x: Tensor, y: Tensor, s: Tensor) -> Left:
+        """Cost: one product with each matrix."""
+        Px = P_of(program, x)
+        return cls(Px, A_of(program, x) + s - program.b, Px + program.q + AT_of(program, y))
+
+
 def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norms | None = None) -> Residuals:
     """Relative residuals of a point in norm and row by row, distances to the cones included.
 
@@ -126,64 +141,65 @@ def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norm
     dual   = max( |Px + q + Aᵀy|ⱼ / column scale, |y − Π_K*(y)|ᵢ / ŷ ),
     gap    = |xᵀPx + qᵀx + bᵀy| / gap scale;
 
-    row by row as :func:`layers.qp.kkt.residuals`, a block of the cone counting as one row: with the terms that are there,
-    (|A||x| + |b|)ᵢ and (|P||x| + |q| + |A|ᵀ|y|)ⱼ, in the place of the scales, and the share of yᵢ in what it holds up in the
-    place of yᵢ / ŷ. Complementarity is that of the nonnegative rows. With curved cones these three are squared: an interior point of tolerance ε comes to the vertex of a cone up to √ε in what vanishes there,
-    so √tol is what a row by itself can be asked for. A value that is not finite counts as infinite.
+    row by row as :func:`layers.qp.kkt.residuals`, a block of the cone counting as one row: with the terms that are
+    there, (|A||x| + |b|)ᵢ and (|P||x| + |q| + |A|ᵀ|y|)ⱼ, in the place of the scales, and the share of yᵢ in what it
+    holds up in the place of yᵢ / ŷ. Complementarity is that of the nonnegative rows. With curved cones these three are
+    squared: an interior point of tolerance ε comes to the vertex of a cone up to √ε in what vanishes there, so √tol is
+    what a row by itself can be asked for. A value that is not finite counts as infinite.
     """
-    scale = scales(program, x, y, norms)
+    scale, left = scales(program, x, y, norms), Left.of(program, x, y, s)
     # one decomposition for Π_K(s) and for Π_K*(y), which is what −y leaves
     near = decompose(program.structure.cones, torch.cat((s, -y)).nan_to_num())
     outside, dual_outside = (near.s[: len(s)] - s).abs(), (near.y[len(s) :] - y).abs()
-    found = residuals_in_cones(program, x, y, s, scale)
-    primal = found.primal.maximum(finite(max_abs(outside / scale.row)))
-    dual = found.dual.maximum(finite(max_abs(dual_outside / scale.y.unsqueeze(-1))))
-    rows = rowwise(program, x, y, s, scale, (outside, dual_outside))
-    return Residuals(torch.cat([torch.stack([primal, dual, found.gap], dim=-1), rows], dim=-1))
-
-
-def residuals_in_cones(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, scale: Scales) -> Residuals:
-    """:func:`residuals` in norm where s ∈ K and y ∈ K* are known, as they are for the two parts of a decomposition.
-
-    Row by row there are zeros: this is for points on the way.
-    """
-    Px = P_of(program, x)
-    primal = max_abs((A_of(program, x) + s - program.b) / scale.row)
-    dual = max_abs((Px + program.q + AT_of(program, y)) / scale.column)
-    gap = (dot(x, Px) + dot(program.q, x) + dot(program.b, y)).abs() / scale.gap
-    zero = torch.zeros_like(gap)
-    return Residuals(torch.stack([finite(primal), finite(dual), finite(gap), zero, zero, zero], dim=-1))
-
-
-def rowwise(
-    program: ConeProgram,
-    x: Tensor,
-    y: Tensor,
-    s: Tensor,
-    scale: Scales,
-    outside: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
-    """Primal, dual and gap of :func:`residuals` row by row, ``(B, 3)``; ``outside``: |s − Π_K(s)| and |y − Π_K*(y)| where they are not zero."""
-    cones = program.structure.cones
+    primal, dual, gap = _in_norm(program, x, y, scale, left)
+    primal = primal.maximum(max_abs(outside / scale.row))
+    dual = dual.maximum(max_abs(dual_outside / scale.y.unsqueeze(-1)))
     row, column = _sizes(program, x, y, scale)
-    primal = (A_of(program, x) + s - program.b).abs()
-    dual = max_abs((P_of(program, x) + program.q + AT_of(program, y)) / column)
-    if outside is None:
-        # the two parts are complementary
-        primal, gap = max_abs(primal / row), torch.zeros_like(dual)
-    else:
-        share = _shares(program, column)
-        primal = max_abs(primal.maximum(outside[0]) / row)
-        dual = dual.maximum(max_abs(share * outside[1]))
-        linear = slice(cones.zero, cones.zero + cones.nonneg)
-        gap = max_abs((s.abs() / row).minimum(share * y.abs())[:, linear])
-    found = finite(torch.stack([primal, dual, gap], dim=-1))
+    share = _shares(program, column)
+    linear = slice(
+        program.structure.cones.zero, program.structure.cones.zero + program.structure.cones.nonneg
+    )
+    rows = (
+        max_abs(left.primal.abs().maximum(outside) / row),
+        max_abs(left.dual / column).maximum(max_abs(share * dual_outside)),
+        max_abs((s.abs() / row).minimum(share * y.abs())[:, linear]),
+    )
+    return Residuals(
+        torch.cat([finite(torch.stack([primal, dual, gap], dim=-1)), _asked(program, rows)], dim=-1)
+    )
+
+
+def residuals_in_cones(
+    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, scale: Scales, *, rowwise: bool = False
+) -> Residuals:
+    """:func:`residuals` where s ∈ K and y ∈ K* are complementary, as the two parts of a decomposition are.
+
+    Without ``rowwise``, for points on the way, there are zeros in the place of the three row by row.
+    """
+    left = Left.of(program, x, y, s)
+    found = finite(torch.stack(_in_norm(program, x, y, scale, left), dim=-1))
+    if not rowwise:
+        return Residuals(torch.cat([found, torch.zeros_like(found)], dim=-1))
+    row, column = _sizes(program, x, y, scale)
+    primal, dual = max_abs(left.primal / row), max_abs(left.dual / column)
+    return Residuals(torch.cat([found, _asked(program, (primal, dual, torch.zeros_like(dual)))], dim=-1))
+
+
+def _in_norm(
+    program: ConeProgram, x: Tensor, y: Tensor, scale: Scales, left: Left
+) -> tuple[Tensor, Tensor, Tensor]:
+    gap = (dot(x, left.Px) + dot(program.q, x) + dot(program.b, y)).abs() / scale.gap
+    return max_abs(left.primal / scale.row), max_abs(left.dual / scale.column), gap
+
+
+def _asked(program: ConeProgram, rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Three residuals row by row as they are judged, ``(B, 3)``: squared with curved cones."""
+    found = finite(torch.stack(rows, dim=-1))
     return found.square() if _curved(program) else found
 
 
 def _curved(program: ConeProgram) -> bool:
-    cones = program.structure.cones
-    return bool(cones.soc or cones.psd or cones.exp or cones.power)
+    return not program.structure.cones.linear
 
 
 def _sizes(program: ConeProgram, x: Tensor, y: Tensor, scale: Scales) -> tuple[Tensor, Tensor]:

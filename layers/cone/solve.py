@@ -117,8 +117,9 @@ def _cold(
 def _scaled(
     program: ConeProgram, norms: kkt.Norms, engines: list[Engine], limits: Limits, tol: float
 ) -> ConePoint:
-    """By engines that see the scaled program, and Newton's method: one after the other on what is left, each at first as
-    asked, then at a tighter tolerance of its own.
+    """By engines that see the scaled program, and Newton's method.
+
+    One engine after the other works on what is left, each at first as asked, then at a tighter tolerance of its own.
     """
     scaled = ScaledProgram.of(program, norms)
     point = _attempt(program, norms, scaled, engines[0], limits, tol)
@@ -148,7 +149,7 @@ def _attempt(
     """One engine at one tolerance, judged in the caller's units."""
     claim = _ask(scaled.program, engine, limits)
     point = _back(program, norms, scaled, _judged(scaled.program, claim, tol), tol)
-    # Newton's method was judged in scaled units: where it did not do in the caller's, the engine's own point may, at last.
+    # Newton's method was judged in scaled units: where it did not do in the caller's, the engine's own point may.
     claimed = torch.from_numpy(claim.status).to(program.q.device)
     certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
     poor = (_open(point.status) & ~certifies).nonzero().squeeze(-1)
@@ -168,9 +169,8 @@ def _back(
     """A point of the scaled program in the caller's units, measured there once more."""
     y, s = scaled.back(point.y, point.s)
     scale = kkt.scales(program, point.x, y, norms)
-    error = kkt.residuals_in_cones(program, point.x, y, s, scale).relative.maximum(point.residuals.relative)
-    rows = kkt.rowwise(program, point.x, y, s, scale).maximum(point.residuals.rowwise)
-    error = Residuals(torch.cat([error, rows], dim=-1))
+    error = kkt.residuals_in_cones(program, point.x, y, s, scale, rowwise=True)
+    error = Residuals(error.values.maximum(point.residuals.values))
     missed = (point.status == Status.OPTIMAL) & ~(error.largest <= tol)
     status = torch.where(missed, int(Status.NUMERICAL_FAILURE), point.status)
     return replace(_certified(program, point, y), s=s, status=status, residuals=error)

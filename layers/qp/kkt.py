@@ -173,10 +173,10 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
     gap    = max min((h − Gz)ᵢ₊ / gᵢ, wᵢ) over λᵢ > 0.
 
     These are the smallest relative changes of the entries of each row under which its equation holds (Oettli & Prager
-    1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there, that
-    of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ, aᵢ and cⱼ count as at least ``NOISE``
-    times the scale in norm: at a tolerance of 10⁻⁸ what is excused is 10⁻¹⁵ of that scale. A value that is not finite
-    counts as infinite.
+    1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there,
+    that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ, aᵢ and cⱼ count as at least
+    ``NOISE`` times the scale in norm: at a tolerance of 10⁻⁸ what is excused is 10⁻¹⁵ of that scale. A value that is
+    not finite counts as infinite.
     """
     return _residuals(problem, z, lam, nu, norms, rowwise=True)
 

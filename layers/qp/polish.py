@@ -12,8 +12,8 @@ negative multiplier, a violated row) the set is corrected and the step tried aga
 method (Hintermüller, Ito & Kunisch 2002). A step is kept only where the KKT residuals improve, so a wrong guess of 𝒜
 does no harm.
 
-Where a sharp answer has rows that are not (their terms vanish, or are far smaller than others), the same system corrects it
-again: the rounding that stays is then that of a correction, row by row (Skeel 1980).
+Where a sharp answer has rows that are not (their terms vanish, or are far smaller than others), the same system
+corrects it again: the rounding that stays is then that of a correction, row by row (Skeel 1980).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""From a flat batch of quadratic programs to answers with their statuses: walk, polish, certificates, and second attempts.
+"""From a flat batch of quadratic programs to answers with their statuses.
 
-The status of an element says what is proven of it. What the first walk leaves in doubt (a point that is good in norm and
-not in every row, a certificate that holds in norm alone) is walked again in units of its own: each variable is measured by
-its size at the point where the walk ended, each row by its largest entry then. Where sizes grow along a program, as in
-z_k = 10 z_{k−1}, what was ill conditioned is not any more, and a norm is a norm of every row.
+The status of an element says what is proven of it. What the first walk leaves in doubt (a point that is good in norm
+and not in every row, a certificate that holds in norm alone) is walked again in units of its own: each variable is
+measured by its size at the point where the walk ended, each row by its largest entry then. Where sizes grow along a
+program, as in z_k = 10 z_{k−1}, what was ill conditioned is not any more, and a norm is a norm of every row.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from layers.solution import Point, Status
 FAR = 1e7
 #: a point that violates no row by more, relative to its own terms, is feasible as far as is known
 FEASIBLE = 1e-8
-#: attempts in units of their own
-ATTEMPTS = 3
+#: attempts in units of their own, and what they walk to as a part of the tolerance: rows follow the norm at a distance
+ATTEMPTS, CLOSER = 3, 1e-6
 
 
 def solve(problem: QP, tol: float, max_iterations: int) -> Point:
@@ -50,7 +50,7 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
         Statuses are per element: the answer of an element that has converged no longer moves,
         and none of them influences another.
     """
-    point, sizes = _attempt(problem, tol, max_iterations)
+    point, sizes = _attempt(problem, tol, max_iterations, tol)
     for _ in range(ATTEMPTS):
         index = (point.status == Status.NUMERICAL_FAILURE).nonzero().squeeze(-1)
         if index.numel() == 0:
@@ -68,7 +68,7 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
 def _in_units_of(problem: QP, sizes: Tensor, tol: float, most: int) -> tuple[Point, Tensor]:
     """Solve with variables that are about one where they are as large as ``sizes``."""
     units = Units.of(problem, sizes)
-    point, sizes = _attempt(units.inside(problem), tol, most)
+    point, sizes = _attempt(units.inside(problem), tol, most, CLOSER * tol)
     found = units.outside(point.z, point.lam, point.nu)
     # What rounding left in these units may be much in those of the caller, which have equations of other sizes.
     active = found[1] > slack(problem, found[0])
@@ -81,14 +81,14 @@ def _in_units_of(problem: QP, sizes: Tensor, tol: float, most: int) -> tuple[Poi
     return replace(point, z=z, lam=lam, nu=nu, status=status, residuals=error), units.D * sizes
 
 
-def _attempt(problem: QP, tol: float, most: int) -> tuple[Point, Tensor]:
-    """One walk and what it comes to, and the sizes of the variables where it ended."""
+def _attempt(problem: QP, tol: float, most: int, goal: float) -> tuple[Point, Tensor]:
+    """One walk to residuals of ``goal`` and what it comes to, and the sizes of the variables where it ended."""
     programs = Programs.of(problem)
-    end = walk(programs, tol, most)
+    end = walk(programs, goal, most)
     found = _certified(programs, end)
     doubted = _claims(end.status) & ~_claims(found.status)
     if doubted.any():
-        end = walk_on(programs, end, doubted, tol, most)
+        end = walk_on(programs, end, doubted, goal, most)
         found = _certified(programs, end)
     scaled = programs.scaled
     sizes = (scaled.r * scaled.D * (end.best.x / end.best.tau)).abs()
@@ -96,7 +96,7 @@ def _attempt(problem: QP, tol: float, most: int) -> tuple[Point, Tensor]:
 
 
 class _Found(NamedTuple):
-    """Points in the caller's units, certificates where ``status`` says so, and points that are feasible, in scaled units."""
+    """Points in the caller's units, certificates where ``status`` says so, and what is feasible, in scaled units."""
 
     point: Candidate
     status: Tensor

@@ -3,14 +3,14 @@
     infeasible    λ ≥ 0,  Gᵀλ + Aᵀν = 0,  hᵀλ + bᵀν < 0
     unbounded     Qx = 0,  Gx ≤ 0,  Ax = 0,  qᵀx < 0
 
-Both are looked for in the equilibrated problem, up to a tolerance relative to their own size. An iterate that has nearly
-become one can stay there, because the Newton matrix turns singular on the way: along a ray nothing bends, and rows that
+Both are looked for in the equilibrated problem, up to a tolerance relative to their own size. An iterate that is nearly
+one can stay there, because the Newton matrix turns singular on the way: along a ray nothing bends, and rows that
 hold each other in place have multipliers that are not unique. The nearest point that satisfies the equations of a
 certificate is then tried.
 
-What was found is a proof only if its equations hold row by row, up to the rounding of the terms of each: then it is one for a
-program whose entries differ in their last digits. In norm alone it proves that feasible points are far out, and some are:
-z₀ ≥ 1, z_k ≥ 10 z_{k−1} has (−10⁻¹⁰, …, −0.1, −1) for a ray of its sum up to 10⁻¹⁰.
+What was found is a proof only if its equations hold row by row, up to the rounding of the terms of each: then it is one
+for a program whose entries differ in their last digits. In norm alone it proves that feasible points are far out, and
+some are: z₀ ≥ 1, z_k ≥ 10 z_{k−1} has (−10⁻¹⁰, …, −0.1, −1) for a ray of its sum up to 10⁻¹⁰.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def verdict_of(violation: tuple[Tensor, Tensor], bound: float = TOLERANCE) -> Te
 def proven(scaled: ScaledQP, c: Candidate, feasible: Tensor) -> Tensor:
     """The status that a candidate proves, −1 where it proves nothing; shape ``(B,)``.
 
-    Its equations hold up to ``TOLERANCE`` in norm and up to ``ROUNDING`` row by row, and its depth is no rounding either.
+    Its equations hold up to ``TOLERANCE`` in norm and ``ROUNDING`` row by row, and its depth is no rounding either.
     With r = Gᵀλ + Aᵀν, every feasible x has |r|ᵀ|x| ≥ t: a point that is known to be feasible has the last word.
 
     Parameters

@@ -1,4 +1,4 @@
-"""The walk of the interior point along the points of :mod:`layers.qp.interior_point.embedding`, in torch, on any device.
+"""The walk along the points of :mod:`layers.qp.interior_point.embedding`, in torch, on any device.
 
 Each point is judged on the caller's own data. Elements that have converged stop moving.
 
@@ -66,8 +66,8 @@ class Progress:
     status, iterations, short, stale : Tensor of int64, shape ``(B,)``
         ``short`` counts the short steps since the last long one, ``stale`` the steps since anything came nearer.
     rough, doubted : Tensor of bool, shape ``(B,)``
-        Elements that have met a direction that was not as good as it should be, and those that do not stop at what speaks
-        for a certificate, because it has once been no proof.
+        Elements that have met a direction that was not as good as it should be, and those that do not stop at what
+        speaks for a certificate, because it has once been no proof.
     """
 
     point: Iterate
@@ -110,7 +110,7 @@ class Progress:
 
 
 def walk(programs: Programs, tol: float, most: int) -> Progress:
-    """Iterate on a flat batch until every element has a status, by residuals in norm or by what speaks for a certificate.
+    """Iterate until every element has a status, by residuals in norm or by what speaks for a certificate.
 
     Notes
     -----
