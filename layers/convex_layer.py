@@ -344,7 +344,7 @@ class ConvexLayer(nn.Module):
             y=shaped(y, batch, (m,)).to(dtype),
             s=shaped(answer.s(), batch, (m,)).to(dtype),
             status=shaped(found.status, batch, ()),
-            residuals=Residuals(shaped(found.residuals.relative, batch, (3,))),
+            residuals=Residuals(shaped(found.residuals.values, batch, (6,))),
             iterations=shaped(found.iterations, batch, ()),
             warm=without_graph(found),
         )

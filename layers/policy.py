@@ -32,6 +32,9 @@ ADVICE = {
     Status.NUMERICAL_FAILURE: "rescale its data, or raise tol",
 }
 
+#: a certificate of an undecided element is worth a word if it is violated by less than this
+DOUBTFUL = 1e-6
+
 
 def check_options(
     adjoint: str, adjoints: Collection[str], tol: float, max_iterations: int, on_failure: str
@@ -135,7 +138,7 @@ def describe_failures(
         name = f"element {place}" if batch else "the problem"
         lines.append(
             f"{name}: {status.name}, relative KKT residual {worst[flat_index].item():.1e} after "
-            f"{int(point.iterations[flat_index])} iterations; {ADVICE[status]}"
+            f"{int(point.iterations[flat_index])} iterations{_doubt(point, flat_index)}; {ADVICE[status]}"
         )
     more = f"\n  … and {failed.numel() - 5} more" if failed.numel() > 5 else ""
     text = (
@@ -165,4 +168,19 @@ def _of_large_bounds(bounds: Tensor | None) -> str:
     return (
         f"A bound of {largest:.0e} is among the data, in whose rounding the others are lost: leave out the rows of "
         "bounds that do not bind, or give them a number that the variables cannot reach, as 1e6 times their size.\n"
+    )
+
+
+def _doubt(point: Point, index: int) -> str:
+    """What speaks for a certificate of an element that is undecided, and does not prove it."""
+    if point.nearest is None or point.status[index] != Status.NUMERICAL_FAILURE:
+        return ""
+    violation = point.nearest[index].item()
+    if violation > DOUBTFUL:
+        return ""
+    return (
+        f" and a certificate that it has no solution which is violated by {violation:.1e}: neither is proven, and "
+        f"feasible points or values of the objective may be as far out as {1 / violation:.0e}"
+        if violation > 0
+        else " and a certificate that it has no solution which rounding leaves in doubt"
     )

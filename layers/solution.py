@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -13,8 +13,8 @@ from torch import Tensor
 class Status(IntEnum):
     """Verdict on one element of the batch.
 
-    ``OPTIMAL`` means that the relative KKT residuals of the data that the caller passed are at most ``tol``.
-    ``INFEASIBLE`` and ``UNBOUNDED`` come with a certificate that was checked on the data.
+    ``OPTIMAL`` means that the relative KKT residuals of the data that the caller passed are at most ``tol``, in norm
+    and row by row. ``INFEASIBLE`` and ``UNBOUNDED`` come with a certificate that was checked on the data.
     """
 
     OPTIMAL = 0
@@ -26,48 +26,56 @@ class Status(IntEnum):
 
 @dataclass(frozen=True)
 class Residuals:
-    """Relative KKT residuals per batch element (see :func:`layers.qp.kkt.residuals` for their definition).
+    """KKT residuals per batch element, measured twice (see :func:`layers.qp.kkt.residuals` for the definitions).
+
+    In norm, a violation is relative to the largest terms that a row could have at a point of this size. Row by row, it
+    is relative to the very terms that the row adds up: a backward error of each equation by itself.
 
     Attributes
     ----------
-    relative : Tensor, shape ``batch + (3,)``
-        Primal, dual and gap side by side.
+    values : Tensor, shape ``batch + (6,)``
+        Primal, dual and gap in norm, then the same three row by row.
     """
 
-    relative: Tensor
+    values: Tensor
 
-    @classmethod
-    def of(cls, primal: Tensor, dual: Tensor, gap: Tensor) -> Residuals:
-        """From the three, each of shape ``batch``."""
-        return cls(torch.stack((primal, dual, gap), dim=-1))
+    @property
+    def relative(self) -> Tensor:
+        """Primal, dual and gap in norm, shape ``batch + (3,)``."""
+        return self.values[..., :3]
+
+    @property
+    def rowwise(self) -> Tensor:
+        """Primal, dual and gap row by row, shape ``batch + (3,)``; squared with curved cones (``layers.cone.kkt``)."""
+        return self.values[..., 3:]
 
     @property
     def primal(self) -> Tensor:
-        """Violation of the constraints, shape ``batch``."""
-        return self.relative[..., 0]
+        """Violation of the constraints in norm, shape ``batch``."""
+        return self.values[..., 0]
 
     @property
     def dual(self) -> Tensor:
-        """Violation of stationarity and of λ ≥ 0, shape ``batch``."""
-        return self.relative[..., 1]
+        """Violation of stationarity and of λ ≥ 0 in norm, shape ``batch``."""
+        return self.values[..., 1]
 
     @property
     def gap(self) -> Tensor:
-        """Violation of complementarity, shape ``batch``."""
-        return self.relative[..., 2]
+        """Violation of complementarity in norm, shape ``batch``."""
+        return self.values[..., 2]
 
     @property
     def largest(self) -> Tensor:
-        """The worst of the three, shape ``batch``."""
-        return self.relative.amax(-1)
+        """The worst of all six, by which ``OPTIMAL`` is judged; shape ``batch``."""
+        return self.values.amax(-1)
 
     def take(self, index: Tensor) -> Residuals:
         """The elements ``index``."""
-        return Residuals(self.relative[index])
+        return Residuals(self.values[index])
 
-    def put(self, index: Tensor, values: Residuals) -> Residuals:
+    def put(self, index: Tensor, other: Residuals) -> Residuals:
         """A copy with the elements ``index`` replaced."""
-        return Residuals(self.relative.index_copy(0, index, values.relative))
+        return Residuals(self.values.index_copy(0, index, other.values))
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,8 @@ class Point:
     """What an engine hands back, flat over the batch, before any derivative is attached.
 
     ``z, lam, nu`` hold the last iterate for an element that failed; for ``INFEASIBLE`` the certificate
-    (λ, ν) with hᵀλ + bᵀν = −1, for ``UNBOUNDED`` the ray z with qᵀz = −1.
+    (λ, ν) with hᵀλ + bᵀν = −1, for ``UNBOUNDED`` the ray z with qᵀz = −1. ``nearest``, where it is known, is the
+    smallest violation of a certificate that was seen, which proves nothing by itself.
     """
 
     z: Tensor
@@ -142,21 +151,32 @@ class Point:
     status: Tensor
     residuals: Residuals
     iterations: Tensor
+    nearest: Tensor | None = None
+
+    @property
+    def fields(self) -> tuple[Tensor, ...]:
+        """All tensors in order."""
+        nearest = self.nearest
+        if nearest is None:
+            nearest = torch.full_like(self.residuals.values[..., 0], torch.inf)
+        return (self.z, self.lam, self.nu, self.status, self.residuals.values, self.iterations, nearest)
+
+    @classmethod
+    def of(cls, fields: Iterable[Tensor]) -> Point:
+        """From the tensors in order."""
+        z, lam, nu, status, values, iterations, nearest = fields
+        return cls(z, lam, nu, status, Residuals(values), iterations, nearest)
+
+    def take(self, index: Tensor) -> Point:
+        """The elements ``index``."""
+        return Point.of(v[index] for v in self.fields)
 
     def put(self, index: Tensor, values: Point) -> Point:
         """A copy with the elements ``index`` replaced."""
-        names = ("z", "lam", "nu", "status", "iterations")
-        new = {name: getattr(self, name).index_copy(0, index, getattr(values, name)) for name in names}
-        return Point(**new, residuals=self.residuals.put(index, values.residuals))
+        pairs = zip(self.fields, values.fields, strict=True)
+        return Point.of(v.index_copy(0, index, w) for v, w in pairs)
 
     @classmethod
     def join(cls, parts: list[Point]) -> Point:
         """Points of consecutive parts of a batch as one."""
-        return cls(
-            z=torch.cat([part.z for part in parts]),
-            lam=torch.cat([part.lam for part in parts]),
-            nu=torch.cat([part.nu for part in parts]),
-            status=torch.cat([part.status for part in parts]),
-            residuals=Residuals(torch.cat([part.residuals.relative for part in parts])),
-            iterations=torch.cat([part.iterations for part in parts]),
-        )
+        return Point.of(map(torch.cat, zip(*(part.fields for part in parts), strict=True)))

@@ -37,6 +37,8 @@ CLAIMS = {
 }
 
 
+#: tolerance that is asked of certificates, whatever that of a solution is
+CERTIFICATE = 1e-8
 #: solver objects kept per thread
 KEPT = 8
 
@@ -123,6 +125,8 @@ def configure(settings: Any, limits: Limits, engine: str, *ours: str) -> None:
     """
     for name in ours:
         setattr(settings, name, limits.tol)
+    for name in ("tol_infeas_abs", "tol_infeas_rel"):
+        setattr(settings, name, min(limits.tol, CERTIFICATE))
     for name, value in limits.options.items():
         if not hasattr(settings, name):
             raise LayerError(f"{engine} has no option {name!r}; see the settings of that package")

@@ -73,7 +73,7 @@ class ConeSolutionMap(torch.autograd.Function):
             value,
             point.s,
             point.status,
-            point.residuals.relative,
+            point.residuals.values,
             point.iterations,
         )
         return tuple(v.reshape(*batch, *v.shape[1:]).clone() for v in outputs)

@@ -11,15 +11,20 @@ A point (x, y, s) is optimal for minimise ½xᵀPx + qᵀx subject to Ax + s = b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from layers.cone.products import A_of, A_places, AT_of, P_of, P_places
-from layers.cone.projections import block_max, decompose, project, project_dual
+from layers.cone.projections import block_max, decompose
 from layers.cone_program import ConeProgram
 from layers.linalg.products import dot, max_abs, one_where_zero
 from layers.solution import Residuals
+
+#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much, with
+#: linear rows alone and with curved cones
+NOISE, CURVED_NOISE = 1e-7, 1e-5
 
 
 def stationarity(program: ConeProgram, x: Tensor, y: Tensor) -> Tensor:
@@ -48,9 +53,9 @@ class Norms:
         P_rows, _ = P_places(s, P)
         A_rows, A_cols = A_places(s, A)
         return cls(
-            _largest(P, P_rows, s.n),
-            block_max(s.cones, _largest(A, A_rows, s.m)),
-            _largest(A, A_cols, s.n),
+            largest(P, P_rows, s.n),
+            block_max(s.cones, largest(A, A_rows, s.m)),
+            largest(A, A_cols, s.n),
         )
 
     def take(self, index: Tensor) -> Norms:
@@ -59,7 +64,7 @@ class Norms:
         return Norms(*(v if v.shape[0] == 1 else v[index] for v in own))
 
 
-def _largest(values: Tensor, target: Tensor, size: int) -> Tensor:
+def largest(values: Tensor, target: Tensor, size: int) -> Tensor:
     """The largest entry by target, over the last axis."""
     out = values.new_zeros(values.shape[0], size)
     return out.scatter_reduce(1, target.expand_as(values), values, "amax", include_self=True)
@@ -113,76 +118,105 @@ def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = Non
     )
 
 
+class Left(NamedTuple):
+    """What a point leaves of the equations: Px, Ax + s − b and Px + q + Aᵀy."""
+
+    Px: Tensor
+    primal: Tensor
+    dual: Tensor
+
+    @classmethod
+    def of(cls, program: ConeProgram, x: Tensor, y: Tensor, s: Tensor) -> Left:
+        """Cost: one product with each matrix."""
+        Px = P_of(program, x)
+        return cls(Px, A_of(program, x) + s - program.b, Px + program.q + AT_of(program, y))
+
+
 def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norms | None = None) -> Residuals:
-    """Relative residuals of a point, distances to the cones included.
+    """Relative residuals of a point in norm and row by row, distances to the cones included.
+
+    In norm, with the scales of :class:`Scales`,
 
     primal = max( |Ax + s − b|ᵢ / row scale, |s − Π_K(s)|ᵢ / row scale ),
     dual   = max( |Px + q + Aᵀy|ⱼ / column scale, |y − Π_K*(y)|ᵢ / ŷ ),
-    gap    = |xᵀPx + qᵀx + bᵀy| / gap scale,
+    gap    = |xᵀPx + qᵀx + bᵀy| / gap scale;
 
-    with the scales of :class:`Scales`. A value that is not finite counts as infinite.
+    row by row as :func:`layers.qp.kkt.residuals`, a block of the cone counting as one row: with the terms that are
+    there, (|A||x| + |b|)ᵢ and (|P||x| + |q| + |A|ᵀ|y|)ⱼ, in the place of the scales, and the share of yᵢ in what it
+    holds up in the place of yᵢ / ŷ. Complementarity is that of the nonnegative rows. With curved cones these three are
+    squared: an interior point of tolerance ε comes to the vertex of a cone up to √ε in what vanishes there, so √tol is
+    what a row by itself can be asked for. A value that is not finite counts as infinite.
     """
-    scale = scales(program, x, y, norms)
-    found = residuals_in_cones(program, x, y, s, scale)
+    scale, left = scales(program, x, y, norms), Left.of(program, x, y, s)
     # one decomposition for Π_K(s) and for Π_K*(y), which is what −y leaves
     near = decompose(program.structure.cones, torch.cat((s, -y)).nan_to_num())
-    outside = max_abs((near.s[: len(s)] - s) / scale.row)
-    dual_outside = max_abs((near.y[len(s) :] - y) / scale.y.unsqueeze(-1))
-    return Residuals.of(
-        finite(found.primal.maximum(outside)), finite(found.dual.maximum(dual_outside)), found.gap
+    outside, dual_outside = (near.s[: len(s)] - s).abs(), (near.y[len(s) :] - y).abs()
+    primal, dual, gap = _in_norm(program, x, y, scale, left)
+    primal = primal.maximum(max_abs(outside / scale.row))
+    dual = dual.maximum(max_abs(dual_outside / scale.y.unsqueeze(-1)))
+    row, column = _sizes(program, x, y, scale)
+    share = _shares(program, column)
+    linear = slice(
+        program.structure.cones.zero, program.structure.cones.zero + program.structure.cones.nonneg
+    )
+    rows = (
+        max_abs(left.primal.abs().maximum(outside) / row),
+        max_abs(left.dual / column).maximum(max_abs(share * dual_outside)),
+        max_abs((s.abs() / row).minimum(share * y.abs())[:, linear]),
+    )
+    return Residuals(
+        torch.cat([finite(torch.stack([primal, dual, gap], dim=-1)), _asked(program, rows)], dim=-1)
     )
 
 
-def residuals_in_cones(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, scale: Scales) -> Residuals:
-    """:func:`residuals` where s ∈ K and y ∈ K* are known, as they are for the two parts of a decomposition."""
-    Px = P_of(program, x)
-    primal = max_abs((A_of(program, x) + s - program.b) / scale.row)
-    dual = max_abs((Px + program.q + AT_of(program, y)) / scale.column)
-    gap = (dot(x, Px) + dot(program.q, x) + dot(program.b, y)).abs() / scale.gap
-    return Residuals.of(finite(primal), finite(dual), finite(gap))
+def residuals_in_cones(
+    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, scale: Scales, *, rowwise: bool = False
+) -> Residuals:
+    """:func:`residuals` where s ∈ K and y ∈ K* are complementary, as the two parts of a decomposition are.
 
-
-def infeasibility(program: ConeProgram, y: Tensor) -> tuple[Tensor, Tensor]:
-    """A certificate that no point is feasible, y ∈ K* with Aᵀy = 0 and bᵀy = −1, and its relative error, ``(B,)``.
-
-    bᵀy = (Ax + s)ᵀy ≥ 0 for every feasible x, so y with bᵀy < 0 leaves none. The error of Aᵀy is relative to what A and
-    y are where every row of A has size one: a large row that y hardly uses excuses nothing in the others.
+    Without ``rowwise``, for points on the way, there are zeros in the place of the three row by row.
     """
-    value = dot(program.b, y)
-    y = project_dual(
-        program.structure.cones, y / torch.where(value < 0, -value, torch.ones_like(value)).unsqueeze(-1)
-    )
-    row, column = _own_rows(program)
-    error = max_abs(AT_of(program, y) / one_where_zero(column * max_abs(row * y).unsqueeze(-1)))
-    claim = dot(program.b, y)
-    return y / -torch.where(claim < 0, claim, -torch.ones_like(claim)).unsqueeze(-1), _if(claim < 0, error)
+    left = Left.of(program, x, y, s)
+    found = finite(torch.stack(_in_norm(program, x, y, scale, left), dim=-1))
+    if not rowwise:
+        return Residuals(torch.cat([found, torch.zeros_like(found)], dim=-1))
+    row, column = _sizes(program, x, y, scale)
+    primal, dual = max_abs(left.primal / row), max_abs(left.dual / column)
+    return Residuals(torch.cat([found, _asked(program, (primal, dual, torch.zeros_like(dual)))], dim=-1))
 
 
-def unboundedness(program: ConeProgram, x: Tensor) -> tuple[Tensor, Tensor]:
-    """A ray along which the objective falls for ever, Px = 0, −Ax ∈ K, qᵀx = −1, and its relative error, ``(B,)``.
-
-    How far −Ax is from K is relative to each row of A by itself: a large row excuses nothing in others of its block.
-    """
-    value = dot(program.q, x)
-    x = x / torch.where(value < 0, -value, torch.ones_like(value)).unsqueeze(-1)
-    size, s = max_abs(x).unsqueeze(-1), -A_of(program, x)
-    row, _ = _own_rows(program)
-    outside = max_abs((project(program.structure.cones, s) - s) / one_where_zero(row * size))
-    error = outside.maximum(max_abs(P_of(program, x) / one_where_zero(Norms.of(program).P_row * size)))
-    return x, _if(value < 0, error)
+def _in_norm(
+    program: ConeProgram, x: Tensor, y: Tensor, scale: Scales, left: Left
+) -> tuple[Tensor, Tensor, Tensor]:
+    gap = (dot(x, left.Px) + dot(program.q, x) + dot(program.b, y)).abs() / scale.gap
+    return max_abs(left.primal / scale.row), max_abs(left.dual / scale.column), gap
 
 
-def _own_rows(program: ConeProgram) -> tuple[Tensor, Tensor]:
-    """The largest entry of each row of A, ``(B or 1, m)``, and of each column of A with its rows divided by theirs."""
-    s, A = program.structure, program.A.abs()
-    A = A.unsqueeze(0) if A.dim() == 1 else A
-    rows, columns = A_places(s, A)
-    row = _largest(A, rows, s.m)
-    return row, _largest(A / one_where_zero(row)[:, rows], columns, s.n)
+def _asked(program: ConeProgram, rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """Three residuals row by row as they are judged, ``(B, 3)``: squared with curved cones."""
+    found = finite(torch.stack(rows, dim=-1))
+    return found.square() if _curved(program) else found
 
 
-def _if(claimed: Tensor, error: Tensor) -> Tensor:
-    return torch.where(claimed, finite(error), torch.full_like(error, torch.inf))
+def _curved(program: ConeProgram) -> bool:
+    return not program.structure.cones.linear
+
+
+def _sizes(program: ConeProgram, x: Tensor, y: Tensor, scale: Scales) -> tuple[Tensor, Tensor]:
+    """The size of the terms in every row, the largest of its block, and in every column."""
+    x, y = x.abs(), y.abs()
+    terms = ConeProgram(program.structure, *(v.abs() for v in program.data))
+    row = block_max(program.structure.cones, A_of(terms, x) + terms.b)
+    column = P_of(terms, x) + terms.q + AT_of(terms, y)
+    noise = CURVED_NOISE if _curved(program) else NOISE
+    return row.maximum(noise * scale.row), column.maximum(noise * scale.column)
+
+
+def _shares(program: ConeProgram, column: Tensor) -> Tensor:
+    """maxⱼ |Aᵢⱼ| / columnⱼ, ``(B, m)``."""
+    structure = program.structure
+    rows, cols = A_places(structure, column)
+    return largest(program.A.abs() / column[:, cols], rows, structure.m)
 
 
 def finite(x: Tensor) -> Tensor:

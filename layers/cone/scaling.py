@@ -67,6 +67,11 @@ class ScaledProgram:
         scaled = ConeProgram(program.structure, P, program.q * objective, A, program.b * rows)
         return cls(scaled, rows, objective)
 
+    def take(self, index: Tensor) -> ScaledProgram:
+        """The elements ``index``; what is shared stays shared."""
+        rows, objective = (v if v.shape[0] == 1 else v[index] for v in (self.rows, self.objective))
+        return ScaledProgram(self.program.take(index), rows, objective)
+
     def point(self, y: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         """y′ and s′."""
         return y * (self.objective / self.rows), s * self.rows

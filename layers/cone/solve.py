@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from layers.cone import kkt
+from layers.cone import certificates, kkt
 from layers.cone.engines import Claim, Data, Engine, Limits
 from layers.cone.newton import Iterate, refine
 from layers.cone.rows import value_order, without_single_rows
@@ -25,8 +25,6 @@ from layers.solution import Residuals, Status
 
 #: an engine whose answer did not do gets a second chance at this multiple of its tolerance, and at least at that
 TIGHTER, SMALLEST = 1e-3, 1e-13
-#: relative error of a certificate that is accepted
-CERTIFICATE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -119,9 +117,50 @@ def _cold(
 def _scaled(
     program: ConeProgram, norms: kkt.Norms, engines: list[Engine], limits: Limits, tol: float
 ) -> ConePoint:
-    """By engines that see the scaled program, and Newton's method."""
+    """By engines that see the scaled program, and Newton's method.
+
+    One engine after the other works on what is left, each at first as asked, then at a tighter tolerance of its own.
+    """
     scaled = ScaledProgram.of(program, norms)
-    return _back(program, norms, scaled, _by_engines(scaled.program, engines, limits, tol), tol)
+    point = _attempt(program, norms, scaled, engines[0], limits, tol)
+    tighter = replace(limits, tol=max(TIGHTER * limits.tol, SMALLEST))
+    attempts = [(place, engine, asked) for place, engine in enumerate(engines) for asked in (limits, tighter)]
+    for place, engine, asked in attempts[1:]:
+        index = _open(point.status).nonzero().squeeze(-1)
+        if not index.numel():
+            break
+        part = (program.take(index), norms.take(index), scaled.take(index))
+        again = _attempt(*part, engine, asked, tol)
+        # where nothing is settled, the better point stays
+        nearer = again.residuals.largest < point.take(index).residuals.largest
+        chosen = (~_open(again.status) | nearer).nonzero().squeeze(-1)
+        point = point.put(
+            index[chosen], replace(again, engine=torch.full_like(again.engine, place)).take(chosen)
+        )
+    # what no attempt has brought to rounding may do as it is
+    settled = _open(point.status) & (point.residuals.largest <= tol)
+    status = torch.where(settled, int(Status.OPTIMAL), point.status)
+    return replace(point, status=status, contradicted=point.contradicted & ~settled)
+
+
+def _attempt(
+    program: ConeProgram, norms: kkt.Norms, scaled: ScaledProgram, engine: Engine, limits: Limits, tol: float
+) -> ConePoint:
+    """One engine at one tolerance, judged in the caller's units."""
+    claim = _ask(scaled.program, engine, limits)
+    point = _back(program, norms, scaled, _judged(scaled.program, claim, tol), tol)
+    # Newton's method was judged in scaled units: where it did not do in the caller's, the engine's own point may.
+    claimed = torch.from_numpy(claim.status).to(program.q.device)
+    certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
+    poor = (_open(point.status) & ~certifies).nonzero().squeeze(-1)
+    if not poor.numel():
+        return point
+    x, y, s = (v[poor] for v in _tensors(claim, program.q.device))
+    y, s = scaled.take(poor).back(y, s)
+    error = kkt.residuals(program.take(poor), x, y, s, norms.take(poor))
+    mine = point.take(poor)
+    better = (error.largest < mine.residuals.largest).nonzero().squeeze(-1)
+    return point.put(poor[better], replace(mine, x=x, y=y, s=s, residuals=error).take(better))
 
 
 def _back(
@@ -129,9 +168,9 @@ def _back(
 ) -> ConePoint:
     """A point of the scaled program in the caller's units, measured there once more."""
     y, s = scaled.back(point.y, point.s)
-    error = kkt.residuals_in_cones(program, point.x, y, s, kkt.scales(program, point.x, y, norms))
-    own = point.residuals
-    error = Residuals(error.relative.maximum(own.relative))
+    scale = kkt.scales(program, point.x, y, norms)
+    error = kkt.residuals_in_cones(program, point.x, y, s, scale, rowwise=True)
+    error = Residuals(error.values.maximum(point.residuals.values))
     missed = (point.status == Status.OPTIMAL) & ~(error.largest <= tol)
     status = torch.where(missed, int(Status.NUMERICAL_FAILURE), point.status)
     return replace(_certified(program, point, y), s=s, status=status, residuals=error)
@@ -144,24 +183,6 @@ def _certified(program: ConeProgram, point: ConePoint, y: Tensor) -> ConePoint:
     y = torch.where(proves, y / -torch.where(proves, (program.b * y).sum(-1, keepdim=True), -1.0), y)
     x = point.x / -torch.where(falls, (program.q * point.x).sum(-1, keepdim=True), -1.0)
     return replace(point, x=x, y=y)
-
-
-def _by_engines(program: ConeProgram, engines: list[Engine], limits: Limits, tol: float) -> ConePoint:
-    """One engine after the other on what is left, each at first as asked, then at a tighter tolerance of its own."""
-    point = _attempt(program, engines[0], limits, tol)
-    tighter = replace(limits, tol=max(TIGHTER * limits.tol, SMALLEST))
-    attempts = [(place, engine, limits) for place, engine in enumerate(engines)]
-    for place, engine, asked in [(0, engines[0], tighter), *attempts[1:]]:
-        index = _open(point.status).nonzero().squeeze(-1)
-        if not index.numel():
-            break
-        again = _attempt(program.take(index), engine, asked, tol)
-        # where nothing was settled, the first keeps its word
-        chosen = (~_open(again.status)).nonzero().squeeze(-1)
-        point = point.put(
-            index[chosen], replace(again, engine=torch.full_like(again.engine, place)).take(chosen)
-        )
-    return point
 
 
 def _open(status: Tensor) -> Tensor:
@@ -213,14 +234,18 @@ def _refined(
     return Iterate(point.x, s - y, y, s), error
 
 
-def _attempt(program: ConeProgram, engine: Engine, limits: Limits, tol: float) -> ConePoint:
-    """Run one engine and judge what it says."""
-    claim = _ask(program, engine, limits)
-    device = program.q.device
-    x, y, s = (
+def _tensors(claim: Claim, device: torch.device) -> tuple[Tensor, ...]:
+    """x, y and s of a claim, zero where they are not numbers."""
+    return tuple(
         torch.from_numpy(v).to(device).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         for v in (claim.x, claim.y, claim.s)
     )
+
+
+def _judged(program: ConeProgram, claim: Claim, tol: float) -> ConePoint:
+    """Refine what an engine says of a scaled program, and judge it there."""
+    device = program.q.device
+    x, y, s = _tensors(claim, device)
     claimed = torch.from_numpy(claim.status).to(device)
     certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
     refined, error = _refined(program, x, y, s, ~certifies)
@@ -228,13 +253,13 @@ def _attempt(program: ConeProgram, engine: Engine, limits: Limits, tol: float) -
     contradicted = (claimed == Status.OPTIMAL) & (error.largest > tol)
     x, y = refined.x, refined.y
     if certifies.any():
-        ray, ray_error = kkt.unboundedness(program, x)
-        proof, proof_error = kkt.infeasibility(program, y)
+        ray, ray_error = certificates.unboundedness(program, x)
+        proof, proof_error = certificates.infeasibility(program, y)
         falls, proves = (status == s for s in (Status.UNBOUNDED, Status.INFEASIBLE))
-        x = torch.where((falls & (ray_error <= CERTIFICATE)).unsqueeze(-1), ray, x)
-        y = torch.where((proves & (proof_error <= CERTIFICATE)).unsqueeze(-1), proof, y)
-        contradicted = contradicted | (falls & ~(ray_error <= CERTIFICATE))
-        contradicted = contradicted | (proves & ~(proof_error <= CERTIFICATE))
+        x = torch.where((falls & (ray_error <= certificates.TOLERANCE)).unsqueeze(-1), ray, x)
+        y = torch.where((proves & (proof_error <= certificates.TOLERANCE)).unsqueeze(-1), proof, y)
+        contradicted = contradicted | (falls & ~(ray_error <= certificates.TOLERANCE))
+        contradicted = contradicted | (proves & ~(proof_error <= certificates.TOLERANCE))
     status = torch.where(contradicted, int(Status.NUMERICAL_FAILURE), status)
     iterations = torch.from_numpy(claim.iterations).to(device)
     return ConePoint(x, y, refined.s, status, error, iterations, contradicted, torch.zeros_like(status))

@@ -25,6 +25,7 @@ from layers.cone_program import ConeProgram, Cones, ConeStructure, Indices
 from layers.convex.canonical.squares import lost_square
 from layers.convex.options import Options, solver_name, uses_qp, with_solver_args
 from layers.errors import LayerError, ProblemError
+from layers.problem import check_curvature
 from layers.qp_layer import solve_qp
 
 
@@ -41,6 +42,9 @@ class _Form:
         Rows of b that have a value.
     rows : array of int64, shape ``(m,)``
         Our row for each of theirs.
+    curved_by : array of int64, optional
+        Variables in P where its values depend on parameters, whose signs nobody has checked; None where P is not there,
+        or constant, which CVXPY has found convex.
     """
 
     structure: ConeStructure
@@ -49,6 +53,7 @@ class _Form:
     b: Indices
     b_rows: Indices
     rows: Indices
+    curved_by: Indices | None
 
 
 class CvxpylayersSolver(SolverInterface):  # pyright: ignore[reportUntypedBaseClass]
@@ -67,6 +72,9 @@ class CvxpylayersSolver(SolverInterface):  # pyright: ignore[reportUntypedBaseCl
         When the layer is made, if CVXPY compiled to something that the cone form does not hold.
     SolverError
         In a call, naming the elements of the batch that could not be solved.
+    ProblemError
+        In a call, if parameters make the quadratic part of the objective indefinite: CVXPY knows the sign that a
+        parameter is declared to have, and cvxpylayers does not hold its value to it.
 
     Examples
     --------
@@ -109,7 +117,10 @@ class CvxpylayersSolver(SolverInterface):  # pyright: ignore[reportUntypedBaseCl
         leaves = [t.detach().double().requires_grad_(needs_grad) for t in values]
         # cvxpylayers calls from inside an autograd.Function, where nothing is recorded.
         with torch.set_grad_enabled(needs_grad):
-            x, y = _solve(_program(form, *leaves), options)
+            program = _program(form, *leaves)
+            if form.curved_by is not None and not uses_qp(options, form.structure.cones):
+                _require_convex(program, form.curved_by, torch.finfo(q.dtype).eps)
+            x, y = _solve(program, options)
             y = y[:, torch.from_numpy(form.rows)]
         return x.detach().to(q.dtype), y.detach().to(q.dtype), (P is None, leaves, x, y)
 
@@ -155,7 +166,30 @@ def _form(ctx: Any) -> _Form:
     P, A = _sorted(P_rows, P_cols, np.ones(P_rows.size, dtype=bool)), _sorted(rows, cols, cols < n)
     b = np.flatnonzero(cols == n)
     structure = ConeStructure(n, m, cones, P_rows[P], P_cols[P], rows[A], cols[A])
-    return _Form(structure, P, A, b, rows[b], place)
+    return _Form(structure, P, A, b, rows[b], place, _curved_by(ctx.reduced_P, P_rows))
+
+
+def _curved_by(reduced_P: Any, P_rows: Indices) -> Indices | None:
+    """The variables of P if a parameter is in it; the last column of their map is the constant."""
+    values = reduced_P.reduced_mat
+    return None if values is None or values[:, :-1].nnz == 0 else np.unique(P_rows)
+
+
+def _require_convex(program: ConeProgram, variables: Indices, precision: float) -> None:
+    """Refuse a P that is not positive semidefinite.
+
+    Cost: that of its entries where it is diagonal, k³/3 per element for the k variables that it holds elsewhere.
+    Nothing is asked of a constant P.
+    """
+    s, values = program.structure, program.P.detach()
+    if np.array_equal(s.P_rows, s.P_cols):
+        # as a matrix for each entry: the smallest is an eigenvalue
+        size = values.abs().amax(-1, keepdim=True)
+        worst = values.amin(-1, keepdim=True)
+        check_curvature(torch.diag_embed(torch.cat([size, worst], dim=-1)), precision, "P")
+        return
+    rows, cols = np.searchsorted(variables, s.P_rows), np.searchsorted(variables, s.P_cols)
+    check_curvature(_dense(values, rows, cols, (variables.size, variables.size)), precision, "P")
 
 
 def _rows(cones: Cones) -> Indices:

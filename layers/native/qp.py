@@ -99,8 +99,8 @@ class Arrays(NamedTuple):
     z, lam, nu, s : Tensor, shapes ``(B, n), (B, m), (B, p), (B, m)``
     objective, status, iterations : Tensor, shape ``(B,)``
         A status is that of :class:`layers.Status`, LEFT or SUSPECT.
-    residuals : Tensor, shape ``(B, 3)``
-        Primal, dual, gap, as :func:`layers.qp.kkt.residuals` defines them.
+    residuals : Tensor, shape ``(B, 6)``
+        Primal, dual, gap in norm and row by row, as :func:`layers.qp.kkt.residuals` defines them.
     kind : Tensor of int8, shape ``(B, m)``
         1 active, 0 inactive, UNCLEAR where the element's activity has to be told by the full rule.
     """

@@ -189,7 +189,7 @@ def _answer_flat(flat: QP, request: Request) -> Answer:
 
 def _no_points(flat: QP) -> Point:
     count = torch.zeros(0, dtype=torch.int64, device=flat.q.device)
-    return Point(flat.q, flat.h, flat.b, count, Residuals(flat.q.new_zeros(0, 3)), count.clone())
+    return Point(flat.q, flat.h, flat.b, count, Residuals(flat.q.new_zeros(0, 6)), count.clone())
 
 
 def _finite(point: Point) -> Point:

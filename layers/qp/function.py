@@ -72,7 +72,7 @@ class Outputs(NamedTuple):
         point = answer.point
         flat = (
             point.z, point.lam, point.nu, answer.value, answer.slack,
-            answer.kind, point.status, point.residuals.relative, point.iterations,
+            answer.kind, point.status, point.residuals.values, point.iterations,
         )  # fmt: skip
         if point.z.dim() == len(batch) + 1:
             return cls(*flat)

@@ -51,5 +51,5 @@ def returned(solution: Solution, device: torch.device) -> Solution:
     names = ("z", "lam", "nu", "s", "objective", "status", "iterations")
     moved = {name: getattr(solution, name).to(device) for name in names}
     return replace(
-        solution, **moved, residuals=Residuals(solution.residuals.relative.to(device)), inspect=inspect
+        solution, **moved, residuals=Residuals(solution.residuals.values.to(device)), inspect=inspect
     )

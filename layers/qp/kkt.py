@@ -21,6 +21,9 @@ from layers.linalg.products import column_max, dot, max_abs, mtv, mv, one_where_
 from layers.problem import QP
 from layers.solution import Residuals
 
+#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much
+NOISE = 1e-7
+
 
 def stationarity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
     """Qz + q + Gᵀλ + Aᵀν, shape ``(B, n)``."""
@@ -154,25 +157,69 @@ def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: Tensor) -> 
 
 
 def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | None = None) -> Residuals:
-    """Relative KKT residuals: how far (z, λ, ν) is from optimal for these very data.
+    """Relative KKT residuals: how far (z, λ, ν) is from optimal for these very data, in norm and row by row.
+
+    In norm, with the scales of :class:`Scales`,
 
     primal = maxᵢ [(Gz − h)ᵢ₊ , |Az − b|ᵢ] / row scale,
     dual   = max( maxⱼ |Qz + q + Gᵀλ + Aᵀν|ⱼ / column scale, maxᵢ (−λᵢ)₊ / ŷ ),
-    gap    = |zᵀQz + qᵀz + hᵀλ + bᵀν| / gap scale,
+    gap    = |zᵀQz + qᵀz + hᵀλ + bᵀν| / gap scale.
 
-    with the scales of :class:`Scales`. A value that is not finite counts as infinite.
+    Row by row, with gᵢ = (|G||z| + |h|)ᵢ, aᵢ = (|A||z| + |b|)ᵢ, cⱼ = (|Q||z| + |q| + |G|ᵀ|λ| + |A|ᵀ|ν|)ⱼ, the sizes of
+    the terms that are there, and the share wᵢ = maxⱼ |Gᵢⱼ λᵢ| / cⱼ of multiplier i in what it holds up,
+
+    primal = maxᵢ [(Gz − h)ᵢ₊ / gᵢ , |Az − b|ᵢ / aᵢ],
+    dual   = max( maxⱼ |Qz + q + Gᵀλ + Aᵀν|ⱼ / cⱼ, max wᵢ over λᵢ < 0 ),
+    gap    = max min((h − Gz)ᵢ₊ / gᵢ, wᵢ) over λᵢ > 0.
+
+    These are the smallest relative changes of the entries of each row under which its equation holds (Oettli & Prager
+    1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there,
+    that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ, aᵢ and cⱼ count as at least
+    ``NOISE`` times the scale in norm: at a tolerance of 10⁻⁸ what is excused is 10⁻¹⁵ of that scale. A value that is
+    not finite counts as infinite.
     """
+    return _residuals(problem, z, lam, nu, norms, rowwise=True)
+
+
+def relative_residual(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | None = None) -> Tensor:
+    """The largest of :func:`residuals` in norm alone, shape ``(B,)``: half the work, for points on the way."""
+    return _residuals(problem, z, lam, nu, norms, rowwise=False).values.amax(-1)
+
+
+def _residuals(
+    problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | None, *, rowwise: bool
+) -> Residuals:
     Qz = mv(problem.Q, z)
     terms = _terms(problem, z, lam, nu, Qz)
     scale = _scales(Norms.of(problem) if norms is None else norms, z, lam, nu, terms)
     r_dual = _stationarity(problem, Qz, lam, nu)
-    r_g, r_a = -slack(problem, z), mv(problem.A, z) - problem.b
+    room, r_a = slack(problem, z), mv(problem.A, z) - problem.b
     # (Qz + q)ᵀz + hᵀλ + bᵀν = λᵀ(h − Gz) when the other conditions hold: the duality gap
     r_gap = terms.sum(-1)
-    primal = torch.maximum(max_abs(r_g.clamp(min=0) / scale.g), max_abs(r_a / scale.a))
+    primal = torch.maximum(max_abs(room.clamp(max=0) / scale.g), max_abs(r_a / scale.a))
     dual = torch.maximum(max_abs(r_dual / scale.dual), max_abs(lam.clamp(max=0) / scale.y.unsqueeze(-1)))
-    relative = torch.stack([primal, dual, r_gap.abs() / scale.gap], dim=-1)
-    return Residuals(relative.nan_to_num(nan=torch.inf, posinf=torch.inf))
+    values = torch.stack([primal, dual, r_gap.abs() / scale.gap], dim=-1)
+    if rowwise:
+        values = torch.cat([values, _rowwise(problem, (z, lam, nu), scale, (r_dual, room, r_a))], dim=-1)
+    return Residuals(values.nan_to_num(nan=torch.inf, posinf=torch.inf))
+
+
+def _rowwise(
+    problem: QP, point: tuple[Tensor, ...], scale: Scales, left: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """Primal, dual and gap row by row, shape ``(B, 3)``; ``left`` are Qz + q + Gᵀλ + Aᵀν, h − Gz and Az − b."""
+    Q, G, A = (M.abs() for M in (problem.Q, problem.G, problem.A))
+    z, lam, nu = (v.abs() for v in point)
+    r_dual, room, r_a = left
+    g = (mv(G, z) + problem.h.abs()).maximum(NOISE * scale.g)
+    a = (mv(A, z) + problem.b.abs()).maximum(NOISE * scale.a)
+    c = mv(Q, z) + problem.q.abs() + mtv(G, lam) + mtv(A, nu)
+    c = c.maximum(NOISE * scale.dual)
+    share = lam * max_abs(G / c.unsqueeze(-2))
+    primal = torch.maximum(max_abs(room.clamp(max=0) / g), max_abs(r_a / a))
+    wrong = torch.where(point[1] < 0, share, torch.zeros_like(share))
+    loose = torch.where(point[1] > 0, share.minimum(room.clamp(min=0) / g), torch.zeros_like(share))
+    return torch.stack([primal, max_abs(r_dual / c).maximum(max_abs(wrong)), max_abs(loose)], dim=-1)
 
 
 def _largest(x: Tensor) -> Tensor:

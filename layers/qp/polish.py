@@ -11,6 +11,9 @@ and the smallest correction that solves them removes the trace of μ. Where the 
 negative multiplier, a violated row) the set is corrected and the step tried again, as in a primal-dual active-set
 method (Hintermüller, Ito & Kunisch 2002). A step is kept only where the KKT residuals improve, so a wrong guess of 𝒜
 does no harm.
+
+Where a sharp answer has rows that are not (their terms vanish, or are far smaller than others), the same system
+corrects it again: the rounding that stays is then that of a correction, row by row (Skeel 1980).
 """
 
 from __future__ import annotations
@@ -26,6 +29,10 @@ from layers.solution import Residuals
 
 #: guesses of the active set that are tried, and the residual that needs no second one
 ROUNDS, SHARP = 4, 1e-13
+#: corrections with one system, and the residual row by row that needs none
+CORRECTIONS, ROWS_SHARP = 4, 1e-9
+
+_Point = tuple[Tensor, Tensor, Tensor]
 
 
 def polish(
@@ -51,12 +58,12 @@ def polish(
     norms = Norms.of(problem)
     error = residuals(problem, z, lam, nu, norms)
     for number in range(ROUNDS):
-        blunt = ((error.largest > SHARP) | (number == 0)).nonzero().squeeze(-1)
+        unsharp = (error.relative.amax(-1) > SHARP) | (error.rowwise.amax(-1) > ROWS_SHARP)
+        blunt = (unsharp | (number == 0)).nonzero().squeeze(-1)
         if blunt.numel() == 0:
             break
         part = problem.take(blunt)
-        trial = _step(part, z[blunt], lam[blunt], nu[blunt], active[blunt])
-        after = residuals(part, *trial, norms.take(blunt))
+        trial, after = _corrected(part, (z[blunt], lam[blunt], nu[blunt]), active[blunt], norms.take(blunt))
         next_guess = torch.where(active[blunt], trial[1] > 0, slack(part, trial[0]) < 0)
         better = after.largest < error.largest[blunt]
         z, lam, nu = (
@@ -69,10 +76,32 @@ def polish(
     return z, lam, nu, error
 
 
-def _step(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The nearest point that satisfies the equations of the active set."""
+def _corrected(problem: QP, point: _Point, active: Tensor, norms: Norms) -> tuple[_Point, Residuals]:
+    """The nearest point that satisfies the equations of the active set, corrected while its rows gain by it."""
+    system = ActiveSystem.factor(problem, active)
+    point = _step(problem, system, point)
+    error = residuals(problem, *point, norms)
+    for _ in range(CORRECTIONS):
+        blunt = (error.relative.amax(-1) <= SHARP) & (error.rowwise.amax(-1) > ROWS_SHARP)
+        if not blunt.any():
+            break
+        trial = _step(problem, system, point)
+        after = residuals(problem, *trial, norms)
+        better = blunt & (after.largest < error.largest)
+        if not better.any():
+            break
+        keep = better.unsqueeze(-1)
+        z, lam, nu = (torch.where(keep, new, old) for new, old in zip(trial, point, strict=True))
+        point, error = (z, lam, nu), Residuals(torch.where(keep, after.values, error.values))
+    return point, error
+
+
+def _step(problem: QP, system: ActiveSystem, point: _Point) -> _Point:
+    """One correction by the equations of the active set."""
+    z, lam, nu = point
+    active = system.active
     on_face = torch.where(active, lam, torch.zeros_like(lam))
-    dz, dlam, dnu = ActiveSystem.factor(problem, active).solve(
+    dz, dlam, dnu = system.solve(
         -stationarity(problem, z, on_face, nu),
         torch.where(active, slack(problem, z), torch.zeros_like(lam)),
         problem.b - mv(problem.A, z),

@@ -11,6 +11,9 @@ from layers.linalg.products import max_abs, mv, one_where_zero
 from layers.linalg.saddle import equilibrate
 from layers.problem import QP
 
+#: a variable is never measured by less than this multiple of the largest
+SMALLEST = 1e-18
+
 
 @dataclass(frozen=True)
 class ScaledQP:
@@ -95,3 +98,42 @@ def scale_problem(problem: QP) -> ScaledQP:
 
 def _expand(M: Tensor, shared: bool, batch: int) -> Tensor:
     return M if shared or M.dim() == 3 else M.expand(batch, *M.shape)
+
+
+@dataclass(frozen=True)
+class Units:
+    """Other units of a flat problem: z = D z′, λ = E_G λ′, ν = E_A ν′, all powers of two, with a batch axis.
+
+    The objective stays, so certificates keep hᵀλ + bᵀν and qᵀz.
+    """
+
+    D: Tensor
+    E_G: Tensor
+    E_A: Tensor
+
+    @classmethod
+    def of(cls, problem: QP, sizes: Tensor) -> Units:
+        """Variables of these sizes, ``(B, n)``, become about one, and so do the largest entries of the rows then."""
+        sizes = sizes.nan_to_num(nan=0.0, posinf=0.0)
+        largest = one_where_zero(max_abs(sizes)).unsqueeze(-1)
+        D = _power_of_two(sizes.maximum(SMALLEST * largest))
+        E_G, E_A = (
+            1 / _power_of_two(one_where_zero(max_abs(M * D.unsqueeze(-2)))) for M in (problem.G, problem.A)
+        )
+        return cls(D, E_G, E_A)
+
+    def inside(self, problem: QP) -> QP:
+        """The problem in these units."""
+        D, E_G, E_A = self.D, self.E_G, self.E_A
+        Q = D.unsqueeze(-1) * problem.Q * D.unsqueeze(-2)
+        G = E_G.unsqueeze(-1) * problem.G * D.unsqueeze(-2)
+        A = E_A.unsqueeze(-1) * problem.A * D.unsqueeze(-2)
+        return QP(Q, D * problem.q, G, E_G * problem.h, A, E_A * problem.b)
+
+    def outside(self, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """A point in these units in those of the problem."""
+        return self.D * z, self.E_G * lam, self.E_A * nu
+
+
+def _power_of_two(x: Tensor) -> Tensor:
+    return torch.exp2(x.log2().round())

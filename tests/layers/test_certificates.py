@@ -1,10 +1,11 @@
-"""Programs of small integers without a solution on which the iteration ends beside a certificate, not at one."""
+"""Certificates prove what they say: found where the iteration ends beside one, refused where only a norm is small."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from layers import Status, solve_qp
+from layers import SolverError, Status, solve_qp
+from layers.qp.interior_point import attempts, iteration
 from tests.layers.instances import Data, as_data
 
 
@@ -106,3 +107,86 @@ def test_a_neighbour_with_a_solution_is_still_solved(build) -> None:
 
 def assert_small(v: Tensor) -> None:
     assert v.abs().max() <= 1e-8
+
+
+def growing(length: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The identity, ones, and the matrix that moves by one place and multiplies by ten."""
+    one = torch.ones(length + 1).double()
+    return torch.diag(one), one, torch.diag(10 * one[:-1], -1)
+
+
+def bounded_growth(length: int) -> tuple[Data, Tensor]:
+    """Minimise Σz, z₀ ≥ 1, z_k ≥ 10 z_{k−1}: z_k = 10ᵏ. In norm (−10⁻ᴺ, …, −1) is a ray of descent up to 10⁻ᴺ."""
+    eye, one, step = growing(length)
+    data = as_data(0 * eye, one, step - eye, -1.0 * (one.cumsum(0) == 1), torch.zeros(0, length + 1), [])
+    return data, 10.0 ** (one.cumsum(0) - 1)
+
+
+def soft_chain(start: float, length: int = 10) -> tuple[Data, Tensor]:
+    """x₀ = start, x_k = 2x_{k−1}, x ≤ 1 + e, e ≥ 0, both in the objective: e = x − 1 has room for everything."""
+    eye, one = torch.eye(length + 1).double(), torch.ones(length + 1).double()
+    A = torch.cat([eye - torch.diag(2 * one[:-1], -1), 0 * eye], dim=-1)
+    G = torch.cat([torch.cat([eye, -eye], dim=-1), torch.cat([0 * eye, -eye], dim=-1)])
+    Q = torch.diag(torch.cat([2 * one, 2e4 * one]))
+    x = start * 2.0 ** (one.cumsum(0) - 1)
+    data = as_data(
+        Q, torch.zeros(2 * length + 2), G, torch.cat([one, 0 * one]), A, start * (one.cumsum(0) == 1)
+    )
+    return data, torch.cat([x, x - 1])
+
+
+def reachable(length: int) -> tuple[Data, Tensor]:
+    """Minimise ‖z‖², z₀ ≤ 1, z_k ≤ 10 z_{k−1}, z_N ≥ ½10ᴺ: z_k = ½10ᵏ, and with 2·10ᴺ there is none."""
+    eye, one, step = growing(length)
+    h = torch.cat([1.0 * (one.cumsum(0) == 1), torch.tensor([-0.5 * 10.0**length])])
+    data = as_data(eye, 0 * one, torch.cat([eye - step, -eye[-1:]]), h, torch.zeros(0, length + 1), [])
+    return data, 0.5 * 10.0 ** (one.cumsum(0) - 1)
+
+
+SOLVED = {
+    **{f"growth to 1e{n}": bounded_growth(n) for n in (2, 8, 10, 12, 14)},
+    **{f"soft from {start:g}": soft_chain(start) for start in (1e3, 1e5, 1e7)},
+    **{f"reachable 1e{n}": reachable(n) for n in (2, 8, 10)},
+}
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_a_program_whose_variables_grow_is_solved_and_not_called_impossible(name: str) -> None:
+    data, right = SOLVED[name]
+    solution = solve_qp(*data)
+    assert (solution.z / right - 1).abs().max() <= 1e-9
+
+
+@pytest.mark.parametrize("length", [2, 8, 12])
+def test_a_program_whose_variables_would_have_to_grow_without_bound_is_told_apart(length: int) -> None:
+    """The neighbours of the programs above by one number, whose certificates hold exactly."""
+    (Q, q, G, h, A, b), _ = reachable(length)
+    out_of_reach = solve_qp(Q, q, G, torch.cat([h[:-1], 4 * h[-1:]]), A, b, on_failure="ignore")
+    assert out_of_reach.status == Status.INFEASIBLE
+    lam, terms = out_of_reach.lam, G.abs().mT @ out_of_reach.lam
+    assert abs(lam @ torch.cat([h[:-1], 4 * h[-1:]]) + 1) <= 1e-9
+    assert ((lam @ G).abs() <= 1e-9 * terms).all()
+    (Q, q, G, h, A, b), _ = bounded_growth(length)
+    falls = -(q.cumsum(0) == 1).double()  # maximise z₀, which takes all others along
+    endless = solve_qp(Q, falls, G, h, A, b, on_failure="ignore")
+    assert endless.status == Status.UNBOUNDED
+    assert ((G @ endless.z).clamp(min=0) <= 1e-9 * (G.abs() @ endless.z.abs())).all()
+
+
+def test_programs_that_take_several_attempts_leave_the_others_of_their_batch_alone() -> None:
+    hard, right = bounded_growth(10)
+    easy, _ = bounded_growth(10)
+    G = torch.stack([hard[2], 0.1 * hard[2] - 0.9 * torch.eye(11).double(), hard[2]])
+    together = solve_qp(hard[0], hard[1], G, hard[3], hard[4], hard[5])
+    alone = solve_qp(easy[0], easy[1], G[1], easy[3], easy[4], easy[5])
+    assert torch.equal(together.z[1], alone.z)
+    assert (together.z[[0, 2]] / right - 1).abs().max() <= 1e-9
+    assert torch.equal(together.z[0], together.z[2])
+
+
+def test_what_is_in_doubt_is_told_with_what_is_known_of_both(monkeypatch) -> None:
+    data, _ = bounded_growth(10)
+    monkeypatch.setattr(attempts, "ATTEMPTS", 0)
+    monkeypatch.setattr(iteration, "STALE", 2)
+    with pytest.raises(SolverError, match=r"NUMERICAL_FAILURE, .* and a certificate that it has no"):
+        solve_qp(*data)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import cvxpy as cp
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from layers import LayerError, ProblemError, SolverError, Status, UnavailableError
+from layers import ConvexLayer, LayerError, ProblemError, SolverError, Status, UnavailableError
 from layers.cone import function as door
+from layers.cone.certificates import infeasibility, unboundedness
 from layers.cone.engines import ENGINES, Claim, Data, Engine, Limits
 from layers.cone.function import solve_cone_program
-from layers.cone.kkt import infeasibility, unboundedness
 from layers.cone_program import ConeProgram, Cones, ConeStructure
 from tests.layers.conic_instances import CONES, pattern, random_program, sparse
 
@@ -260,3 +261,45 @@ def test_structures_and_programs_that_do_not_fit_together():
     program, *_ = random_program(Cones(soc=(3,)), 2)
     with pytest.raises(ProblemError, match=r"b must have shape \(B, 3\)"):
         ConeProgram(program.structure, program.P, program.q, program.A, program.b[:, :2])
+
+
+@pytest.mark.parametrize("far", [1e3, 1e20, 1e30])
+def test_a_bound_that_does_not_bind_changes_nothing_however_far_it_is(far: float) -> None:
+    x, y, h = cp.Variable(2), cp.Parameter(2), cp.Parameter(2)
+    problem = cp.Problem(cp.Minimize(cp.sum_squares(x - y)), [cp.norm(x) <= 1, x >= -h])
+    point = torch.tensor([-3.0, 4.0], dtype=torch.float64)
+    (found,) = ConvexLayer(problem, [y, h], [x])(point, torch.full((2,), far, dtype=torch.float64))
+    assert (found - torch.tensor([-0.6, 0.8], dtype=torch.float64)).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("tol", [1e-8, 1e-5])
+@pytest.mark.parametrize("power", [2.5, 2.7])
+def test_a_vertex_of_many_cones_is_settled_by_a_sharper_attempt(power: float, tol: float) -> None:
+    """Minimise (v − a)² + v^p: zero for a ≤ 0, where all cones of the power are at their vertices."""
+    v, a = cp.Variable(), cp.Parameter()
+    problem = cp.Problem(cp.Minimize(cp.square(v - a) + cp.power(v, power)), [v <= 2])
+    points = torch.linspace(-3, -0.1, 7, dtype=torch.float64)
+    solution = ConvexLayer(problem, [a], [v], tol=tol, on_failure="ignore").solve(points)
+    assert (solution.status == Status.OPTIMAL).all()
+    assert solution.variables[0].abs().max() <= 10 * tol
+
+
+def growth(length: int) -> ConeProgram:
+    """Minimise Σz over z₀ ≥ 1, z_k ≥ 10 z_{k−1}, beside |x| ≤ 1 for one x more."""
+    A = torch.zeros(length + 3, length + 2).double()
+    A[:-2, :-1] = torch.diag(torch.full((length,), 10.0).double(), -1) - torch.eye(length + 1).double()
+    A[-1, -1] = -1
+    b = torch.zeros(1, length + 3).double()
+    b[0, 0], b[0, -2] = -1, 1
+    q = torch.ones(1, length + 2).double()
+    return sparse(torch.zeros(length + 2, length + 2).double(), q, A, b, Cones(nonneg=length + 1, soc=(2,)))
+
+
+@pytest.mark.parametrize("length", [2, 8, 10])
+def test_a_ray_that_leaves_the_cone_in_a_small_row_is_no_ray(length: int) -> None:
+    program = growth(length)
+    x = torch.zeros(1, length + 2, dtype=torch.float64)
+    x[0, :-1] = -(10.0 ** torch.arange(-length, 1).double())
+    assert unboundedness(program, x)[1].item() > 1e-7
+    status = solve_cone_program(program, on_failure="ignore").status
+    assert (status != Status.UNBOUNDED).all()

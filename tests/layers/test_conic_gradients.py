@@ -291,4 +291,6 @@ def test_large_sparse_programs_are_solved_and_differentiated():
     (gradient,) = torch.autograd.grad((x * weight).sum(), q)
     at = adjoint.decompose(Cones(soc=(3,) * count), v.unsqueeze(0))
     assert (x - at.s).abs().max() < 1e-12
-    assert (gradient + at.out(at.inside.unsqueeze(-1) * at.into(weight.unsqueeze(-1))).squeeze(-1)).abs().max() < 1e-11
+    assert (
+        gradient + at.out(at.inside.unsqueeze(-1) * at.into(weight.unsqueeze(-1))).squeeze(-1)
+    ).abs().max() < 1e-11

@@ -133,7 +133,7 @@ def looks_within(problem: QP, iterations: int, monkeypatch) -> tuple[int, int]:
     with monkeypatch.context() as patch:
         counted("_look", iteration._look, nullcontext())
         counted("_moved", iteration._moved, within)
-        iteration.solve(problem, 1e-300, iterations)
+        iteration.walk(iteration.Programs.of(problem), 1e-300, iterations)
     assert calls["_moved"] == iterations
     return calls["_look"], within.count
 

@@ -176,3 +176,36 @@ def test_a_square_that_cvxpy_loses_is_refused_and_the_advice_helps(attribute):
     kept = cp.Problem(cp.Minimize(cp.sum_squares(1 * X) - c * cp.trace(X)), [cp.trace(X) <= 5])
     (answer,) = CvxpyLayer(kept, [c], [X], solver=CvxpylayersSolver())(torch.tensor(1.0, dtype=torch.float64))
     torch.testing.assert_close(answer, 0.5 * torch.eye(2, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [True, False])
+def test_an_objective_that_its_parameters_make_concave_is_refused(rows: bool) -> None:
+    """CVXPY trusts the declared sign; with the wrong one minimisers are at the ends, and none is in the middle."""
+    x, weight, q = cp.Variable(3), cp.Parameter(nonneg=True), cp.Parameter(3)
+    bounds = [x <= 1, x >= -1] if rows else [cp.norm(x) <= 1]
+    problem = cp.Problem(cp.Minimize(weight * cp.sum_squares(x) + q @ x), bounds)
+    layer = CvxpyLayer(problem, [weight, q], [x], solver=CvxpylayersSolver())
+    q_value = torch.full((2, 3), 0.1, dtype=torch.float64)
+    with pytest.raises(ProblemError, match=r"must be positive semidefinite.* -2 in batch element \(1,\)"):
+        layer(torch.tensor([1.0, -1.0], dtype=torch.float64), q_value)
+    (found,) = layer(torch.tensor([1.0, 0.0], dtype=torch.float64), q_value)
+    expected = -torch.ones(3).double() * (1 if rows else 3**-0.5)
+    assert (found[0] + 0.05).abs().max() < 1e-9
+    assert (found[1] - expected).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_full_quadratic_form_is_judged_by_its_eigenvalues(sign: float) -> None:
+    # w (x₁ + x₂)² + 1.25 (x₁ − x₂)²: for w = −1 the diagonal is positive still
+    x, weight, q = cp.Variable(2), cp.Parameter(nonneg=True), cp.Parameter(2)
+    forms = [cp.quad_form(x, cp.psd_wrap(np.array([[1.0, c], [c, 1.0]]))) for c in (1.0, -1.0)]
+    form = weight * forms[0] + 1.25 * forms[1]
+    layer = CvxpyLayer(
+        cp.Problem(cp.Minimize(form + q @ x), [cp.norm(x) <= 1]), [weight, q], [x], solver=CvxpylayersSolver()
+    )
+    arguments = torch.tensor(sign, dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
+    if sign > 0:
+        assert layer(*arguments)[0].abs().max() < 1e-7
+    else:
+        with pytest.raises(ProblemError, match="positive semidefinite"):
+            layer(*arguments)

@@ -280,7 +280,7 @@ def test_what_is_called_optimal_is_so_on_the_caller_s_data(seed: int) -> None:
     solved = raw.status == Status.OPTIMAL
     assert solved.sum() > 50
     assert (true.largest[solved] <= 1e-8).all()
-    for found, expected in zip(raw.residuals.unbind(-1), (true.primal, true.dual, true.gap), strict=True):
+    for found, expected in zip(raw.residuals.unbind(-1), true.values.unbind(-1), strict=True):
         assert ((found - expected).abs()[solved] <= 1e-12 + 1e-3 * expected[solved]).all()
 
 

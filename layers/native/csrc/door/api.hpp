@@ -21,7 +21,7 @@ struct Options {
 enum Verdict : long long { OPTIMAL = 0, LEFT = -1, SUSPECT = -2 };
 
 struct Answer {
-    double *z, *lam, *nu, *s, *objective, *residuals;  // (B, n), (B, m), (B, p), (B, m), (B,), (B, 3)
+    double *z, *lam, *nu, *s, *objective, *residuals;  // (B, n), (B, m), (B, p), (B, m), (B,), (B, 6)
     signed char* kind;                                 // (B, m); -1 where the torch engine has to tell
     long long *status, *iterations;
 };

@@ -73,7 +73,7 @@ struct Handle {
     py::array_t<double> z() const { return copy(solved.z, {n}); }
     py::tuple arrays() const {
         return py::make_tuple(z(), copy(solved.lam, {m}), copy(solved.nu, {p}), copy(solved.s, {m}), copy(solved.objective, {}),
-                              copy(solved.residuals, {3}), copy(solved.kind, {m}), copy(solved.status, {}), copy(solved.iterations, {}));
+                              copy(solved.residuals, {6}), copy(solved.kind, {m}), copy(solved.status, {}), copy(solved.iterations, {}));
     }
 
     // Gradients of (Q, G, A) where wanted, and of (q, h, b), by equation 8 (layers/qp/gradients.py): with K d = −cotangents, q̄ = d_z,

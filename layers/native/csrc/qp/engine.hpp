@@ -22,6 +22,8 @@ constexpr double CLOSING = 0.8, FEW = 2, POOR = 3;
 constexpr int MOST_QUICK = 20;
 constexpr double SHARP = 1e-13;             // a point with this residual needs no better one
 constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
+constexpr int SHARPENINGS = 3;              // refinements that a sharp point is worth for the sake of its rows one by one,
+constexpr double ROWS_SHARP = 1e-9;         // which are sharp at this residual
 // The active set shows when the largest min(λ, s) is so small beside the smallest max(λ, s), or when only some rows are unclear, those
 // whose min(λ, s) is not small beside their own max(λ, s).
 constexpr double SHOWN = 0.03, UNCLEAR = 0.1;
@@ -38,16 +40,17 @@ struct Engine {
     Measure<T, Matrix> measure;
     T *x, *lam, *nu, *s, *rx, *rg, *ra, *w, *dx, *dlam, *dnu, *ds, *Gdx, *rs;
     T *tx, *tlam, *tnu, *slack, *lack, *stationarity, *Qx, *on, *cx, *clam, *cnu, *binds;
-    T *ex, *elam, *enu, *eslack, *ebinds, eprimal, edual, egap, evalue, eiterations, best;  // the best point so far
+    T *ex, *elam, *enu, *eslack, *ebinds, evalue, eiterations, best;  // the best point so far
+    T eresiduals[6];  // its residuals, in norm and row by row
     Mask done, evident;  // evident: every constraint of the best point is active or inactive beyond doubt
 
     static long bytes(const Data& d, const Sparse* plan) {
         const long vectors = 9L * padded<T>(d.n) + 17L * padded<T>(d.m) + 8L * padded<T>(d.p) + 37 * 8;
-        const long entries = Group<T, Matrix>::entries(d, plan) + Systems::entries(d, plan) + vectors;
+        const long entries = Group<T, Matrix>::entries(d, plan) + Systems::entries(d, plan) + Measure<T, Matrix>::entries(d) + vectors;
         return entries * (long)sizeof(T) + 64 * 128 + (long)sizeof(Engine);
     }
 
-    Engine(Arena& a, const Data& d, const Sparse* plan) : g(a, d, plan), sys(a, g, plan), measure(g) {
+    Engine(Arena& a, const Data& d, const Sparse* plan) : g(a, d, plan), sys(a, g, plan), measure(a, g) {
         const int N = g.ldn, M = g.ldm, P = g.ldp;
         x = zeros<T>(a, N), rx = zeros<T>(a, N), dx = zeros<T>(a, N), tx = zeros<T>(a, N), ex = zeros<T>(a, N);
         stationarity = zeros<T>(a, N), Qx = zeros<T>(a, N), cx = zeros<T>(a, N);
@@ -107,9 +110,7 @@ struct Engine {
         for (int i = 0; i < g.p; ++i) out.nu[index * g.p + i] = Lane<T>::get(tnu[i], lane);
         for (int i = 0; i < g.m; ++i) out.s[index * g.m + i] = Lane<T>::get(eslack[i] * g.r / g.Eg[i], lane);
         out.objective[index] = Lane<T>::get(evalue, lane);
-        out.residuals[3 * index] = Lane<T>::get(eprimal, lane);
-        out.residuals[3 * index + 1] = Lane<T>::get(edual, lane);
-        out.residuals[3 * index + 2] = Lane<T>::get(egap, lane);
+        for (int k = 0; k < 6; ++k) out.residuals[6 * index + k] = Lane<T>::get(eresiduals[k], lane);
         out.iterations[index] = (long long)Lane<T>::get(eiterations, lane);
         classify(out.kind + index * g.m, lane);
     }
@@ -269,7 +270,7 @@ struct Engine {
             round == 1 ? residual(tx, tlam, tnu) : slope(tlam, tnu);  // x has stayed
             correct();
             residual(tx, tlam, tnu);
-            if (!quick) refine(want), record(want & negate(done), iteration, tol, last);
+            if (!quick) refine(want, tol), record(want & negate(done), iteration, tol, last);
             if (!any(want & negate(done))) return;
             const T now = refute(), one = constant<T>(1);
             const Mask moves = want & negate(done) & (now > 0.0);
@@ -284,20 +285,43 @@ struct Engine {
                 if (round >= PATIENCE && !any(moves & falls)) return;
             }
         }
-        if (quick) refine(want), record(want & negate(done), iteration, tol, last);
+        if (quick) refine(want, tol), record(want & negate(done), iteration, tol, last);
     }
 
     // Correct until the residual is sharp or falls no more.
-    void refine(Mask want) {
+    void refine(Mask want, double tol) {
         T before = constant<T>(1e300);
         for (int correction = 1; correction <= CORRECTIONS; ++correction) {
             measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
             const Mask going = want & negate(done) & (measure.worst > ENOUGH) & (measure.worst < 0.3 * before);
             before = measure.worst;
-            if (!any(going) || correction == CORRECTIONS) return;
+            if (!any(going) || correction == CORRECTIONS) break;
             correct();
             residual(tx, tlam, tnu);
         }
+        sharpen(want, tol);
+    }
+
+    // A row whose terms all vanish at the solution has what rounding left of the largest variable. Another correction leaves the rounding of
+    // a correction.
+    void sharpen(Mask want, double tol) {
+        T before = constant<T>(1e300);
+        for (int correction = 0;; ++correction) {
+            rowwise(want, tlam, tol);
+            const Mask sharp = want & negate(done) & (measure.worst <= SHARP);
+            const Mask going = sharp & (measure.row_worst > ROWS_SHARP) & (measure.row_worst < 0.3 * before);
+            before = measure.row_worst;
+            if (!any(going) || correction == SHARPENINGS) return;
+            correct();
+            residual(tx, tlam, tnu);
+            measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
+        }
+    }
+
+    // Residuals row by row, where some lane may be taken.
+    void rowwise(Mask want, const T* at_lam, double tol) {
+        if (any(want & negate(done) & (measure.worst <= tol))) measure.rowwise(tx, at_lam, tnu, stationarity, slack, lack);
+        else measure.row_worst = constant<T>(1e299);
     }
 
     void correct() {
@@ -336,8 +360,10 @@ struct Engine {
         if (any(want & (lowest < zero))) {
             residual(tx, clam, tnu);
             measure.residuals(tx, clam, tnu, stationarity, slack, lack, Qx);
+            rowwise(want, clam, tol);
         }
-        Mask good = want & (measure.worst < best);
+        const T error = larger(measure.worst, measure.row_worst);
+        Mask good = want & (error < best);
         if (!any(good)) return;
         const Mask told = beyond_doubt();
         if (!last) good = good & told;
@@ -346,10 +372,11 @@ struct Engine {
         for (int i = 0; i < g.m; ++i) elam[i] = good ? clam[i] : elam[i], eslack[i] = good ? slack[i] : eslack[i];
         for (int i = 0; i < g.m; ++i) ebinds[i] = good ? binds[i] : ebinds[i];
         for (int i = 0; i < g.p; ++i) enu[i] = good ? tnu[i] : enu[i];
-        eprimal = good ? measure.primal : eprimal, edual = good ? measure.dual : edual, egap = good ? measure.gap : egap;
+        const T now[6] = {measure.primal, measure.dual, measure.gap, measure.row_primal, measure.row_dual, measure.row_gap};
+        for (int k = 0; k < 6; ++k) eresiduals[k] = good ? now[k] : eresiduals[k];
         evalue = good ? measure.objective : evalue, eiterations = good ? iteration : eiterations;
-        best = good ? measure.worst : best;
-        done = done | (best <= (tol < SHARP ? tol : SHARP));
+        best = good ? error : best;
+        done = done | (good & (measure.worst <= (tol < SHARP ? tol : SHARP)) & (measure.row_worst <= (tol < ROWS_SHARP ? tol : ROWS_SHARP)));
     }
 
     // Where the active set never showed (a weakly active constraint hides it), the best of what was seen, of the last guess and of
@@ -361,6 +388,7 @@ struct Engine {
         std::memcpy(tx, x, g.ldn * sizeof(T)), std::memcpy(tlam, lam, g.ldm * sizeof(T)), std::memcpy(tnu, nu, g.ldp * sizeof(T));
         residual(tx, tlam, tnu);
         measure.residuals(tx, tlam, tnu, stationarity, slack, lack, Qx);
+        rowwise(negate(done), tlam, tol);
         record(negate(done), iteration, tol, true);
         done = best <= tol;
     }

@@ -4,13 +4,21 @@
 
 namespace CORE {
 
+constexpr double NOISE = 1e-7;  // terms below this multiple of what they could be count as that much in a row by itself
+
 template <class T, class M>
 struct Measure {
     Group<T, M>& g;
     T suggested, q_size, matrix, y_unit;
-    T primal, dual, gap, worst, objective;
+    T z_hat, y_hat;
+    T primal, dual, gap, worst, objective;  // in norm
+    T row_primal, row_dual, row_gap, row_worst;
+    T *g_size, *a_size, *column_size, *share;
 
-    explicit Measure(Group<T, M>& group) : g(group) {}
+    static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + padded<T>(d.n) + 4 * 8; }
+    Measure(Arena& arena, Group<T, M>& group) : g(group) {
+        g_size = zeros<T>(arena, g.ldm), share = zeros<T>(arena, g.ldm), a_size = zeros<T>(arena, g.ldp), column_size = zeros<T>(arena, g.ldn);
+    }
 
     // What depends on the data only.
     void prepare() {
@@ -41,9 +49,9 @@ struct Measure {
             least = smaller(least, value);
         }
         for (int i = 0; i < g.p; ++i) y_max = larger(y_max, absolute(nu[i]) * g.Ea[i]);
-        const T z_hat = larger(g.r * z_max, suggested);
+        z_hat = larger(g.r * z_max, suggested);
         const T gradient = larger(q_size, g.scale * z_hat);
-        const T y_hat = larger(y_unit * y_max, smaller(or_one(gradient / matrix), one));
+        y_hat = larger(y_unit * y_max, smaller(or_one(gradient / matrix), one));
         primal = zero, dual = -y_unit * least / y_hat;
         for (int i = 0; i < g.m; ++i) {
             const T unit = g.r / g.Eg[i];
@@ -72,7 +80,47 @@ struct Measure {
         worst = doubt - doubt == 0 ? worst : constant<T>(1e300);
     }
 
+    // The same row by row, each against the terms that it adds up. After residuals() at this point; λ ≥ 0.
+    void rowwise(const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack) {
+        const T zero = constant<T>(0);
+        sizes(x, lam, nu);
+        row_primal = row_dual = row_gap = zero;
+        for (int i = 0; i < g.m; ++i) {
+            const T room = slack[i] / g_size[i];
+            row_primal = larger(row_primal, -room);
+            row_gap = lam[i] > zero ? larger(row_gap, room) : row_gap;
+        }
+        for (int i = 0; i < g.p; ++i) row_primal = larger(row_primal, absolute(lack[i]) / a_size[i]);
+        for (int j = 0; j < g.n; ++j) row_dual = larger(row_dual, absolute(stationarity[j]) / column_size[j]);
+        if (any(row_gap > ROUNDED)) weigh_multipliers(lam, slack);
+        row_worst = larger(larger(row_primal, row_dual), row_gap);
+    }
+
   private:
+    static constexpr double ROUNDED = 1e-14;  // rows that bind
+
+    // (|G||z| + |h|)ᵢ, (|A||z| + |b|)ᵢ and (|Q||z| + |q| + |G|ᵀ|λ| + |A|ᵀ|ν|)ⱼ in the units of the group
+    void sizes(const T* x, const T* lam, const T* nu) {
+        for (int i = 0; i < g.m; ++i) g_size[i] = absolute(g.h[i]);
+        for (int i = 0; i < g.p; ++i) a_size[i] = absolute(g.b[i]);
+        for (int j = 0; j < g.ldn; ++j) column_size[j] = absolute(g.q[j]);
+        g.G.add_magnitudes(x, g_size), g.A.add_magnitudes(x, a_size), g.Q.add_magnitudes(x, column_size);
+        g.G.add_magnitudes_transposed(lam, column_size), g.A.add_magnitudes_transposed(nu, column_size);
+        const T z_noise = NOISE * z_hat / g.r, noise = NOISE / y_unit;
+        for (int i = 0; i < g.m; ++i) g_size[i] = or_one(larger(g_size[i], g.Eg[i] * g.g_row[i] * z_noise));
+        for (int i = 0; i < g.p; ++i) a_size[i] = or_one(larger(a_size[i], g.Ea[i] * g.a_row[i] * z_noise));
+        for (int j = 0; j < g.n; ++j)
+            column_size[j] = or_one(larger(column_size[j], g.D[j] * noise * larger(g.Q_row[j] * z_hat, larger(g.g_column[j], g.a_column[j]) * y_hat)));
+    }
+
+    // The gap where some row has room and a multiplier: the smaller of the room and of the share in what the multiplier holds up.
+    void weigh_multipliers(const T* lam, const T* slack) {
+        const T zero = constant<T>(0);
+        g.G.largest_shares(column_size, share);
+        row_gap = zero;
+        for (int i = 0; i < g.m; ++i) row_gap = larger(row_gap, smaller(larger(slack[i], zero) / g_size[i], larger(lam[i], zero) * share[i]));
+    }
+
     T stationarity_sum(const T* v) const {
         T total = constant<T>(0);
         for (int j = 0; j < g.n; ++j) total += v[j];

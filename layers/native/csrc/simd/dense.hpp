@@ -57,6 +57,45 @@ inline void multiply(const T* M, int rows, int ld, const T* x, T* y, double beta
     for (; i < rows; ++i) y[i] = beta * y[i] + dot(M + (long)i * ld, x, ld);
 }
 
+// y += |M| |x| and x += |M|ᵀ |y|; x is padded.
+template <class T>
+inline void add_magnitudes(const T* M, int rows, int ld, const T* x, T* y) {
+    int i = 0;
+    for (; i + 4 <= rows; i += 4) {
+        V a = V{}, b = V{}, c = V{}, d = V{};
+        const T* row = M + (long)i * ld;
+        for (int j = 0; j < ld; j += Lane<T>::width) {
+            const V v = pack(x + j);
+            a += absolute(pack(row + j) * v);
+            b += absolute(pack(row + ld + j) * v);
+            c += absolute(pack(row + 2 * ld + j) * v);
+            d += absolute(pack(row + 3 * ld + j) * v);
+        }
+        y[i] += Lane<T>::sum(a), y[i + 1] += Lane<T>::sum(b), y[i + 2] += Lane<T>::sum(c), y[i + 3] += Lane<T>::sum(d);
+    }
+    for (; i < rows; ++i) {
+        V total = V{};
+        for (int j = 0; j < ld; j += Lane<T>::width) total += absolute(pack(M + (long)i * ld + j) * pack(x + j));
+        y[i] += Lane<T>::sum(total);
+    }
+}
+template <class T>
+inline void add_magnitudes_transposed(const T* M, int rows, int ld, const T* y, T* x) {
+    int i = 0;
+    for (; i + 4 <= rows; i += 4) {
+        const T* row = M + (long)i * ld;
+        const V a = Lane<T>::splat(y[i]), b = Lane<T>::splat(y[i + 1]);
+        const V c = Lane<T>::splat(y[i + 2]), d = Lane<T>::splat(y[i + 3]);
+        for (int j = 0; j < ld; j += Lane<T>::width)
+            pack(x + j) += (absolute(pack(row + j) * a) + absolute(pack(row + ld + j) * b)) +
+                           (absolute(pack(row + 2 * ld + j) * c) + absolute(pack(row + 3 * ld + j) * d));
+    }
+    for (; i < rows; ++i) {
+        const V by = Lane<T>::splat(y[i]);
+        for (int j = 0; j < ld; j += Lane<T>::width) pack(x + j) += absolute(pack(M + (long)i * ld + j) * by);
+    }
+}
+
 // x += Mᵀ y, the first `columns` of it; x is padded.
 template <class T>
 inline void add_transposed(const T* M, int rows, int ld, const T* y, T* x, int columns) {

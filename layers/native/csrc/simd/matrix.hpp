@@ -81,6 +81,16 @@ struct Dense {
     T largest() const { return max_abs(data, rows * ld); }
     void multiply(const T* x, T* y) const { CORE::multiply(data, rows, ld, x, y); }
     void add_transposed(const T* y, T* x) const { CORE::add_transposed(data, rows, ld, y, x); }
+    void add_magnitudes(const T* x, T* y) const { CORE::add_magnitudes(data, rows, ld, x, y); }
+    void add_magnitudes_transposed(const T* y, T* x) const { CORE::add_magnitudes_transposed(data, rows, ld, y, x); }
+    // y[i] = maxⱼ |Mᵢⱼ| / x[j]
+    void largest_shares(const T* x, T* y) const {
+        for (int i = 0; i < rows; ++i) {
+            T worst = constant<T>(0);
+            for (int j = 0; j < columns; ++j) worst = larger(worst, absolute(row(i)[j]) / x[j]);
+            y[i] = worst;
+        }
+    }
 };
 
 template <class T>
@@ -145,6 +155,16 @@ struct Zeros {
     }
     void add_transposed(const T* y, T* x) const {
         each([&](int i, int j, int k) { x[j] += data[k] * y[i]; });
+    }
+    void add_magnitudes(const T* x, T* y) const {
+        each([&](int i, int j, int k) { y[i] += absolute(data[k] * x[j]); });
+    }
+    void add_magnitudes_transposed(const T* y, T* x) const {
+        each([&](int i, int j, int k) { x[j] += absolute(data[k] * y[i]); });
+    }
+    void largest_shares(const T* x, T* y) const {
+        for (int i = 0; i < rows; ++i) y[i] = constant<T>(0);
+        each([&](int i, int j, int k) { y[i] = larger(y[i], absolute(data[k]) / x[j]); });
     }
 };
 

@@ -19,7 +19,7 @@ inline void blank(const Data& d, const Answer& out, long index) {
     // Loops, for memset may not be given the null pointer of an array without entries.
     clear(out.z + index * d.n, d.n), clear(out.lam + index * d.m, d.m), clear(out.nu + index * d.p, d.p), clear(out.s + index * d.m, d.m);
     for (int i = 0; i < d.m; ++i) out.kind[index * d.m + i] = 0;
-    clear(out.residuals + 3 * index, 3);
+    clear(out.residuals + 6 * index, 6);
     out.objective[index] = 0, out.iterations[index] = 0;
 }
 

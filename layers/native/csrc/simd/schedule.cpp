@@ -163,7 +163,7 @@ void solve(const Kernels& k, const Data& data, const Options& options, const Ans
 }
 
 Solved::Solved(const Kernels& k, const Data& d, const Options& options, Poll poll)
-    : z(d.batch * d.n), lam(d.batch * d.m), nu(d.batch * d.p), s(d.batch * d.m), objective(d.batch), residuals(3 * d.batch),
+    : z(d.batch * d.n), lam(d.batch * d.m), nu(d.batch * d.p), s(d.batch * d.m), objective(d.batch), residuals(6 * d.batch),
       kind(d.batch * d.m), status(d.batch), iterations(d.batch) {
     solve(k, d, options,
           {z.data(), lam.data(), nu.data(), s.data(), objective.data(), residuals.data(), kind.data(), status.data(), iterations.data()}, poll);
