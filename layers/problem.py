@@ -338,7 +338,8 @@ def check_curvature(Q: Tensor, precision: float, name: str = "Q") -> None:
         value = torch.linalg.eigvalsh(symmetric)[..., 0].min().item()
         raise ProblemError(
             f"{name} must be positive semidefinite; its smallest eigenvalue is {value:.3g}{_first(indefinite)}: "
-            f"the problem is not convex. Pass {name} + {-1.01 * value:.3g} * torch.eye({Q.shape[-1]}).to({name}), or L @ L.mT"
+            f"the problem is not convex. Pass {name} + {-1.01 * value:.3g} * torch.eye({Q.shape[-1]}).to({name}), "
+            "or L @ L.mT"
         )
 
 

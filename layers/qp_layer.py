@@ -64,7 +64,7 @@ def solve_qp(
     G, h : Tensor, shapes ``(..., m, n)`` and ``(..., m)``, optional
     A, b : Tensor, shapes ``(..., p, n)`` and ``(..., p)``, optional
         Any tensor may lack leading batch axes, or have size one there: it is then shared over the batch, and
-        its gradient is the sum over the batch. All share one device; dtypes are promoted to the one they have in common.
+        its gradient is the sum over the batch. All share one device; dtypes are promoted to a common one.
     solver : str
         ``"auto"``, ``"native"`` (C++, on the CPU) and ``"interior_point"`` (torch, any device) are ours;
         ``"auto"`` takes the first where it can, and copies problems from a device to the host and the answers back
