@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from layers.backends import BACKENDS
+from layers.cone.degeneracy import degeneracy
 from layers.cone_program import ConeProgram, ConeSolution
 from layers.convex import (
     Answer,
@@ -49,7 +51,7 @@ from layers.errors import LayerError, ProblemError, SolverError, refuse_inferenc
 from layers.opaque import opaque
 from layers.policy import with_rounding
 from layers.problem import common_dtype
-from layers.solution import Residuals, Solution
+from layers.solution import Degeneracy, Residuals, Solution
 from layers.transforms import in_transform
 
 
@@ -148,9 +150,9 @@ class ConvexLayer(nn.Module):
         self._curved = parameters_in_quadratic(canonical, widths)
         self._assembly = Assembly(self._form.blocks, widths)
         self._canonicaliser = Assembly(canonical.blocks, widths)
-        self._retriever = Retriever(
-            retrieve(problem, variables, compiled), self._form.pieces, canonical.structure.n
-        )
+        retrieved = retrieve(problem, variables, compiled)
+        self._retriever = Retriever(retrieved, self._form.pieces, canonical.structure.n)
+        self._shown = [one.index[one.weights != 0] for one in retrieved if not one.dual]
         self._route = None
         if isinstance(self._form, QuadraticForm):
             self._route = Route(self._form, self._cores, self._assembly, self._retriever)
@@ -208,7 +210,7 @@ class ConvexLayer(nn.Module):
         options, values, batch = self._prepared(tensors, solver_args)
         try:
             answer = self._answer(options, values, batch, tensors, warm_start)
-            return self._solution(answer, batch, common_dtype(tensors))
+            return self._solution(answer, values, batch, common_dtype(tensors))
         except RuntimeError as error:
             refuse_inference(error, self._named(tensors))
             raise
@@ -241,6 +243,9 @@ class ConvexLayer(nn.Module):
             If number, shape, dtype or values of the tensors are not those of the parameters.
         """
         _, values, batch = self._prepared(tensors, None)
+        return self._compiled(values, batch)
+
+    def _compiled(self, values: Sequence[Tensor], batch: torch.Size) -> ConeProgram:
         data = self._canonicaliser(self._theta(values, batch), (batch.numel(),))
         q, b = (data[name].expand(batch.numel(), -1) for name in ("q", "b"))
         return ConeProgram(self._structure, data["P"], q, data["A"], b)
@@ -329,7 +334,9 @@ class ConvexLayer(nn.Module):
             entries = [value if dual else value.exp() for value, dual in duals]
         return tuple([value.to(dtype) for value in entries])
 
-    def _solution(self, answer: Answer, batch: torch.Size, dtype: torch.dtype) -> ConvexSolution:
+    def _solution(
+        self, answer: Answer, values: Sequence[Tensor], batch: torch.Size, dtype: torch.dtype
+    ) -> ConvexSolution:
         """All that is known of the solution, in the caller's batch axes and dtype."""
         n, m, found = self._structure.n, self._structure.m, answer.found
         order = torch.from_numpy(np.argsort(np.concatenate(self._form.pieces)))
@@ -347,7 +354,14 @@ class ConvexLayer(nn.Module):
             residuals=Residuals(shaped(found.residuals.values, batch, (6,))),
             iterations=shaped(found.iterations, batch, ()),
             warm=without_graph(found),
+            inspect=partial(self._degeneracy, [v.detach().clone() for v in values], batch, x, y, answer.s()),
         )
+
+    def _degeneracy(self, values: Sequence[Tensor], batch: torch.Size, *point: Tensor) -> Degeneracy:
+        """Degeneracy of a solution (x, y, s), in the caller's batch axes."""
+        x, y, s = (v.detach().double().expand(batch.numel(), v.shape[-1]) for v in point)
+        shown = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *self._shown]))
+        return degeneracy(self._compiled(values, batch), x, y, s, shown).reshape(batch)
 
     def extra_repr(self) -> str:
         """The sizes of the compiled program and the options, for ``print(layer)``."""

@@ -17,7 +17,7 @@ from layers.policy import check_options, describe_failures, require_choice
 from layers.problem import QP, check_values, make_qp
 from layers.qp import dispatch, hosted
 from layers.qp.adjoints import ADJOINTS, named
-from layers.qp.adjoints.implicit import degeneracy
+from layers.qp.degeneracy import degeneracy
 from layers.qp.engines import ENGINES, Guess, Request
 from layers.qp.function import Outputs, under_policy
 from layers.qp.kkt import residuals, slack
@@ -256,7 +256,7 @@ def _degeneracy(*given: Tensor) -> Degeneracy:
     problem, point = QP(*tensors[:6]), tensors[6:]
     batch = problem.batch_shape
     found = degeneracy(problem.flatten(), *(v.reshape(batch.numel(), v.shape[-1]) for v in point))
-    return Degeneracy(found.margin.reshape(batch), found.rank_deficiency.reshape(batch))
+    return found.reshape(batch)
 
 
 @opaque

@@ -87,12 +87,33 @@ class Degeneracy:
     margin : Tensor, shape ``batch``
         Smallest of sᵢ + λᵢ relative to the scale of the problem: 0 where a constraint is weakly active
         (strict complementarity fails); infinity when there are no inequalities.
-    rank_deficiency : Tensor of int64, shape ``batch``
+    dependent_rows : Tensor of int64, shape ``batch``
         Number of active rows of [G; A] minus their rank: 0 exactly when LICQ holds.
+    solution_dimension : Tensor of int64, shape ``batch``
+        Dimension of the set of all minimisers: 0 exactly when there is one.
     """
 
     margin: Tensor
-    rank_deficiency: Tensor
+    dependent_rows: Tensor
+    solution_dimension: Tensor
+
+    @property
+    def rank_deficiency(self) -> Tensor:
+        """``dependent_rows`` + ``solution_dimension``: 0 exactly when minimiser and multipliers are beyond choice."""
+        return self.dependent_rows + self.solution_dimension
+
+    def reshape(self, batch: torch.Size) -> Degeneracy:
+        """The same in these batch axes, repeated over those that nothing depends on."""
+        parts = (self.margin, self.dependent_rows, self.solution_dimension)
+        return Degeneracy(
+            *(v.reshape(()).expand(batch) if v.numel() == 1 else v.reshape(batch) for v in parts)
+        )
+
+    def to(self, device: torch.device) -> Degeneracy:
+        """The same on a device."""
+        return Degeneracy(
+            self.margin.to(device), self.dependent_rows.to(device), self.solution_dimension.to(device)
+        )
 
 
 @dataclass(frozen=True)
@@ -132,7 +153,7 @@ class Solution:
 
     @property
     def degeneracy(self) -> Degeneracy:
-        """Strict complementarity and rank of the active rows; computed when asked for, outside torch.func.vmap."""
+        """Strict complementarity, dependent rows, several minimisers; computed when asked for, outside vmap."""
         return self.inspect()
 
 

@@ -21,10 +21,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from layers.cone.kkt import Norms
 from layers.cone.linearised.system import chunks, factorise, threads_for
 from layers.cone.products import A_of, AT_of, P_of, on_A, on_P
-from layers.cone.projections import Decomposition, decompose
+from layers.cone.projections import Decomposition, block_max, decompose
 from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram, ConeStructure
 from layers.errors import DifferentiationError
@@ -33,10 +32,8 @@ from layers.native import cone as native_cones
 
 #: steps of iterative refinement, at first and where they did not do
 REFINEMENTS, MORE_REFINEMENTS = 1, 10
-#: an eigenvalue of a singular system below this, relative to the largest, is zero
-RANK = 1e-10
-#: bound on the backward error of the linear solve
-SOLVE_TOLERANCE = 1e-9
+#: bound on the backward error of the linear solve, and the part of the largest terms that counts for every row
+SOLVE_TOLERANCE, LEAST_TERMS = 1e-9, 1e-5
 
 
 def solve_linearised(
@@ -99,7 +96,7 @@ def _solve(
         error = _backward_error(scaled.program, at, dx, dy, r1, r2)
     hard = (system.singular | ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
     if hard.numel():
-        x, y, normal = system.solve_shortest(hard, r1, r2, RANK)
+        x, y, normal = system.solve_shortest(hard, r1, r2)
         dx, dy, error = (
             dx.index_copy(0, hard, x),
             dy.index_copy(0, hard, y),
@@ -111,21 +108,24 @@ def _solve(
 def _backward_error(
     program: ConeProgram, at: Decomposition, dx: Tensor, dy: Tensor, r1: Tensor, r2: Tensor
 ) -> Tensor:
-    """Largest residual of the three conditions, each relative to the largest term that its row adds up.
+    """Largest residual of the three conditions, each relative to the terms of its own row or block of rows.
 
-    The third is DΠ_K dy + DΠ_K* ds = 0: dy and ds are images of one dv.
+    The third is DΠ_K dy + DΠ_K* ds = 0: dy and ds are images of one dv. Terms count for at least ``LEAST_TERMS`` of the
+    largest: what should be zero is rounding.
     """
-    norms = Norms.of(program)
-    moved = A_of(program, dx)
-    ds = r2 - moved
+    sizes = ConeProgram(program.structure, program.P.abs(), program.q, program.A.abs(), program.b)
+    ds = r2 - A_of(program, dx)
     top = r1 - P_of(program, dx) - AT_of(program, dy)
-    x_size, y_size = max_abs(dx).unsqueeze(-1), max_abs(dy).unsqueeze(-1)
-    top_size = r1.abs().maximum(norms.P_row * x_size).maximum(norms.A_column * y_size)
+    top_terms = r1.abs() + P_of(sizes, dx.abs()) + AT_of(sizes, dy.abs())
     both = at.into(torch.stack([dy, ds], -1))
     link = at.inside * both[..., 0] + at.outside * both[..., 1]
-    link_size = max_abs(dy).maximum(max_abs(r2)).maximum(max_abs(norms.A_row * x_size))
-    error = max_abs(top / one_where_zero(top_size)).maximum(max_abs(link) / one_where_zero(link_size))
-    return error.nan_to_num(nan=torch.inf)
+    link_terms = block_max(program.structure.cones, dy.abs() + r2.abs() + A_of(sizes, dx.abs()))
+    return _relative(top, top_terms).maximum(_relative(link, link_terms)).nan_to_num(nan=torch.inf)
+
+
+def _relative(left: Tensor, terms: Tensor) -> Tensor:
+    least = LEAST_TERMS * max_abs(terms).unsqueeze(-1)
+    return max_abs(left / one_where_zero(terms.maximum(least)))
 
 
 def _require_accurate(error: Tensor, solved: Tensor) -> None:
@@ -135,7 +135,8 @@ def _require_accurate(error: Tensor, solved: Tensor) -> None:
         raise DifferentiationError(
             f"the linear system of the derivative was solved only to relative residual {error[bad].max().item():.1e} "
             f"in {int(bad.sum())} batch element(s) ({listed}); expected {10 * SOLVE_TOLERANCE:.0e}. The data are too "
-            "badly scaled for a derivative: rescale variables and constraints, or add a small multiple of I to P"
+            "badly scaled for a derivative, or the rank of the active rows is in doubt: rescale variables and "
+            "constraints, remove rows that nearly follow from others, or add a small multiple of I to P"
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from layers.cone_program import ConeSolution
 from layers.convex.canonical import Piece
 from layers.errors import ProblemError
-from layers.solution import Residuals, Solution
+from layers.solution import Degeneracy, Residuals, Solution
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ class ConvexSolution:
     iterations : Tensor of int64, shape ``batch``
     warm : Solution or ConeSolution
         What ``warm_start=`` of a later call needs; no part of a graph.
+    inspect : callable
+        Computes :attr:`degeneracy`.
     """
 
     variables: tuple[Tensor, ...]
@@ -67,6 +69,15 @@ class ConvexSolution:
     residuals: Residuals
     iterations: Tensor
     warm: Solution | ConeSolution
+    inspect: Callable[[], Degeneracy]
+
+    @property
+    def degeneracy(self) -> Degeneracy:
+        """Of the compiled program; ``solution_dimension`` counts choices among minimisers that ``variables`` show.
+
+        Computed when asked for. See :mod:`layers.cone.degeneracy`.
+        """
+        return self.inspect()
 
 
 def starting_point(warm_start: object, last: Any, kind: type) -> Any:

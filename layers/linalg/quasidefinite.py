@@ -14,10 +14,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layers.linalg.products import max_abs, mtv, mv, one_where_zero
+from layers.linalg.products import mtv, mv, one_where_zero
+from layers.linalg.shortest import shortest
 
-#: regularisation relative to the diagonal; a pivot below this multiple of it means that the true matrix is singular
-SHIFT, PIVOT = 1e-13, 10.0
+#: regularisation relative to the diagonal; a pivot below this multiple of it may mean that the true matrix is singular,
+#: also where its null vectors have a thousand entries
+SHIFT, PIVOT = 1e-13, 1e3
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,30 @@ class ConicFactor:
         y = _solve(self.N, self.F * (mv(self.C, x) - r2))
         return _solve(self.M, top - mtv(self.C, self.F * y)), y
 
+    def matrix(self, index: Tensor) -> Tensor:
+        """[H Cᵀ; C −E] of the elements ``index``, in the caller's units."""
+        D, S, c = self.D[index], self.S[index], self.c[index]
+        H = self.H[index] / (c.unsqueeze(-1) * D.unsqueeze(-1) * D.unsqueeze(-2))
+        C = self.C[index] / (S.unsqueeze(-1) * D.unsqueeze(-2))
+        E = self.E[index] * c / (S * S)
+        return torch.cat([torch.cat([H, C.mT], -1), torch.cat([C, -torch.diag_embed(E)], -1)], -2)
+
+    def short(self, index: Tensor, r1: Tensor, r2: Tensor, least: float) -> tuple[Tensor, Tensor]:
+        """x and y of the elements ``index``, without eigenvectors of eigenvalues below ``least`` times the largest."""
+        values, vectors = torch.linalg.eigh(self.matrix(index))
+        keep = values.abs() > least * values.abs().amax(-1, keepdim=True)
+        inverse = torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0)
+        x = mv(vectors, inverse * mtv(vectors, torch.cat([r1, r2], -1)))
+        return x[:, : r1.shape[-1]], x[:, r1.shape[-1] :]
+
+    def shortest(self, index: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x and y of the elements ``index`` by least squares of minimum norm, one by one, and the errors."""
+        matrices, rhs = self.matrix(index).cpu().numpy(), torch.cat([r1, r2], -1).cpu().numpy()
+        found = [shortest(matrix, side) for matrix, side in zip(matrices, rhs, strict=True)]
+        x = torch.stack([torch.from_numpy(one) for one, _ in found]).to(r1.device)
+        error = torch.tensor([error for _, error in found], dtype=r1.dtype, device=r1.device)
+        return x[:, : r1.shape[-1]], x[:, r1.shape[-1] :], error
+
 
 def _equilibrate(H: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """D, S and c such that cDHD and SCD have entries of at most about one, in every column of one of them about one."""
@@ -109,30 +135,3 @@ def _cholesky(M: Tensor) -> tuple[Tensor, Tensor]:
         eye = torch.eye(M.shape[-1], dtype=M.dtype, device=M.device)
         L = torch.where(failed[..., None, None], eye, L)
     return L, singular
-
-
-def shortest(
-    factor: ConicFactor, index: Tensor, r1: Tensor, r2: Tensor, rank: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Least squares of minimum norm by the eigenvalues of [H Cᵀ; C −E], and the error of the normal equations.
-
-    Eigenvalues below ``rank`` times the largest count as zero. Where the matrix has overflowed, the answer is zero and
-    the error infinite.
-    """
-    D, S, c = factor.D[index], factor.S[index], factor.c[index]
-    H = factor.H[index] / (c.unsqueeze(-1) * D.unsqueeze(-1) * D.unsqueeze(-2))
-    C = factor.C[index] / (S.unsqueeze(-1) * D.unsqueeze(-2))
-    E = factor.E[index] * c / (S * S)
-    n = r1.shape[-1]
-    K = torch.cat([torch.cat([H, C.mT], -1), torch.cat([C, -torch.diag_embed(E)], -1)], -2)
-    rhs = torch.cat([r1, r2], -1)
-    overflown = ~torch.isfinite(K).all(-1).all(-1)
-    K = torch.where(overflown[:, None, None], 0.0, K)
-    values, vectors = torch.linalg.eigh(K)
-    largest = values.abs().amax(-1, keepdim=True)
-    keep = values.abs() > rank * largest
-    x = mv(vectors, torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0) * mtv(vectors, rhs))
-    normal = max_abs(mv(K, mv(K, x) - rhs))
-    size = largest.squeeze(-1)
-    scale = size * torch.maximum(max_abs(rhs), size * max_abs(x))
-    return x[:, :n], x[:, n:], torch.where(overflown, torch.inf, normal / one_where_zero(scale))

@@ -18,8 +18,9 @@ Block = tuple[Tensor, ...]
 
 #: regularisation ρ = δ of an equilibrated system
 SHIFT = 1e-9
-#: a pivot below this multiple of its own regularisation means that the true matrix is singular
-PIVOT = 4.0
+#: a pivot below this multiple of its own regularisation means that the true matrix is singular; one above so many times
+#: that means that it is not: a null vector of many entries hides behind a pivot that is larger
+PIVOT, HIDDEN = 4.0, 1e3
 #: a relative residual below this that a correction does not halve is rounding
 ROUNDING = 1e-12
 
@@ -40,8 +41,10 @@ class SaddleFactor:
 
     Attributes
     ----------
+    pivots : Tensor, shape ``(B, n + k)``
+        Of both factorisations, in multiples of their regularisation.
     singular : Tensor of bool, shape ``(B,)``
-        Whether the true matrix is, to the accuracy of ``shift``.
+        Whether the true matrix is, to the accuracy of ``shift``, as far as pivots tell.
     failed : Tensor of bool, shape ``(B,)``
         Elements that have no factor; what is solved with them means nothing.
 
@@ -57,12 +60,13 @@ class SaddleFactor:
         self.C = C
         if C.shape[-2] == 0:
             self.M = _Cholesky(H, shift, looks)
-            self.singular, self.failed = self.M.singular, self.M.failed
+            self.pivots, self.singular, self.failed = self.M.pivots, self.M.singular, self.M.failed
             return
         self.M = _Cholesky(H + C.mT @ C, shift, looks)
         half = self.M.half(C.mT.expand(*H.shape[:-2], *C.mT.shape[-2:]))
         empty = (row_max(C) == 0).to(C.dtype)
         self.S = _Cholesky(half.mT @ half + torch.diag_embed(empty), shift, looks)
+        self.pivots = torch.cat([self.M.pivots, self.S.pivots], dim=-1)
         self.singular = self.M.singular | self.S.singular
         self.failed = self.M.failed | self.S.failed
 
@@ -187,8 +191,8 @@ class _Cholesky:
         # the residual of the solve tells on this element.
         self.failed = info > 0
         L = torch.where(self.failed[..., None, None], eye, L)
-        pivot = torch.diagonal(L, dim1=-2, dim2=-1).square().amin(-1)
-        self.singular = (pivot <= PIVOT * amount[..., 0, 0]) | (amount[..., 0, 0] > shift)
+        self.pivots = torch.diagonal(L, dim1=-2, dim2=-1).square() / amount[..., 0]
+        self.singular = (self.pivots.amin(-1) <= PIVOT) | (amount[..., 0, 0] > shift)
         self._L = L
         self._inverse = torch.linalg.solve_triangular(L, eye, upper=False) if works_ahead(L) else None
 

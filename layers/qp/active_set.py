@@ -10,22 +10,28 @@ It holds data only, no iterate, so the derivative does not inherit the error of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from layers.linalg.products import column_max, max_abs, mtv, mv, one_where_zero, row_max
-from layers.linalg.saddle import SHIFT, Block, SaddleFactor, equilibrate, refine
+from layers.linalg.products import max_abs, mtv, mv, one_where_zero, row_max
+from layers.linalg.saddle import HIDDEN, Block, SaddleFactor, equilibrate, refine
 from layers.problem import QP
 
 REFINEMENTS = 20
-#: leaves rounding of 1e-10 in the null space of a singular system
-ISOTROPIC_SHIFT = 1e-6
+#: the part of the terms of its neighbours that counts for a row with a right-hand side of zero, and with another one
+LEAST_TERMS, LEAST_GIVEN = 1e-5, 1e-12
+#: what a solve with K leaves of a vector that was multiplied by K, if K is regular, to this; relative
+LEFT = 1e-6
 
 
 @dataclass(frozen=True)
 class ActiveSystem:
     """Factorised K of a batch, each element with its own active set.
+
+    Vectors are blocks (x_z, x_λ, x_ν) over all constraints, or *joined*: the rows of G that are active and those of A
+    behind the variables, shape ``(B, n + k + p)``.
 
     Attributes
     ----------
@@ -34,8 +40,10 @@ class ActiveSystem:
     active : Tensor of bool, shape ``(B, m)``
     rows, present : Tensor, shape ``(B, k)``
         The active rows of each element, padded to the largest number k in the batch, and which are not padding.
+    given : Tensor, shape ``(B, k + p, n)``
+        [G_𝒜; A] (rows of padding are zero).
     H, C : Tensor
-        Equilibrated Q and [G_𝒜; A] (rows of padding are zero).
+        Q and [G_𝒜; A], equilibrated.
     D, E, c : Tensor
         Equilibration of the variables ``(B, n)``, of the rows ``(B, k + p)`` and of the objective ``(B, 1)``.
     factor_ : SaddleFactor
@@ -45,6 +53,7 @@ class ActiveSystem:
     active: Tensor
     rows: Tensor
     present: Tensor
+    given: Tensor
     H: Tensor
     C: Tensor
     D: Tensor
@@ -53,27 +62,19 @@ class ActiveSystem:
     factor_: SaddleFactor
 
     @classmethod
-    def factor(cls, problem: QP, active: Tensor, *, isotropic: bool = False) -> ActiveSystem:
-        """Gather the active rows, scale and factorise. Cost: n³/3 + n²(k + p) + (k + p)³/3 per element.
-
-        With ``isotropic`` all variables have one scale and all rows another, so that what :meth:`solve` finds for a
-        singular, consistent system is of minimum norm in the caller's units, not in equilibrated ones.
-        """
+    def factor(cls, problem: QP, active: Tensor) -> ActiveSystem:
+        """Gather the active rows, scale and factorise. Cost: n³/3 + n²(k + p) + (k + p)³/3 per element."""
         batch, n = problem.q.shape
-        C, rows, present = cls.active_rows(problem, active)
-        D, E = equilibrate(problem.Q, C)
-        if isotropic:
-            size = one_where_zero(max_abs(C.flatten(-2))).unsqueeze(-1)
-            D, E = torch.ones_like(D), torch.exp2(-size.log2().round()).expand(E.shape)
+        given, rows, present = cls.active_rows(problem, active)
+        D, E = equilibrate(problem.Q, given)
         D = D.expand(batch, n)
         H = D.unsqueeze(-1) * problem.Q * D.unsqueeze(-2)
         # weighing the objective by c, and the multipliers with it, brings Q to the size of the constraints
         size = H.abs().amax((-2, -1)).unsqueeze(-1)
         c = torch.exp2(-one_where_zero(size).log2().round())
         H = c.unsqueeze(-1) * H
-        C = E.unsqueeze(-1) * C * D.unsqueeze(-2)
-        factor = SaddleFactor(H, C, ISOTROPIC_SHIFT if isotropic else SHIFT)
-        return cls(problem, active, rows, present, H, C, D, E, c, factor)
+        C = E.unsqueeze(-1) * given * D.unsqueeze(-2)
+        return cls(problem, active, rows, present, given, H, C, D, E, c, SaddleFactor(H, C))
 
     @staticmethod
     def active_rows(problem: QP, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,30 +91,74 @@ class ActiveSystem:
         A = problem.A.expand(batch, *problem.A.shape[-2:])
         return torch.cat([G * present.unsqueeze(-1), A], dim=-2), rows, present
 
+    def joined(self, x: Block) -> Tensor:
+        """(x_z, x_λ, x_ν) side by side, without what is not active."""
+        return torch.cat([x[0], x[1].gather(-1, self.rows) * self.present, x[2]], dim=-1)
+
+    def parted(self, whole: Tensor) -> Block:
+        """Undo :meth:`joined`; x_λ is zero off the active set."""
+        z, on, nu = whole.split([self.H.shape[-1], self.rows.shape[-1], self.problem.p], dim=-1)
+        lam = self.active.new_zeros(self.active.shape, dtype=whole.dtype)
+        return z, lam.scatter_add(-1, self.rows, on * self.present), nu
+
     def solve(self, r_z: Tensor, r_lam: Tensor, r_nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Solve K (x_z, x_λ, x_ν) = r; x_λ is zero off the active set, where r_λ is not read."""
-        k = self.rows.shape[-1]
-        r_c = torch.cat([r_lam.gather(-1, self.rows) * self.present, r_nu], dim=-1)
-        rhs = ((self.c * self.D * r_z).unsqueeze(-1), (self.E * r_c).unsqueeze(-1))
-        (x, y), _ = refine(lambda r: self.factor_.apply(*r), self._matvec, rhs, REFINEMENTS)
-        x, y = self.D * x.squeeze(-1), self.E * y.squeeze(-1) / self.c
-        x_lam = torch.zeros_like(r_lam).scatter(-1, self.rows, y[:, :k] * self.present)
-        return x, x_lam, y[:, k:]
+        z, lam, nu = self.parted(self.columns(self.joined((r_z, r_lam, r_nu)).unsqueeze(-1)).squeeze(-1))
+        return z, lam, nu
 
-    def solve_columns(self, R: Tensor) -> tuple[Tensor, Tensor]:
-        """K⁻¹ [R; 0] for the columns of R, ``(B, n, c)``: parts of the variables and of the rows [G_𝒜; A]."""
-        zero = R.new_zeros(len(R), self.C.shape[-2], R.shape[-1])
-        rhs = ((self.c * self.D).unsqueeze(-1) * R, zero)
-        (x, y), _ = refine(lambda r: self.factor_.apply(*r), self._matvec, rhs, REFINEMENTS, 1e-13)
-        return self.D.unsqueeze(-1) * x, self.E.unsqueeze(-1) * y / self.c.unsqueeze(-1)
+    def columns(self, R: Tensor, target: float = 4e-15) -> Tensor:
+        """K⁻¹ R, or a generalised inverse of a singular K, for joined columns ``(B, n + k + p, c)``."""
+        into, out = (v.unsqueeze(-1) for v in self.scales)
+        n = self.H.shape[-1]
+        rhs = (into * R).split([n, R.shape[-2] - n], dim=-2)
+        found, _ = refine(lambda r: self.factor_.apply(*r), self._matvec, rhs, REFINEMENTS, target)
+        return out * torch.cat(found, dim=-2)
 
     @property
+    def scales(self) -> tuple[Tensor, Tensor]:
+        """What brings right-hand sides to equilibrated units, and solutions back."""
+        return torch.cat([self.c * self.D, self.E], dim=-1), torch.cat([self.D, self.E / self.c], dim=-1)
+
+    @cached_property
     def singular(self) -> Tensor:
-        """Elements whose K is singular: dependent active rows, or a solution that is not unique; shape ``(B,)``."""
-        return self.factor_.singular
+        """Elements whose K is singular: dependent active rows, or a solution that is not unique; shape ``(B,)``.
+
+        Where the pivots leave it open (a row that is the sum of a hundred others has a pivot a hundred times that of a
+        doubled one), a vector is multiplied by K and solved for: what K does not see does not come back.
+        """
+        told = self.factor_.singular | self.empty.any(-1)
+        asked = ~told & (self.factor_.pivots.amin(-1) <= HIDDEN)
+        if not asked.any():
+            return told
+        size = self.H.shape[-1] + self.C.shape[-2]
+        numbers = torch.arange(1, size + 1, dtype=self.H.dtype, device=self.H.device)
+        probe = torch.sin(numbers * numbers).expand(len(self.H), size)
+        probe = torch.cat([probe[:, : self.H.shape[-1]], probe[:, self.H.shape[-1] :] * self.real], -1)
+        _, out = self.scales
+        back = self.columns(self.product((out * probe).unsqueeze(-1)), 1e-13).squeeze(-1) / out
+        return told | (asked & ~(max_abs(back - probe) <= LEFT))
+
+    @property
+    def empty(self) -> Tensor:
+        """Rows [G_𝒜; A] of zeros that are not padding, ``(B, k + p)``."""
+        return (row_max(self.C) == 0) & self.real
+
+    @property
+    def real(self) -> Tensor:
+        """Rows of C that are not padding."""
+        ones = self.present.new_ones(len(self.present), self.problem.p)
+        return torch.cat([self.present, ones], dim=-1)
+
+    def product(self, X: Tensor, *, size: bool = False) -> Tensor:
+        """K X for joined columns, or with ``size`` |K| |X|; shares no factor with :meth:`columns`."""
+        Q, C = self.problem.Q, self.given
+        if size:
+            Q, C, X = Q.abs(), C.abs(), X.abs()
+        x, y = X.split([Q.shape[-1], C.shape[-2]], dim=-2)
+        return torch.cat([Q @ x + C.mT @ y, C @ x], dim=-2)
 
     def residual(self, x: Block, r: Block) -> Block:
-        """r − K x in the caller's units, rows off the active set zero; shares no factor with :meth:`solve`."""
+        """r − K x in the caller's units, rows off the active set zero."""
         x_z, x_lam, x_nu = x
         G, A = self.problem.G, self.problem.A
         on = self.active
@@ -124,25 +169,30 @@ class ActiveSystem:
         )
 
     def backward_error(self, x: Block, r: Block) -> Tensor:
-        """Largest residual relative to r and to the terms of its row, in equilibrated units; shape ``(B,)``.
+        """Largest residual relative to the terms of its row; shape ``(B,)``. See :meth:`relative`."""
+        given, whole, left = (self.joined(v).unsqueeze(-1) for v in (r, x, self.residual(x, r)))
+        return self.relative(left, given.abs() + self.product(whole, size=True), given)
 
-        The size of all of r counts for every row: at a vertex x_z is zero, and its rounding has no other measure.
+    def relative(self, left: Tensor, terms: Tensor, given: Tensor) -> Tensor:
+        """The largest of joined columns of residuals, each relative to the terms of its row; shape ``(B,)``.
+
+        Where what should be zero is rounding, as x_z at a vertex, the terms of rows that are connected with a row count
+        for a part (:func:`least_terms`), in equilibrated units: what nothing connects excuses nothing.
         """
-        left, k = self.residual(x, r), self.rows.shape[-1]
-
-        def on_rows(lam: Tensor, nu: Tensor) -> Tensor:
-            return torch.cat([lam.gather(-1, self.rows) * self.present, nu], dim=-1)
-
-        r_z, r_y = self.c * self.D * r[0], self.E * on_rows(r[1], r[2])
-        given = max_abs(r_z).maximum(max_abs(r_y)).unsqueeze(-1)
-        size_z = max_abs(x[0] / self.D).unsqueeze(-1)
-        size_y = max_abs(self.c * on_rows(x[1], x[2]) / self.E).unsqueeze(-1)
-        top = given.maximum(row_max(self.H) * size_z).maximum(column_max(self.C) * size_y)
-        rows = given.maximum(row_max(self.C) * size_z)
-        worst = max_abs(self.c * self.D * left[0] / one_where_zero(top))
-        if k + r[2].shape[-1] == 0:
-            return worst
-        return worst.maximum(max_abs(self.E * on_rows(left[1], left[2]) / one_where_zero(rows)))
+        into = self.scales[0].unsqueeze(-1)
+        left, terms = into * left.abs(), into * terms
+        H, C = self.H.abs(), self.C.abs()
+        near = terms
+        for _ in range(2):
+            x, y = near.split([H.shape[-1], C.shape[-2]], dim=-2)
+            near = near.maximum(torch.cat([H @ x + C.mT @ y, C @ x], dim=-2))
+        terms = terms.maximum(least_terms(given) * near)
+        return (left / one_where_zero(terms)).flatten(-2).amax(-1).nan_to_num(nan=torch.inf)
 
     def _matvec(self, x: Block) -> Block:
         return self.H @ x[0] + self.C.mT @ x[1], self.C @ x[0]
+
+
+def least_terms(given: Tensor) -> Tensor:
+    """The part of the terms of its neighbours that counts for a row with this right-hand side."""
+    return torch.where(given == 0, LEAST_TERMS, LEAST_GIVEN)

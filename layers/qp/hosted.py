@@ -45,8 +45,7 @@ def returned(solution: Solution, device: torch.device) -> Solution:
     """The solution on the device of its problem."""
 
     def inspect() -> Degeneracy:
-        found = solution.degeneracy
-        return Degeneracy(found.margin.to(device), found.rank_deficiency.to(device))
+        return solution.degeneracy.to(device)
 
     names = ("z", "lam", "nu", "s", "objective", "status", "iterations")
     moved = {name: getattr(solution, name).to(device) for name in names}

@@ -261,7 +261,7 @@ def test_a_system_that_cannot_be_solved_is_told(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(
         ConicSystem,
         "solve_shortest",
-        lambda self, index, r1, r2, rank: (r1[index], r2[index], torch.full((index.numel(),), 1e-3).double()),
+        lambda self, index, r1, r2: (r1[index], r2[index], torch.full((index.numel(),), 1e-3).double()),
     )
     with pytest.raises(DifferentiationError, match="batch element"):
         x.sum().backward()

@@ -21,9 +21,12 @@ from torch import Tensor
 
 from layers.cone.projections import Decomposition, groups
 from layers.cone_program import ConeProgram
+from layers.linalg.shortest import shortest
 
 #: beyond this size and below so many entries per row and column it took half the time of the dense one, or less
 LARGE, THIN = 1000, 5
+#: shift of a singular matrix, relative to its largest entry, and refinements that take its trace off a solution
+SHIFT, SHIFTED = 1e-9, 4
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class SparseSystem:
     Attributes
     ----------
     matrices, factors : list
-        The matrix of each element and its LU factors, None where it is singular.
+        The matrix of each element and its LU factors, those of a shifted matrix where it is singular.
+    singular : Tensor of bool, shape ``(B,)``
     complement : list
         I − D of each element.
     n : int
@@ -43,6 +47,7 @@ class SparseSystem:
 
     matrices: list[Any]
     factors: list[Any]
+    singular: Tensor
     complement: list[Any]
     n: int
     device: torch.device
@@ -63,15 +68,16 @@ class SparseSystem:
             inside, outside = _blocks(one, one.inside), _blocks(one, one.outside)
             matrices.append(sp.bmat([[0.5 * (P + P.T), -(A.T @ outside)], [A, inside]], format="csc"))
             complements.append(outside)
-        return cls(matrices, [_lu(M) for M in matrices], complements, s.n, program.q.device)
-
-    @property
-    def singular(self) -> Tensor:
-        """Elements without a factorisation, shape ``(B,)``."""
-        return torch.tensor([factor is None for factor in self.factors], device=self.device)
+        factors = [_lu(M) for M in matrices]
+        singular = torch.tensor([factor is None for factor in factors], device=program.q.device)
+        factors = [
+            _lu(_shifted(M)) if factor is None else factor
+            for M, factor in zip(matrices, factors, strict=True)
+        ]
+        return cls(matrices, factors, singular, complements, s.n, program.q.device)
 
     def solve(self, r1: Tensor, r2: Tensor, refinements: int) -> tuple[Tensor, Tensor]:
-        """(dx, dy) for right-hand sides ``(B, n)`` and ``(B, m)``; zero for singular elements."""
+        """(dx, dy) for right-hand sides ``(B, n)`` and ``(B, m)``; if singular any solution."""
         rhs = torch.cat([r1, r2], -1).cpu().numpy()
         answers = np.zeros_like(rhs)
         for i, (M, factor) in enumerate(zip(self.matrices, self.factors, strict=True)):
@@ -86,28 +92,20 @@ class SparseSystem:
         return out[:, : self.n], out[:, self.n :]
 
     def step(self, r1: Tensor, r2: Tensor, careful: Tensor) -> tuple[Tensor, Tensor]:
-        """A Newton step; none for singular elements."""
-        return self.solve(r1, r2, 0)
+        """A Newton step."""
+        return self.solve(r1, r2, SHIFTED if self.singular.any() else 0)
 
-    def solve_shortest(
-        self, index: Tensor, r1: Tensor, r2: Tensor, rank: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Least squares of minimum norm by LSMR, in (dx, dv), and the error of the normal equations.
-
-        Iterative: its accuracy is what the error says. ``rank`` is for eigenvalues, which are not computed here.
-        """
-        parts: list[np.ndarray] = []
-        errors: list[float] = []
-        for i in index.tolist():
-            M, r = self.matrices[i], torch.cat([r1[i], r2[i]]).cpu().numpy()
-            x = spla.lsmr(M, r, atol=1e-15, btol=1e-15, conlim=0, maxiter=20 * r.size)[0]
-            size = float(spla.norm(M, np.inf))
-            scale = size * max(float(np.abs(r).max()), size * float(np.abs(x).max()))
-            normal = float(np.abs(M.T @ (M @ x - r)).max())
-            errors.append(normal / scale if scale else 0.0)
-            parts.append(np.concatenate([x[: self.n], -(self.complement[i] @ x[self.n :])]))
-        out = torch.from_numpy(np.stack(parts)).to(r1.device)
-        return out[:, : self.n], out[:, self.n :], torch.tensor(errors, dtype=r1.dtype, device=r1.device)
+    def solve_shortest(self, index: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The elements ``index`` by least squares of minimum norm in (dx, dv), one by one, and the errors."""
+        found = [shortest(self.matrices[i], torch.cat([r1[i], r2[i]]).cpu().numpy()) for i in index.tolist()]
+        dx = [x[: self.n] for x, _ in found]
+        dy = [-(self.complement[i] @ x[self.n :]) for i, (x, _) in zip(index.tolist(), found, strict=True)]
+        errors = torch.tensor([error for _, error in found], dtype=r1.dtype, device=r1.device)
+        return (
+            torch.from_numpy(np.stack(dx)).to(r1.device),
+            torch.from_numpy(np.stack(dy)).to(r1.device),
+            errors,
+        )
 
 
 def _lu(M: Any) -> Any:
@@ -118,6 +116,11 @@ def _lu(M: Any) -> Any:
         return None
     pivots = np.abs(factor.U.diagonal())
     return factor if pivots.min() > 1e-14 * pivots.max() else None
+
+
+def _shifted(M: Any) -> Any:
+    """M with its diagonal raised by a small part of its size: P and D are positive semidefinite."""
+    return (M + SHIFT * float(abs(M).max()) * sp.identity(M.shape[0])).tocsc()
 
 
 def _blocks(at: Decomposition, diagonal: Tensor) -> Any:

@@ -28,7 +28,7 @@ from layers.cone.linearised.sparse import SparseSystem, pays
 from layers.cone.projections import Decomposition
 from layers.cone_program import ConeProgram
 from layers.linalg.products import mtv, mv
-from layers.linalg.quasidefinite import ConicFactor, shortest
+from layers.linalg.quasidefinite import ConicFactor
 from layers.problem import CHUNK_ENTRIES, MINIMUM_CHUNK
 
 #: a careful step does not move along eigenvectors of eigenvalues below this, relative to the largest
@@ -91,23 +91,33 @@ class ConicSystem:
         return self._expand(x, eta, turned, r1, r2)
 
     def step(self, r1: Tensor, r2: Tensor, careful: Tensor) -> tuple[Tensor, Tensor]:
-        """A Newton step: :meth:`solve` without refinement, and a short one where singular or to be taken with care."""
+        """A Newton step: :meth:`solve` without refinement; the shortest where singular, and shorter with care."""
         dx, dy = self.solve(r1, r2, 0)
-        index = (self.singular | careful).nonzero().squeeze(-1)
-        if index.numel():
-            x, y, _ = self.solve_shortest(index, r1, r2, CAREFUL)
-            dx, dy = dx.index_copy(0, index, x), dy.index_copy(0, index, y)
+        top, low, turned = self._condense(r1, r2)
+        for where, short in ((self.singular & ~careful, False), (careful, True)):
+            index = where.nonzero().squeeze(-1)
+            if index.numel():
+                given = (index, top[index], low[index])
+                x, eta = self.factor_.short(*given, CAREFUL) if short else self.factor_.shortest(*given)[:2]
+                x, y = self._expanded(x, eta, index, turned, r1, r2)
+                dx, dy = dx.index_copy(0, index, x), dy.index_copy(0, index, y)
         return dx, dy
 
-    def solve_shortest(
-        self, index: Tensor, r1: Tensor, r2: Tensor, rank: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The elements ``index`` by least squares of minimum norm in (dx, η), and the error of the normal equations."""
+    def solve_shortest(self, index: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The elements ``index`` by least squares of minimum norm in (dx, η), and the error."""
         top, low, turned = self._condense(r1, r2)
-        x, eta = torch.zeros_like(top), torch.zeros_like(low)
-        x[index], eta[index], error = shortest(self.factor_, index, top[index], low[index], rank)
-        x, y = self._expand(x, eta, turned, r1, r2)
-        return x[index], y[index], error
+        x, eta, error = self.factor_.shortest(index, top[index], low[index])
+        x, y = self._expanded(x, eta, index, turned, r1, r2)
+        return x, y, error
+
+    def _expanded(
+        self, x: Tensor, eta: Tensor, index: Tensor, turned: Tensor, r1: Tensor, r2: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`_expand` for the elements ``index``."""
+        whole_x, whole_eta = x.new_zeros(len(turned), x.shape[-1]), x.new_zeros(len(turned), eta.shape[-1])
+        whole_x[index], whole_eta[index] = x, eta
+        x, y = self._expand(whole_x, whole_eta, turned, r1, r2)
+        return x[index], y[index]
 
     def _condense(self, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         r1, r2 = self.data.restrict(r1, r2)

@@ -10,28 +10,26 @@ enter K, so the derivative does not inherit the distance of the solution from op
 
 Where a constraint is weakly active (λᵢ = sᵢ = 0) its multiplier may move but its row is not enforced: K is then
 rectangular. There, and where active rows are dependent or the solution is not unique, the answer is the least-squares
-solution of minimum norm, x = K⁺ r, and Kᵀ⁺ in reverse.
+solution of minimum norm, x = K⁺ r, and Kᵀ⁺ in reverse. Its rank is told on equilibrated data, each part of the program
+that nothing connects with the rest by itself; "least" and "minimum" are in the caller's units. Where a rank is in doubt
+and the answer hangs on it, the derivative raises.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import scipy.linalg
 import torch
 from torch import Tensor
 
 from layers.errors import DifferentiationError
-from layers.linalg.products import max_abs, row_max
 from layers.linalg.saddle import Block
+from layers.linalg.shortest import shortest
 from layers.native import qp as native
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
-from layers.qp.adjoints.weak import WeakColumns
+from layers.qp.adjoints.degenerate import Projected
 from layers.qp.gradients import Triple, equation_8
 from layers.qp.kkt import residuals, scales, slack
 from layers.qp.scaling import scale_problem
-from layers.solution import Degeneracy
 
 #: what a constraint is at a solution
 INACTIVE, ACTIVE, WEAK = 0, 1, 2
@@ -42,8 +40,6 @@ WEAK_TOLERANCE = 1e-9
 WEAK_RATIO = 1e-2
 #: bound on the backward error of the derivative's linear solve
 SOLVE_TOLERANCE = 1e-9
-#: so many elements with weakly active constraints are answered sooner one by one
-FEW = 3
 
 
 def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
@@ -52,7 +48,7 @@ def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
     sᵢ and λᵢ are compared on the equilibrated problem, each relative to its scale there, so the class does not
     change when a row of (G, h) or the objective is multiplied by a number.
     """
-    s_hat, lam_hat = _relative(problem, z, lam, nu)
+    s_hat, lam_hat = relative(problem, z, lam, nu)
     larger, smaller = s_hat.maximum(lam_hat), s_hat.minimum(lam_hat)
     reach = 10 * residuals(problem, z, lam, nu).largest.clamp(min=1e-18, max=1e-6).sqrt().unsqueeze(-1)
     weak = (larger <= WEAK_TOLERANCE) | ((larger <= reach) & (smaller >= WEAK_RATIO * larger))
@@ -60,23 +56,8 @@ def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
     return torch.where(weak, WEAK, kind).to(torch.int8)
 
 
-def degeneracy(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Degeneracy:
-    """Strict-complementarity margin and rank deficiency of the active rows, for a flat problem."""
-    s_hat, lam_hat = _relative(problem, z, lam, nu)
-    total = s_hat + lam_hat
-    margin = total.amin(-1) if total.shape[-1] else total.new_full(total.shape[:-1], torch.inf)
-    touched = activity(problem, z, lam, nu) != INACTIVE
-    C = ActiveSystem.active_rows(problem, touched)[0]
-    norm = row_max(C).unsqueeze(-1)
-    count = touched.sum(-1) + problem.p
-    if C.shape[-2] == 0:
-        return Degeneracy(margin, count)
-    rank = torch.linalg.matrix_rank(C / torch.where(norm > 0, norm, torch.ones_like(norm)))
-    return Degeneracy(margin, count - rank)
-
-
-def _relative(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
-    """sᵢ and λᵢ of the equilibrated problem relative to their scales."""
+def relative(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
+    """sᵢ and λᵢ of the equilibrated problem relative to their scales, ``(B, m)``."""
     scaled = scale_problem(problem)
     point = scaled.scale(z, lam, nu)
     scale = scales(scaled.weighted(), *point)
@@ -104,10 +85,10 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
 
     Notes
     -----
-    The regular elements share one batched factorisation, and those with a singular K another. Those with weakly active
-    constraints use the first of them (:mod:`layers.qp.adjoints.weak`) unless the system of the other constraints is
-    singular. Such an element, or one whose system is inconsistent, is answered by itself through an orthogonal
-    decomposition, O((n + k + p)³) with a larger constant.
+    The regular elements share one batched factorisation. Those with weakly active constraints, and those with a
+    singular K, are answered with the same factor (:mod:`layers.qp.adjoints.degenerate`); what is both, or does not
+    come out, by itself through an orthogonal decomposition (:mod:`layers.linalg.shortest`), O((n + k + p)³) with a
+    larger constant.
     """
     on = kind == ACTIVE
     weak = kind == WEAK
@@ -115,49 +96,31 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
     read = on | weak if transpose else on
     r = (r[0], torch.where(read, r[1], torch.zeros_like(r[1])), r[2])
     system = ActiveSystem.factor(problem, on)
-    x = system.solve(*r)
-    error = system.backward_error(x, r)
-    singular = system.singular.nonzero().squeeze(-1)
-    if singular.numel():
-        part, rhs = problem.take(singular), (r[0][singular], r[1][singular], r[2][singular])
-        shortest = ActiveSystem.factor(part, on[singular], isotropic=True)
-        y = shortest.solve(*rhs)
-        error = error.index_copy(0, singular, shortest.backward_error(y, rhs))
-        x = tuple(a.index_copy(0, singular, b) for a, b in zip(x, y, strict=True))
-    hard = weak.any(-1)
-    if hard.any():
-        x, error = _with_weak_columns(problem, system, weak, x, error, r, transpose)
-    hard = ~(error <= SOLVE_TOLERANCE)
-    if hard.any():
-        parts = [t.clone() for t in x]
-        error = error.clone()
-        for i in hard.nonzero().squeeze(-1).tolist():
-            answer, error[i] = _least_squares(
-                _element(problem, i), kind[i], tuple(t[i] for t in r), transpose
-            )
-            for part, value in zip(parts, answer, strict=True):
-                part[i] = value
-        x = (parts[0], parts[1], parts[2])
+    has_weak, singular = weak.any(-1), system.singular
+    x, error = (r[0], r[1], r[2]), torch.full_like(r[0][:, 0], torch.inf)
+    if not bool((has_weak | singular).all()):
+        x = system.solve(*r)
+        error = torch.where(has_weak | singular, torch.inf, system.backward_error(x, r))
+    for where in (has_weak & ~singular, singular & ~has_weak):
+        index = where.nonzero().squeeze(-1)
+        if index.numel():
+            part = problem.take(index)
+            own = system if index.numel() == len(where) else ActiveSystem.factor(part, on[index])
+            projected = Projected.of(part, own, weak[index])
+            y, own_error = projected.solve(tuple(t[index] for t in r), transpose=transpose)
+            x = _put(x, index, y)
+            error = error.index_copy(0, index, own_error)
+    for i in (~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1).tolist():
+        answer, own_error = _shortest(_element(problem, i), kind[i], tuple(t[i] for t in r), transpose)
+        x = _put(x, torch.tensor([i], device=on.device), tuple(t.unsqueeze(0) for t in answer))
+        error[i] = own_error
     return x, error
 
 
-def _with_weak_columns(
-    problem: QP, system: ActiveSystem, weak: Tensor, x: Block, error: Tensor, r: Block, transpose: bool
-) -> tuple[Block, Tensor]:
-    """The same where constraints are weakly active: infinite errors where K without them is singular, or few are."""
-    where = weak.any(-1).nonzero().squeeze(-1)
-    error = error.index_fill(0, where, torch.inf)
-    where = where[~system.singular[where]]
-    if where.numel() <= FEW:
-        return x, error
-    if where.numel() < len(weak):
-        problem = problem.take(where)
-        system = ActiveSystem.factor(problem, system.active[where])
-    columns = WeakColumns.of(problem, system, weak[where])
-    given = tuple(t[where] for t in r)
-    y = columns.closest(given) if transpose else columns.shortest(tuple(t[where] for t in x))
-    error = error.index_copy(0, where, columns.normal_error(y, given, transpose=transpose))
-    return tuple(a.index_copy(0, where, b) for a, b in zip(x, y, strict=True)), error
+def _put(x: Block, index: Tensor, y: Block) -> tuple[Tensor, Tensor, Tensor]:
+    """x with the elements ``index`` replaced."""
+    z, lam, nu = (a.index_copy(0, index, b) for a, b in zip(x, y, strict=True))
+    return z, lam, nu
 
 
 def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
@@ -229,7 +192,8 @@ def require_accurate(error: Tensor, solved: Tensor) -> None:
         raise DifferentiationError(
             f"the KKT system of the derivative was solved only to relative residual {error[bad].max().item():.1e} "
             f"in {int(bad.sum())} batch element(s) ({listed}); expected {10 * SOLVE_TOLERANCE:.0e}. The data are "
-            "too badly scaled for a derivative: rescale the variables, or add a small multiple of I to Q"
+            "too badly scaled for a derivative, or the rank of the active rows is in doubt: rescale the variables, "
+            "remove rows that nearly follow from others, or add a small multiple of I to Q"
         )
 
 
@@ -238,8 +202,8 @@ def _element(problem: QP, i: int) -> QP:
     return QP(Q, problem.q[i], G, problem.h[i], A, problem.b[i])
 
 
-def _least_squares(element: QP, kind: Tensor, r: Block, transpose: bool) -> tuple[Block, Tensor]:
-    """Minimum-norm least squares for one element, with its own K."""
+def _shortest(element: QP, kind: Tensor, r: Block, transpose: bool) -> tuple[Block, float]:
+    """K⁺ r or K⁺ᵀ r of one element, on the host."""
     strong, touched = (kind == ACTIVE).nonzero().squeeze(-1), (kind != INACTIVE).nonzero().squeeze(-1)
     n, p = element.n, element.p
     rows, columns = n + strong.numel() + p, n + touched.numel() + p
@@ -250,19 +214,9 @@ def _least_squares(element: QP, kind: Tensor, r: Block, transpose: bool) -> tupl
     K[n : rows - p, :n] = element.G[strong]
     K[rows - p :, :n] = element.A
     into, out = (touched, strong) if transpose else (strong, touched)
-    M = K.mT if transpose else K
     rhs = torch.cat([r[0], r[1][into], r[2]])
-    # By a complete orthogonal decomposition, on the host: it takes a sixth of a singular value decomposition, whose
-    # iteration may also end without an answer where singular values repeat. torch's own call of it leaves the order
-    # of pivots to chance, and finds wrong ranks.
-    cut = 10 * max(rows, columns) * torch.finfo(M.dtype).eps
-    answer: Any = scipy.linalg.lstsq(
-        M.cpu().numpy(), rhs.cpu().numpy(), cond=cut, check_finite=False, lapack_driver="gelsy"
-    )
-    x = torch.from_numpy(answer[0]).to(M.device)
-    size = M.norm(dim=0).amax()  # at most the norm of M, so the error is not understated
-    normal = max_abs(M.mT @ (M @ x - rhs))
-    scale = size * torch.maximum(max_abs(rhs), size * max_abs(x))
+    found, error = shortest((K.mT if transpose else K).cpu().numpy(), rhs.cpu().numpy())
+    x = torch.from_numpy(found).to(K.device)
     lam = torch.zeros_like(r[1])
     lam[out] = x[n : x.shape[0] - p]
-    return (x[:n], lam, x[x.shape[0] - p :]), torch.where(scale > 0, normal / scale, normal)
+    return (x[:n], lam, x[x.shape[0] - p :]), error

@@ -7,23 +7,23 @@ namespace CORE {
 using convex_layers::ConeLinearised;
 
 constexpr int CONE_REFINEMENTS = 4;
-constexpr double CONE_FINE = 1e-14;
+constexpr double CONE_FINE = 1e-13, CONE_LEAST = 1e-5;
 
 template <class T>
 struct ConeDerivative {
     ConeGroup<T> g;
     ConeSystem<T> sys;
     Frames<T> at;
-    T *s, *y, *omega, *turned, *eta, *d_eta, *dx, *d_dx, *top, *link, *moved, *P_row, *A_column, *C, error;
+    T *s, *y, *omega, *turned, *eta, *d_eta, *dx, *d_dx, *top, *link, *moved, *row_size, *column_size, *C, error;
 
     static long bytes(const ConeData& d) {
         const long ldn = padded<T>(d.n), ldm = padded<T>(d.m);
-        const long entries = ConeGroup<T>::entries(d) + ConeSystem<T>::entries(d) + Frames<T>::entries(d) + 5 * ldn + 8 * ldm + ldn * d.m + 14 * 8;
+        const long entries = ConeGroup<T>::entries(d) + ConeSystem<T>::entries(d) + Frames<T>::entries(d) + 4 * ldn + 9 * ldm + ldn * d.m + 14 * 8;
         return entries * (long)sizeof(T) + 64 * 128 + (long)sizeof(ConeDerivative);
     }
     ConeDerivative(Arena& a, const ConeData& d) : g(a, d), sys(a, g), at(a, g) {
-        for (T** one : {&s, &y, &omega, &turned, &eta, &d_eta, &link, &moved}) *one = zeros<T>(a, g.ldm);
-        for (T** one : {&dx, &d_dx, &top, &P_row, &A_column}) *one = zeros<T>(a, g.ldn);
+        for (T** one : {&s, &y, &omega, &turned, &eta, &d_eta, &link, &moved, &row_size}) *one = zeros<T>(a, g.ldm);
+        for (T** one : {&dx, &d_dx, &top, &column_size}) *one = zeros<T>(a, g.ldn);
         C = zeros<T>(a, (long)g.m * g.ldn);
     }
 
@@ -43,7 +43,6 @@ struct ConeDerivative {
         std::memcpy(C, g.A, (long)g.m * g.ldn * sizeof(T));
         at.rows_into(C);
         sys.factor(g.P, C, g.m, at.inside, at.outside);
-        norms();
         std::memcpy(turned, g.b, g.ldm * sizeof(T));
         at.into(turned);
         clear(dx, g.ldn), clear(eta, g.ldm);
@@ -88,12 +87,6 @@ struct ConeDerivative {
         });
     }
 
-    void norms() {
-        for (int j = 0; j < g.n; ++j) P_row[j] = max_abs_of(g.P + (long)j * g.ldn, g.n), A_column[j] = constant<T>(0);
-        for (int i = 0; i < g.m; ++i)
-            for (int j = 0; j < g.n; ++j) A_column[j] = larger(A_column[j], absolute(C[(long)i * g.ldn + j]));
-    }
-
     // top = r₁ − P dx − C'η, link = (1 − δ)(V'r₂ − C dx) + δη
     void residual(bool at_zero) {
         std::memcpy(top, g.q, g.ldn * sizeof(T));
@@ -106,16 +99,26 @@ struct ConeDerivative {
         for (int i = 0; i < g.m; ++i) link[i] = at.outside[i] * (turned[i] - moved[i]) + at.inside[i] * eta[i];
     }
 
-    // Largest residual, relative to the largest term that its row adds up.
+    // Largest residual, relative to the largest term that its own row adds up, or a part of the largest of all.
     T backward_error() const {
-        const T x_size = max_abs_of(dx, g.n), y_size = max_abs_of(eta, g.m), rows = max_abs_of(A_column, g.n);
-        T worst = constant<T>(0), sum = constant<T>(0);
-        for (int j = 0; j < g.n; ++j) {
-            const T size = larger(absolute(g.q[j]), larger(P_row[j] * x_size, A_column[j] * y_size));
-            worst = larger(worst, absolute(top[j]) / or_one(size)), sum += top[j];
-        }
-        const T size = or_one(larger(larger(y_size, max_abs_of(turned, g.m)), rows * x_size));
-        for (int i = 0; i < g.m; ++i) worst = larger(worst, absolute(link[i]) / size), sum += link[i];
+        T most = constant<T>(0), worst = most, sum = most;
+        for (int i = 0; i < g.m; ++i) row_size[i] = larger(absolute(eta[i]), absolute(turned[i]));
+        for (int j = 0; j < g.n; ++j) column_size[j] = absolute(g.q[j]);
+        for (int j = 0; j < g.n; ++j)
+            for (int k = 0; k < g.n; ++k) column_size[j] = larger(column_size[j], absolute(g.P[(long)j * g.ldn + k] * dx[k]));
+        for (int i = 0; i < g.m; ++i)
+            for (int j = 0; j < g.n; ++j) {
+                const T entry = absolute(C[(long)i * g.ldn + j]);
+                row_size[i] = larger(row_size[i], entry * absolute(dx[j]));
+                column_size[j] = larger(column_size[j], entry * absolute(eta[i]));
+            }
+        for (int j = 0; j < g.n; ++j) most = larger(most, column_size[j]);
+        const T column_least = or_one(CONE_LEAST * most);
+        for (int j = 0; j < g.n; ++j) worst = larger(worst, absolute(top[j]) / larger(column_size[j], column_least)), sum += top[j];
+        most = constant<T>(0);
+        for (int i = 0; i < g.m; ++i) most = larger(most, row_size[i]);
+        const T row_least = or_one(CONE_LEAST * most);
+        for (int i = 0; i < g.m; ++i) worst = larger(worst, absolute(link[i]) / larger(row_size[i], row_least)), sum += link[i];
         return sum - sum == constant<T>(0) ? worst : constant<T>(__builtin_inf());
     }
 };

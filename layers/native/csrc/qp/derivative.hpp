@@ -1,7 +1,7 @@
 // The linear system of the derivative, K x = r on the active rows: layers/qp/adjoints/implicit.py. Elements with weakly active constraints
 // or a singular K are left to the torch engine by an infinite error.
 #pragma once
-#include "qp/newton.hpp"
+#include "qp/sparse.hpp"
 
 namespace CORE {
 
@@ -9,16 +9,19 @@ using convex_layers::Linearised;
 
 constexpr int STEPS = 8;  // of refinement
 constexpr double FINE = 2e-15;
+// Row by row, against the terms of each, or this part of those of connected rows.
+constexpr double FINE_ROWS = 1e-11, LEAST_TERMS = 1e-5, LEAST_GIVEN = 1e-12;
+constexpr double GONE = 1e-6;  // of a vector of size one
 
 template <class T, class Systems>
 struct Derivative {
     using Matrix = typename Systems::Matrix;
     Group<T, Matrix> g;
     Systems sys;
-    T *on, *rz, *rl, *rn, *x, *lam, *nu, *tz, *tl, *tn, *cx, *clam, *cnu, error;
+    T *on, *rz, *rl, *rn, *x, *lam, *nu, *tz, *tl, *tn, *cx, *clam, *cnu, *sx, *slam, *snu, error;
 
     static long bytes(const Data& d, const Sparse* plan) {
-        const long vectors = 4L * padded<T>(d.n) + 5L * padded<T>(d.m) + 4L * padded<T>(d.p) + 15 * 8;
+        const long vectors = 5L * padded<T>(d.n) + 6L * padded<T>(d.m) + 5L * padded<T>(d.p) + 18 * 8;
         const long entries = Group<T, Matrix>::entries(d, plan) + Systems::entries(d, plan) + vectors;
         return entries * (long)sizeof(T) + 64 * 128 + (long)sizeof(Derivative);
     }
@@ -27,7 +30,7 @@ struct Derivative {
         rz = zeros<T>(a, g.ldn), x = zeros<T>(a, g.ldn), tz = zeros<T>(a, g.ldn), cx = zeros<T>(a, g.ldn);
         on = zeros<T>(a, g.ldm), rl = zeros<T>(a, g.ldm), lam = zeros<T>(a, g.ldm), tl = zeros<T>(a, g.ldm);
         rn = zeros<T>(a, g.ldp), nu = zeros<T>(a, g.ldp), tn = zeros<T>(a, g.ldp);
-        clam = zeros<T>(a, g.ldm), cnu = zeros<T>(a, g.ldp);
+        clam = zeros<T>(a, g.ldm), cnu = zeros<T>(a, g.ldp), sx = zeros<T>(a, g.ldn), slam = zeros<T>(a, g.ldm), snu = zeros<T>(a, g.ldp);
     }
 
     // Whether the element is one for this engine; its lane stays at zero otherwise.
@@ -46,6 +49,7 @@ struct Derivative {
 
     void run() {
         g.equilibrate(), sys.prepare(CURVATURE, false), sys.active(on), sys.judge();
+        if (any(sys.suspicious)) probe();
         for (int j = 0; j < g.n; ++j) rz[j] *= g.c * g.D[j];
         for (int i = 0; i < g.m; ++i) rl[i] *= g.Eg[i];
         for (int i = 0; i < g.p; ++i) rn[i] *= g.Ea[i];
@@ -59,6 +63,14 @@ struct Derivative {
             error = now;
             if (!better || !any(now > FINE)) break;
         }
+        error = larger(error, by_rows());
+        for (int step = 0; step < STEPS && any(error > FINE_ROWS) && !any(error > 1e299); ++step) {
+            const T before = error;
+            correct();
+            residual(false);
+            error = larger(backward_error(), by_rows());
+            if (!any(error < 0.5 * before)) break;
+        }
         error = sys.singular ? constant<T>(__builtin_inf()) : error;
     }
 
@@ -71,9 +83,32 @@ struct Derivative {
     }
 
   private:
-    // t = r − K x
-    void residual(bool at_zero) {
-        std::memcpy(tz, rz, g.ldn * sizeof(T)), std::memcpy(tl, rl, g.ldm * sizeof(T)), std::memcpy(tn, rn, g.ldp * sizeof(T));
+    // What the regularised inverse K' never takes off a vector x, as x becomes x − K'K x, is what K does not see: on the range of K it takes
+    // off all but SHIFT / σ each time. A pivot does not tell where a null vector has many entries.
+    void probe() {
+        Samples samples;
+        for (int j = 0; j < g.n; ++j) x[j] = constant<T>(samples.next());
+        for (int i = 0; i < g.m; ++i) lam[i] = on[i] * samples.next();
+        for (int i = 0; i < g.p; ++i) nu[i] = constant<T>(samples.next());
+        T size = constant<T>(1), before = size;
+        auto goes = sys.suspicious;
+        for (int step = 0; step < STEPS && any(goes); ++step) {
+            residual(false, true);
+            correct();
+            before = size, size = larger(max_abs(x, g.ldn), larger(max_abs(lam, g.ldm), max_abs(nu, g.ldp)));
+            goes = sys.suspicious & negate(size < GONE);
+        }
+        sys.singular = sys.singular | (goes & negate(size < 0.5 * before));
+        clear(x, g.ldn), clear(lam, g.ldm), clear(nu, g.ldp);
+    }
+
+    // t = r − K x, or −K x
+    void residual(bool at_zero, bool alone = false) {
+        if (alone) {
+            clear(tz, g.ldn), clear(tl, g.ldm), clear(tn, g.ldp);
+        } else {
+            std::memcpy(tz, rz, g.ldn * sizeof(T)), std::memcpy(tl, rl, g.ldm * sizeof(T)), std::memcpy(tn, rn, g.ldp * sizeof(T));
+        }
         if (at_zero) return;
         g.Q.multiply(x, cx);
         g.G.add_transposed(lam, cx);
@@ -91,6 +126,52 @@ struct Derivative {
         for (int j = 0; j < g.n; ++j) x[j] += cx[j];
         for (int i = 0; i < g.m; ++i) lam[i] += clam[i];
         for (int i = 0; i < g.p; ++i) nu[i] += cnu[i];
+    }
+
+    // Largest residual relative to the largest term of its own row, so that no part of a problem excuses another. Where what should be zero
+    // is rounding, as x at a vertex, the terms of connected rows count for a part: layers/qp/active_set.py.
+    T by_rows() {
+        for (int j = 0; j < g.ldn; ++j) cx[j] = absolute(x[j]);
+        for (int i = 0; i < g.m; ++i) clam[i] = absolute(lam[i]);
+        for (int i = 0; i < g.p; ++i) cnu[i] = absolute(nu[i]);
+        spread(false);
+        for (int j = 0; j < g.n; ++j) cx[j] = larger(cx[j], absolute(rz[j]));
+        for (int i = 0; i < g.m; ++i) clam[i] = larger(clam[i], absolute(rl[i]));
+        for (int i = 0; i < g.p; ++i) cnu[i] = larger(cnu[i], absolute(rn[i]));
+        T worst = relative();
+        if (!any(worst > FINE_ROWS)) return worst;
+        std::memcpy(sx, cx, g.ldn * sizeof(T)), std::memcpy(slam, clam, g.ldm * sizeof(T)), std::memcpy(snu, cnu, g.ldp * sizeof(T));
+        spread(true), spread(true);
+        const T least = constant<T>(LEAST_TERMS), given = constant<T>(LEAST_GIVEN);
+        for (int j = 0; j < g.n; ++j) cx[j] = larger(sx[j], (rz[j] == 0 ? least : given) * cx[j]);
+        for (int i = 0; i < g.m; ++i) clam[i] = larger(slam[i], (rl[i] == 0 ? least : given) * clam[i]);
+        for (int i = 0; i < g.p; ++i) cnu[i] = larger(snu[i], (rn[i] == 0 ? least : given) * cnu[i]);
+        return relative();
+    }
+
+    T relative() const {
+        T worst = constant<T>(0);
+        for (int j = 0; j < g.n; ++j) worst = larger(worst, absolute(tz[j]) / or_one(cx[j]));
+        for (int i = 0; i < g.m; ++i) worst = larger(worst, absolute(tl[i]) / or_one(clam[i]));
+        for (int i = 0; i < g.p; ++i) worst = larger(worst, absolute(tn[i]) / or_one(cnu[i]));
+        return worst;
+    }
+
+    // Each of (cx, clam, cnu) becomes the largest |K| c of its row, or stays where it `keeps` what is larger. The norms of the caller's data
+    // and (h, b), which nothing needs here, make room.
+    void spread(bool keeps) {
+        const T one = constant<T>(1), share = constant<T>(keeps ? 1 : 0);
+        T *ones_n = g.Q_row, *ones_m = g.g_row, *ones_p = g.a_row;
+        for (int j = 0; j < g.ldn; ++j) ones_n[j] = one;
+        for (int i = 0; i < g.m; ++i) ones_m[i] = one;
+        for (int i = 0; i < g.p; ++i) ones_p[i] = one;
+        clear(g.column_now, g.ldn);
+        g.G.measure(clam, ones_n, g.g_now, g.column_now), g.A.measure(cnu, ones_n, g.a_now, g.column_now);
+        g.Q.measure(ones_n, cx, g.Q_now, g.spare_now);
+        g.G.measure(ones_m, cx, g.h, g.spare_now), g.A.measure(ones_p, cx, g.b, g.spare_now);
+        for (int j = 0; j < g.n; ++j) cx[j] = larger(share * cx[j], larger(g.Q_now[j], g.column_now[j]));
+        for (int i = 0; i < g.m; ++i) clam[i] = on[i] * larger(share * clam[i], g.h[i]);
+        for (int i = 0; i < g.p; ++i) cnu[i] = larger(share * cnu[i], g.b[i]);
     }
 
     // Largest residual relative to r and to the terms that a row adds up, whose coefficients are near one: the measure of

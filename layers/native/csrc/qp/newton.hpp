@@ -7,6 +7,7 @@ namespace CORE {
 
 constexpr double SHIFT = 1e-9;          // regularisation of an equilibrated system
 constexpr double PIVOT = 4 * SHIFT;     // a pivot below this: the true matrix is singular
+constexpr double HIDDEN = 1e-6;         // behind a pivot below this a null vector of many entries may hide
 constexpr double STRICT = 1e-4;         // smallest pivot of Q with which Q alone is factorised
 constexpr double WEIGHT_SHIFT = 1e-11;  // weights λ/s are at most the inverse of this
 constexpr double LEAST_SHIFT = 1e-200;   // lets Q = 0 pass as semidefinite
@@ -28,7 +29,7 @@ struct DenseSystems {
     bool curved;           // whether all lanes can do with the factor of Q
     int* rows;             // active rows of every lane, `limit` each
     int count[Lane<T>::count], limit, k;
-    Mask singular;
+    Mask singular, suspicious;
     T independence;        // smallest pivot of the Schur complement of the active rows
     const T *factor_, *factor_inverse;  // of the active system: U or curvature
     static constexpr bool SINGLE = Lane<T>::count == 1;
@@ -124,6 +125,7 @@ struct DenseSystems {
         else if (k + g.p) schur(factor_, factor_inverse, C, k + g.p, dependent);
         independence = dependent;
         singular = singular | negate(lowest > PIVOT) | negate(dependent > PIVOT);
+        suspicious = negate(singular) & (negate(lowest > HIDDEN) | negate(dependent > HIDDEN));
     }
     void judge() {}  // the pivots have told
 

@@ -13,7 +13,7 @@ struct SeparableSystems {
     int ldp;
     T *At, *half, *S, *S_inverse, *diagonal, *root_inverse, *weight, *y, *probe;
     T curvature_pivot;
-    Mask singular;
+    Mask singular, suspicious;
 
     static long entries(const Data& d, const Sparse*) {
         const long ldp = padded<T>(d.p), ldn = padded<T>(d.n);
@@ -58,7 +58,7 @@ struct SeparableSystems {
         g.G.each([&](int i, int j, int k) { lam[i] = weight[i] * (g.G.data[k] * x[j] - rows_rhs[i]); });
     }
 
-    // As in sparse.hpp: the regularised inverse of a singular matrix is as large as 1 / SHIFT.
+    // As in sparse.hpp.
     void judge() {
         Samples samples;
         T *x = g.spare_now, *rhs = g.g_now, *nu = g.a_now, worst = constant<T>(0);
@@ -70,7 +70,7 @@ struct SeparableSystems {
         for (int j = 0; j < g.n; ++j) worst = larger(worst, absolute(x[j]));
         for (int i = 0; i < g.m; ++i) worst = larger(worst, absolute(probe[i]));
         for (int i = 0; i < g.p; ++i) worst = larger(worst, absolute(nu[i]));
-        singular = negate(worst < SINGULAR / SHIFT);
+        suspicious = negate(worst < SUSPICIOUS);
     }
 
   private:

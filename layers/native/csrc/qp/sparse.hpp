@@ -5,7 +5,7 @@
 
 namespace CORE {
 
-constexpr double SINGULAR = 1e-2;
+constexpr double SUSPICIOUS = 1e3;  // size of a regularised inverse that may be that of a singular matrix
 
 // Numbers between ½ and 1 in size, the same ones every time.
 class Samples {
@@ -28,7 +28,7 @@ struct SparseSystems {
     T *L, *inverse, *work, *values, *shift;
     int* filled;
     T curvature_pivot;
-    Mask singular;
+    Mask singular, suspicious;
 
     static long entries(const Data& d, const Sparse* plan) {
         const long N = (long)d.n + d.m + d.p;
@@ -88,8 +88,8 @@ struct SparseSystems {
         factor();
     }
 
-    // Pivots depend on the order and tell nothing of a singular matrix, but its regularised inverse is as large as 1 / SHIFT: here it
-    // is applied to numbers between ½ and 1.
+    // Pivots depend on the order and tell nothing of a singular matrix, but its regularised inverse is as large as 1 / SHIFT on the null
+    // space: here it is applied to numbers between ½ and 1.
     void judge() {
         const int N = g.n + g.m + g.p;
         Samples samples;
@@ -100,7 +100,7 @@ struct SparseSystems {
         }
         substitute();
         const T size = max_abs_of(work, N);
-        singular = negate(size < SINGULAR / SHIFT);
+        suspicious = negate(size < SUSPICIOUS);
     }
 
     void active_solve(T* x, const T* rows_rhs, T* lam, T* nu) const {

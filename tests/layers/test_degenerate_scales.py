@@ -1,0 +1,167 @@
+"""Degenerate derivatives in any units: blocks that nothing connects do not see each other, and ranks are right."""
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from layers import ConvexLayer, DifferentiationError, solve_qp
+from layers.linalg.shortest import null_space, rank, shortest
+from layers.problem import QP
+from layers.qp.adjoints import implicit
+from tests.layers.exact import KINDS, Block, assembled, draw_block, pseudo_inverse_times
+
+DOUBLE = torch.float64
+
+
+def right_hand_sides(
+    rng: np.random.Generator, blocks: list[Block], whole: bool
+) -> list[tuple[np.ndarray, ...]]:
+    """For the variables alone, or for everything in the units of its rows."""
+    found = []
+    for b in blocks:
+        r = [rng.normal(size=len(v)) for v in (b.Q, b.G, b.A)]
+        units = (b.cost / b.variable, b.rows, b.equalities) if whole else (1 / b.variable, 0.0, 0.0)
+        found.append(tuple(v * unit for v, unit in zip(r, units, strict=True)))
+    return found
+
+
+def expected(b: Block, r: tuple[np.ndarray, ...], transpose: bool) -> tuple[np.ndarray, ...]:
+    """K⁺ r or K⁺ᵀ r of a block, parted."""
+    K, strong, touched = b.matrix()
+    into, out = (touched, strong) if transpose else (strong, touched)
+    x = pseudo_inverse_times(K.T if transpose else K, np.concatenate([r[0], r[1][into], r[2]]))
+    lam = np.zeros(len(b.G))
+    lam[out] = x[len(b.Q) : len(b.Q) + len(out)]
+    return x[: len(b.Q)], lam, x[len(b.Q) + len(out) :]
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("batch", [1, 3, 5])
+@pytest.mark.parametrize("spread", [0, 6, 12])
+def test_the_derivative_of_unrelated_blocks_is_that_of_each(spread: int, batch: int, transpose: bool) -> None:
+    """Against exact rational arithmetic: every kind of degeneracy beside three others, in units of its own, up to
+    2^±spread for variables, cost and every row."""
+    for seed in range(2 * len(KINDS)):
+        rng = np.random.default_rng((seed, spread))
+        kinds = [KINDS[seed % len(KINDS)], *rng.choice(KINDS, 3)]
+        blocks = [draw_block(rng, kind, spread) for kind in kinds]
+        sides = right_hand_sides(rng, blocks, seed % 2 == 1)
+        Q, G, A = (torch.tensor(M) for M in assembled(blocks))
+        r = [torch.tensor(np.concatenate(part)).expand(batch, -1) for part in zip(*sides, strict=True)]
+        told = [
+            np.where(b.slack > 0, implicit.INACTIVE, np.where(b.lam > 0, implicit.ACTIVE, implicit.WEAK))
+            for b in blocks
+        ]
+        kind = torch.tensor(np.concatenate(told), dtype=torch.int8).expand(batch, -1)
+        flat = QP(Q, r[0], G, r[1], A, r[2])
+        found = implicit.solve_accurately(
+            flat, kind, torch.ones(batch, dtype=torch.bool), transpose=transpose
+        )
+        starts = [0, 0, 0]
+        for b, side, name in zip(blocks, sides, kinds, strict=True):
+            for k, right in enumerate(expected(b, side, transpose)):
+                part = found[k][-1, starts[k] : starts[k] + right.size].numpy()
+                starts[k] += right.size
+                size = abs(right).max(initial=0.0)
+                if size > 0:
+                    assert abs(part - right).max() <= 1e-6 * size, (seed, name, ["z", "λ", "ν"][k])
+
+
+@pytest.mark.parametrize("batch", [None, 3, 4])
+@pytest.mark.parametrize(("rows", "side", "q3"), [(1, 1.0, 0.0), (1, 0.0, 5.0), (1, 0.0, 0.0), (2, 0.0, 5.0)])
+def test_an_unrelated_row_changes_no_derivative(rows: int, side: float, q3: float, batch: int | None) -> None:
+    # z2 = -1e8 q2, whatever holds z3: no row, an active one, a weakly active one, an active one twice
+    Q = torch.diag(torch.tensor([1e8, 1e-8, 1.0], dtype=DOUBLE))
+    q = torch.tensor([1.0, 1.0, q3], dtype=DOUBLE)
+    q = (q if batch is None else q.expand(batch, 3)).clone().requires_grad_()
+    G = torch.tensor([[0.0, 0.0, -1.0]] * rows, dtype=DOUBLE)
+    z = solve_qp(Q, q, G, torch.full((rows,), side, dtype=DOUBLE)).z
+    (gradient,) = torch.autograd.grad(1e-8 * z[..., 1].sum(), q)
+    assert (gradient[..., 1] + 1).abs().max() <= 1e-12
+
+
+@pytest.mark.parametrize("solver", ["auto", "interior_point", "clarabel"])
+def test_a_controller_with_every_input_on_its_bound_does_not_move(solver: str) -> None:
+    steps, box = 10, np.vstack([np.eye(2), -np.eye(2)])
+    rng = np.random.RandomState(1)
+    A = rng.randn(2, 2)
+    A *= 2.0 / np.abs(np.linalg.eigvals(A)).max()
+    B, start = rng.randn(2, 1), torch.tensor(rng.randn(2), requires_grad=True)
+    u, x, e, x0 = (
+        cp.Variable((steps, 1)),
+        cp.Variable((steps + 1, 2)),
+        cp.Variable((steps + 1, 4)),
+        cp.Parameter(2),
+    )
+    rules = [x[0] == x0, e >= 0, u <= 1, u >= -1, x @ box.T <= 1 + e]
+    rules += [x[k + 1] == A @ x[k] + B @ u[k] for k in range(steps)]
+    cost = cp.sum_squares(x) + 0.01 * cp.sum_squares(u) + 1e4 * cp.sum_squares(e)
+    layer = ConvexLayer(cp.Problem(cp.Minimize(cost), rules), [x0], [u], solver=solver, tol=1e-12)
+    (inputs,) = layer(start)
+    assert ((inputs.abs() - 1).abs() <= 1e-9).all()
+    (gradient,) = torch.autograd.grad(inputs.sum(), start)
+    assert gradient.abs().max() <= 1e-9
+
+
+@pytest.mark.parametrize("solver", ["native", "interior_point"])
+@pytest.mark.parametrize("rows", [3, 100])
+def test_an_equality_that_is_the_sum_of_all_others_shares_as_the_minimum_norm_says(
+    rng: np.random.Generator, solver: str, rows: int
+) -> None:
+    """The null vector has an entry for every row: no pivot of a factorisation is small enough to show it."""
+    n = rows + 5
+    A = rng.integers(-2, 3, (rows, n)).astype(float)
+    A = np.vstack([A, A.sum(0)])
+    b = torch.tensor(A @ rng.normal(size=n), requires_grad=True)
+    z = solve_qp(
+        torch.eye(n, dtype=DOUBLE), torch.zeros(n, dtype=DOUBLE), A=torch.tensor(A), b=b, solver=solver
+    ).z
+    weight = rng.normal(size=n)
+    (gradient,) = torch.autograd.grad(torch.tensor(weight) @ z, b)
+    # z = A⁺ b
+    assert np.abs(gradient.numpy() - np.linalg.pinv(A, rcond=1e-10).T @ weight).max() <= 1e-10
+
+
+@pytest.mark.parametrize("n", [100, 600])
+def test_a_redundant_equality_of_a_large_sparse_cone_program_changes_nothing(n: int) -> None:
+    c = 1e-3 * np.random.default_rng(0).normal(size=n // 2)
+    chain = np.diff(np.eye(n), axis=0)[: n // 2]
+    value = 1e-2 * np.random.default_rng(2).normal(size=n)
+    weight = torch.tensor(np.random.default_rng(1).normal(size=n))
+
+    def answer(redundant: bool) -> tuple[Tensor, Tensor]:
+        x, p = cp.Variable(n), cp.Parameter(n)
+        rules = [chain @ x == c, cp.norm(x - p) <= 1, *([chain.sum(0) @ x == c.sum()] if redundant else [])]
+        given = torch.tensor(value, requires_grad=True)
+        layer = ConvexLayer(cp.Problem(cp.Minimize(cp.sum(x[n // 2 :]) + x[0]), rules), [p], [x])
+        (found,) = layer(given)
+        return found, torch.autograd.grad(weight @ found, given)[0]
+
+    for found, right in zip(answer(True), answer(False), strict=True):
+        assert (found - right).abs().max() <= 1e-11 * right.abs().max()
+
+
+def test_shortest_is_the_pseudo_inverse_and_ranks_do_not_depend_on_units(rng: np.random.Generator) -> None:
+    for _ in range(30):
+        m, n, k = (int(v) for v in rng.integers(2, 9, 3))
+        M = rng.integers(-3, 4, (m, k)).astype(float) @ rng.integers(-3, 4, (k, n))
+        R, S = 2.0 ** rng.integers(-40, 41, m), 2.0 ** rng.integers(-40, 41, n)
+        right = np.linalg.matrix_rank(M)
+        assert rank(R[:, None] * M * S) == right
+        assert null_space(R[:, None] * M * S).shape == (n, n - right)
+        r = rng.normal(size=m)
+        x, error = shortest(M, r)
+        assert error <= 1e-12
+        assert np.abs(x - pseudo_inverse_times(M, r)).max() <= 1e-10 * max(1.0, np.abs(x).max())
+
+
+def test_a_rank_in_doubt_is_told_where_the_answer_hangs_on_it() -> None:
+    near = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-13]])
+    assert shortest(near, np.array([1.0, 0.0]))[1] >= 1
+    columns = torch.tensor([[1.0, 1.0], [1.0, 1.0 + 1e-13]], dtype=DOUBLE)
+    b = torch.ones(2, dtype=DOUBLE, requires_grad=True)
+    z = solve_qp(torch.eye(2, dtype=DOUBLE), torch.zeros(2, dtype=DOUBLE), A=columns, b=b).z
+    with pytest.raises(DifferentiationError, match="rank"):
+        z.sum().backward()
