@@ -94,7 +94,7 @@ def _(Q: Tensor, q: Tensor, G: Tensor, h: Tensor, A: Tensor, b: Tensor, *options
 
     return (
         new(problem.n), new(problem.m), new(problem.p), new(), new(problem.m), new(problem.m, dtype=torch.int8),
-        new(dtype=torch.int64), new(3), new(dtype=torch.int64),
+        new(dtype=torch.int64), new(6), new(dtype=torch.int64),
     )  # fmt: skip
 
 

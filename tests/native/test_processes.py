@@ -181,8 +181,8 @@ B, n, m = 600, 6, 4
 data = (np.eye(n), rng.normal(size=(B, n)), rng.normal(size=(m, n)), np.ones(m), np.zeros((0, n)), np.zeros(0))
 expected = _core.solve(*data, B, 1e-8, 1e-9, 100, 1, None).arrays()
 used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-# room for the answer, and for the stacks of a few threads
-resource.setrlimit(resource.RLIMIT_AS, (used + 2**25, used + 2**25))
+# room for the answer, in the handle and out of it, and for the stacks of a few threads
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**26, used + 2**26))
 found = _core.solve(*data, B, 1e-8, 1e-9, 100, 64, None).arrays()
 print(all(np.array_equal(x, y) for x, y in zip(found, expected)))
 """

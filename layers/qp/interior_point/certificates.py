@@ -208,4 +208,6 @@ def _projected(M: Tensor, v: Tensor) -> Tensor:
 
 
 def _pinv(M: Tensor) -> Tensor:
-    return torch.linalg.pinv(M, rtol=RANK)
+    """Zero for a matrix that has overflowed: its projection then proves nothing."""
+    finite = torch.isfinite(M).all(-1).all(-1)[..., None, None]
+    return torch.linalg.pinv(torch.where(finite, M, 0.0), rtol=RANK)
