@@ -9,6 +9,7 @@ from torch import Tensor
 from layers import Status, solve_qp
 from layers.problem import QP
 from layers.qp.kkt import NOISE, residuals
+from layers.solution import Residuals
 from tests.layers.instances import Data, as_data, random_qp
 
 ENGINES = ["native", "interior_point"]
@@ -66,7 +67,7 @@ def test_every_part_of_a_program_is_measured_by_itself() -> None:
     data = as_data(Q, q, [[1.0, 0], [0, 1.0]], [1e6, 0.5], torch.zeros(0, 2), [])
     flat = QP(*data).flatten()
 
-    def measured(z: list[float], lam: list[float]) -> Tensor:
+    def measured(z: list[float], lam: list[float]) -> Residuals:
         point = (torch.tensor([v], dtype=torch.float64) for v in (z, lam, []))
         return residuals(flat, *point)
 

@@ -360,7 +360,8 @@ struct Engine {
         if (any(want & (lowest < zero))) {
             residual(tx, clam, tnu);
             measure.residuals(tx, clam, tnu, stationarity, slack, lack, Qx);
-            rowwise(want, clam, tol);
+            // row by row the other lanes have been measured already
+            if (any(want & (lowest < zero) & (measure.worst <= tol))) measure.rowwise(tx, clam, tnu, stationarity, slack, lack);
         }
         const T error = larger(measure.worst, measure.row_worst);
         Mask good = want & (error < best);

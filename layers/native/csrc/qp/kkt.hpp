@@ -97,7 +97,7 @@ struct Measure {
     }
 
   private:
-    static constexpr double ROUNDED = 1e-14;  // rows that bind
+    static constexpr double ROUNDED = 1e-14;  // the room of rows that bind
 
     // (|G||z| + |h|)ᵢ, (|A||z| + |b|)ᵢ and (|Q||z| + |q| + |G|ᵀ|λ| + |A|ᵀ|ν|)ⱼ in the units of the group
     void sizes(const T* x, const T* lam, const T* nu) {
@@ -113,10 +113,12 @@ struct Measure {
             column_size[j] = or_one(larger(column_size[j], g.D[j] * noise * larger(g.Q_row[j] * z_hat, larger(g.g_column[j], g.a_column[j]) * y_hat)));
     }
 
-    // The gap where some row has room and a multiplier: the smaller of the room and of the share in what the multiplier holds up.
+    // The gap where some row has room and a multiplier: the smaller of the room and of the share in what the multiplier holds up. Inverts the
+    // sizes of the columns, which are not needed any more.
     void weigh_multipliers(const T* lam, const T* slack) {
         const T zero = constant<T>(0);
-        g.G.largest_shares(column_size, share);
+        for (int j = 0; j < g.n; ++j) column_size[j] = 1 / column_size[j];
+        g.G.largest_terms(column_size, share);
         row_gap = zero;
         for (int i = 0; i < g.m; ++i) row_gap = larger(row_gap, smaller(larger(slack[i], zero) / g_size[i], larger(lam[i], zero) * share[i]));
     }

@@ -83,12 +83,12 @@ struct Dense {
     void add_transposed(const T* y, T* x) const { CORE::add_transposed(data, rows, ld, y, x); }
     void add_magnitudes(const T* x, T* y) const { CORE::add_magnitudes(data, rows, ld, x, y); }
     void add_magnitudes_transposed(const T* y, T* x) const { CORE::add_magnitudes_transposed(data, rows, ld, y, x); }
-    // y[i] = maxⱼ |Mᵢⱼ| / x[j]
-    void largest_shares(const T* x, T* y) const {
+    // y[i] = maxⱼ |Mᵢⱼ x[j]|; x is padded
+    void largest_terms(const T* x, T* y) const {
         for (int i = 0; i < rows; ++i) {
-            T worst = constant<T>(0);
-            for (int j = 0; j < columns; ++j) worst = larger(worst, absolute(row(i)[j]) / x[j]);
-            y[i] = worst;
+            V worst = V{};
+            for (int j = 0; j < ld; j += Lane<T>::width) worst = larger(worst, absolute(pack(row(i) + j) * pack(x + j)));
+            y[i] = Lane<T>::max(worst);
         }
     }
 };
@@ -162,9 +162,9 @@ struct Zeros {
     void add_magnitudes_transposed(const T* y, T* x) const {
         each([&](int i, int j, int k) { x[j] += absolute(data[k] * y[i]); });
     }
-    void largest_shares(const T* x, T* y) const {
+    void largest_terms(const T* x, T* y) const {
         for (int i = 0; i < rows; ++i) y[i] = constant<T>(0);
-        each([&](int i, int j, int k) { y[i] = larger(y[i], absolute(data[k]) / x[j]); });
+        each([&](int i, int j, int k) { y[i] = larger(y[i], absolute(data[k] * x[j])); });
     }
 };
 
