@@ -133,6 +133,7 @@ def test_figure_draws_with_labelled_axes(stem, results):
     assert any(axes.get_xlabel() for axes in figure.axes)
 
 
+@pytest.mark.slow
 def test_program_draws_all_and_repeats_bit_for_bit(results, tmp_path):
     for folder in ("first", "second"):
         program.main(["--results", str(results), "--output", str(tmp_path / folder)])
