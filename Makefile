@@ -50,15 +50,15 @@ setup:  ## the environment: .venv (or PYTHON=..., or conda's) at the versions of
 PYTEST := OMP_NUM_THREADS=1 $(PYTHON) -m pytest --quiet --numprocesses auto --maxprocesses 4
 
 .PHONY: test
-test: setup  ## the fast tests | 6
+test: setup  ## the fast tests, each kind once | 3
 	$(PYTEST) -m "not slow"
 
 .PHONY: test-slow
-test-slow: setup  ## the tests marked slow, which `make test` leaves out | 1
+test-slow: setup  ## the tests marked slow, which `make test` leaves out | 3
 	$(PYTEST) -m slow
 
 .PHONY: test-all
-test-all: setup  ## every test | 5
+test-all: setup  ## every test; .ci/run takes it | 6
 	$(PYTEST)
 
 .PHONY: lint
