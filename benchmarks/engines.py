@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.peers import cvxpylayers_, dqp_, moreau_, proxsuite_, qpth_
 from benchmarks.problems import Data
 from benchmarks.reference import Answer
-from layers import QPLayer, Solution, engines, solve_qp
+from layers import QPLayer, Solution, engines, solve_qp, third_party
 
 Setting = dict[str, Any]
 Solve = Callable[[Data], Answer]
@@ -52,8 +52,6 @@ class Engine:
 
 
 OURS: Sequence[Sequence[Setting]] = [({"tol": 1e-8}, {"tol": 1e-10})]
-#: whole third-party layers behind our own signature: the benchmark calls the packages themselves
-WRAPPED = ("qpth", "cvxpylayers", "moreau")
 
 
 def _ours(solver: str) -> Callable[[Data, Setting], Solve]:
@@ -90,8 +88,11 @@ def _warm(_: Data, setting: Setting) -> Solve:
 
 
 def all_engines() -> dict[str, Engine]:
-    """Every engine by name; ours are those that :func:`layers.engines` lists, so a new one enters by itself."""
-    own = {name: reason for name, reason in engines().items() if name not in WRAPPED}
+    """Every engine by name; ours are those that :func:`layers.engines` lists, so a new one enters by itself.
+
+    Packages of others behind our signature are left out: they stand here as themselves.
+    """
+    own = {name: reason for name, reason in engines().items() if name not in third_party()}
     listed = [
         Engine(name, OURS, _ours(name), _constant(reason), ours=True, cuda=True)
         for name, reason in own.items()

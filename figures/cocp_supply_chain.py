@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, NAMES, Frame, band, published, rows_of
+from figures.style import COLOURS, NAMES, Frame, band, methods_in, published, rows_of
 
 TABLES = {"metrics": "cocp_supply_chain/metrics"}
 CHARGED = {
@@ -33,7 +33,9 @@ def draw(tables: dict[str, Frame]) -> Figure:
 
 
 def _draw_final(axes: Axes, metrics: Frame) -> None:
-    for method, shift in (("untuned", -0.12), ("tuned", 0.12)):
+    methods = methods_in(metrics[metrics["metric"].isin(CHARGED)], ("untuned", "tuned"))
+    for number, method in enumerate(methods):
+        shift = 0.24 * (number - (len(methods) - 1) / 2)
         for place, metric in enumerate(CHARGED):
             values = rows_of(metrics, metric=metric, method=method)["value"]
             label = NAMES[method] if place == 0 else None

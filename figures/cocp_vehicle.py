@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, NAMES, Frame, band, published, rows_of
+from figures.style import COLOURS, NAMES, Frame, band, methods_in, published, rows_of
 
 TABLES = {"metrics": "cocp_vehicle/metrics"}
 
@@ -25,12 +25,13 @@ def draw(tables: dict[str, Frame]) -> Figure:
 
 
 def _draw_final(axes: Axes, rows: Frame) -> None:
-    for place, method in enumerate(("untuned", "tuned")):
+    methods = methods_in(rows, ("untuned", "tuned"))
+    for place, method in enumerate(methods):
         values = rows_of(rows, method=method)["value"]
         axes.plot([place] * len(values), values, "o", color=COLOURS[method], alpha=0.7)
-    axes.set_xticks([0, 1], [NAMES["untuned"], NAMES["tuned"]])
+    axes.set_xticks(range(len(methods)), [NAMES[method] for method in methods])
     axes.set(
-        xlim=(-0.5, 1.5),
+        xlim=(-0.5, len(methods) - 0.5),
         ylim=(0, None),
         xlabel="policy",
         ylabel="cost of a period (unit 1)",

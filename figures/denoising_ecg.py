@@ -14,7 +14,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
     levels = sorted(signals["experiment"].unique(), key=_decibels)
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1], squeeze=False)[0]
-    methods = [method for method in SHOWN if method in set(signals["method"])]
+    methods = methods_in(signals, SHOWN)
     for axes, method in zip(
         left.subplots(len(methods), sharex=True, squeeze=False)[:, 0], methods, strict=True
     ):

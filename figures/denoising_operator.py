@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import NAMES, Frame, rows_of
+from figures.style import NAMES, Frame, methods_in, rows_of
 
 TABLES = {"matrices": "denoising/matrices"}
 
@@ -12,7 +12,7 @@ TABLES = {"matrices": "denoising/matrices"}
 def draw(tables: dict[str, Frame]) -> Figure:
     """Heat maps before and after training; of tuned total variation the change, which is small."""
     matrices = tables["matrices"]
-    methods = [name for name in ("optnet_pure", "optnet_tuned_tv") if name in set(matrices["method"])]
+    methods = methods_in(matrices, ("optnet_pure", "optnet_tuned_tv"))
     figure = Figure(figsize=(6.4, 2.8 * len(methods)), layout="constrained")
     for (left, right), method in zip(figure.subplots(len(methods), 2, squeeze=False), methods, strict=True):
         own = rows_of(matrices, method=method)

@@ -36,7 +36,7 @@ def _draw_utility(axes: Axes, metrics: Frame) -> None:
 
 def _draw_returns(axes: Axes, rows: Frame) -> None:
     assets = sorted(rows["metric"].unique())
-    for method in (name for name in methods_in(rows) if name in ("untuned", "tuned")):
+    for method in methods_in(rows, ("untuned", "tuned")):
         own = rows_of(rows, method=method).groupby("metric")["value"]
         means = own.mean()
         places = [100 * means[asset] for asset in assets]

@@ -1,5 +1,6 @@
 """What all figures share: a colour and a name for each method, fonts, how files are written."""
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -11,104 +12,126 @@ from matplotlib.figure import Figure
 # A pandas.DataFrame, whose own annotations leave the type of almost every selection open.
 Frame = Any
 
+
+class _Known(dict[str, str]):
+    """What is settled for each method; one that nobody settled gets `default`, or its own name, and a warning."""
+
+    def __init__(self, entries: dict[str, str], default: str | None = None) -> None:
+        super().__init__(entries)
+        self.default = default
+
+    def __missing__(self, method: str) -> str:
+        # The default stack level names this line whoever asks, so that a method is told of once and not at every use.
+        warnings.warn(
+            f"figures/style.py has no entry for {method!r}: it is drawn under this name, in a colour that every "
+            "such method shares; give it a name in NAMES and a colour in COLOURS"
+        )
+        return method if self.default is None else self.default
+
+
 # Okabe and Ito's palette: told apart under every common colour-vision deficiency. Black is the truth, grey
 # the data.
-COLOURS = {
-    "clean": "#000000",
-    "noisy": "#9a9a9a",
-    "total_variation": "#0072B2",
-    "total_variation_on_test": "#56B4E9",
-    "optnet_tuned_tv": "#D55E00",
-    "optnet_pure": "#009E73",
-    "fully_connected": "#CC79A7",
-    "wavelet": "#E69F00",
-    "linear_filter": "#56B4E9",
-    "equal_weight": "#9a9a9a",
-    "minimum_variance": "#0072B2",
-    "predict_then_optimise": "#E69F00",
-    "end_to_end": "#D55E00",
-    "untuned": "#9a9a9a",
-    "gamma_search": "#0072B2",
-    "tuned": "#D55E00",
-    "tuned_from_search": "#009E73",
-    "true_constraints": "#000000",
-    "optnet": "#D55E00",
-    "optnet_annealed": "#E69F00",
-    "optnet_published": "#D55E00",
-    "identified": "#009E73",
-    "identified_passes": "#D55E00",
-    "identified_refined": "#E69F00",
-    "gradient": "#CC79A7",
-    "gradient_puzzles": "#56B4E9",
-    "convolutional": "#0072B2",
-    "convolutional_published": "#0072B2",
-    "max_layer": "#D55E00",
-    "relu_network": "#0072B2",
-    "implicit": "#D55E00",
-    "unrolled": "#0072B2",
-    "implicit_published": "#D55E00",
-    "unrolled_published": "#0072B2",
-    "lstm": "#CC79A7",
-    "sysid": "#0072B2",
-    "mpc_dynamics": "#D55E00",
-    "mpc_cost": "#009E73",
-    "mpc_cost_dynamics": "#E69F00",
-    "lstm_published": "#CC79A7",
-    "sysid_published": "#0072B2",
-    "mpc_dynamics_published": "#D55E00",
-    "mpc_cost_published": "#009E73",
-    "mpc_cost_dynamics_published": "#E69F00",
-    "sysid_misspecified": "#0072B2",
-    "mpc_dynamics_misspecified": "#D55E00",
-}
-NAMES = {
-    "clean": "clean",
-    "noisy": "noisy",
-    "total_variation": "total variation",
-    "total_variation_on_test": "total variation, weight chosen on test",
-    "optnet_tuned_tv": "tuned total variation (layer)",
-    "optnet_pure": "learned operator (layer)",
-    "fully_connected": "fully connected network",
-    "wavelet": "wavelet thresholding",
-    "linear_filter": "linear filter",
-    "equal_weight": "equal weight",
-    "minimum_variance": "minimum variance",
-    "predict_then_optimise": "predict, then optimise",
-    "end_to_end": "end to end (layer)",
-    "untuned": "untuned",
-    "gamma_search": "risk aversion searched",
-    "tuned": "tuned (layer)",
-    "tuned_from_search": "searched, then tuned (layer)",
-    "true_constraints": "true constraints",
-    "optnet": "learned equalities (layer)",
-    "optnet_annealed": "learned equalities, annealed rate (layer)",
-    "optnet_published": "learned equalities, published",
-    "identified": "identified (layer)",
-    "identified_passes": "identified, several passes (layer)",
-    "identified_refined": "identified, refined (layer)",
-    "gradient": "gradient, whole boards first (layer)",
-    "gradient_puzzles": "gradient, puzzles only (layer)",
-    "convolutional": "convolutional network",
-    "convolutional_published": "convolutional network, published",
-    "max_layer": "quadratic program",
-    "relu_network": "network with one hidden layer",
-    "implicit": "implicit derivative (layer)",
-    "unrolled": "unrolled",
-    "implicit_published": "implicit derivative, published",
-    "unrolled_published": "unrolled, published",
-    "lstm": "LSTM",
-    "sysid": "dynamics fitted to trajectories",
-    "mpc_dynamics": "dynamics learned through the controller (layer)",
-    "mpc_cost": "cost learned (layer)",
-    "mpc_cost_dynamics": "cost and dynamics learned (layer)",
-    "lstm_published": "LSTM, published",
-    "sysid_published": "dynamics fitted to trajectories, published",
-    "mpc_dynamics_published": "dynamics learned through the controller, published",
-    "mpc_cost_published": "cost learned, published",
-    "mpc_cost_dynamics_published": "cost and dynamics learned, published",
-    "sysid_misspecified": "dynamics fitted to trajectories, wrong model",
-    "mpc_dynamics_misspecified": "dynamics learned through the controller, wrong model (layer)",
-}
+COLOURS = _Known(
+    {
+        "clean": "#000000",
+        "noisy": "#9a9a9a",
+        "total_variation": "#0072B2",
+        "total_variation_on_test": "#56B4E9",
+        "optnet_tuned_tv": "#D55E00",
+        "optnet_pure": "#009E73",
+        "fully_connected": "#CC79A7",
+        "wavelet": "#E69F00",
+        "linear_filter": "#56B4E9",
+        "equal_weight": "#9a9a9a",
+        "minimum_variance": "#0072B2",
+        "predict_then_optimise": "#E69F00",
+        "end_to_end": "#D55E00",
+        "untuned": "#9a9a9a",
+        "gamma_search": "#0072B2",
+        "tuned": "#D55E00",
+        "tuned_from_search": "#009E73",
+        "true_constraints": "#000000",
+        "optnet": "#D55E00",
+        "optnet_annealed": "#E69F00",
+        "optnet_published": "#D55E00",
+        "identified": "#009E73",
+        "identified_passes": "#D55E00",
+        "identified_refined": "#E69F00",
+        "gradient": "#CC79A7",
+        "gradient_puzzles": "#56B4E9",
+        "convolutional": "#0072B2",
+        "convolutional_published": "#0072B2",
+        "max_layer": "#D55E00",
+        "relu_network": "#0072B2",
+        "implicit": "#D55E00",
+        "unrolled": "#0072B2",
+        "implicit_published": "#D55E00",
+        "unrolled_published": "#0072B2",
+        "lstm": "#CC79A7",
+        "sysid": "#0072B2",
+        "mpc_dynamics": "#D55E00",
+        "mpc_cost": "#009E73",
+        "mpc_cost_dynamics": "#E69F00",
+        "lstm_published": "#CC79A7",
+        "sysid_published": "#0072B2",
+        "mpc_dynamics_published": "#D55E00",
+        "mpc_cost_published": "#009E73",
+        "mpc_cost_dynamics_published": "#E69F00",
+        "sysid_misspecified": "#0072B2",
+        "mpc_dynamics_misspecified": "#D55E00",
+    },
+    default="#882255",
+)
+NAMES = _Known(
+    {
+        "clean": "clean",
+        "noisy": "noisy",
+        "total_variation": "total variation",
+        "total_variation_on_test": "total variation, weight chosen on test",
+        "optnet_tuned_tv": "tuned total variation (layer)",
+        "optnet_pure": "learned operator (layer)",
+        "fully_connected": "fully connected network",
+        "wavelet": "wavelet thresholding",
+        "linear_filter": "linear filter",
+        "equal_weight": "equal weight",
+        "minimum_variance": "minimum variance",
+        "predict_then_optimise": "predict, then optimise",
+        "end_to_end": "end to end (layer)",
+        "untuned": "untuned",
+        "gamma_search": "risk aversion searched",
+        "tuned": "tuned (layer)",
+        "tuned_from_search": "searched, then tuned (layer)",
+        "true_constraints": "true constraints",
+        "optnet": "learned equalities (layer)",
+        "optnet_annealed": "learned equalities, annealed rate (layer)",
+        "optnet_published": "learned equalities, published",
+        "identified": "identified (layer)",
+        "identified_passes": "identified, several passes (layer)",
+        "identified_refined": "identified, refined (layer)",
+        "gradient": "gradient, whole boards first (layer)",
+        "gradient_puzzles": "gradient, puzzles only (layer)",
+        "convolutional": "convolutional network",
+        "convolutional_published": "convolutional network, published",
+        "max_layer": "quadratic program",
+        "relu_network": "network with one hidden layer",
+        "implicit": "implicit derivative (layer)",
+        "unrolled": "unrolled",
+        "implicit_published": "implicit derivative, published",
+        "unrolled_published": "unrolled, published",
+        "lstm": "LSTM",
+        "sysid": "dynamics fitted to trajectories",
+        "mpc_dynamics": "dynamics learned through the controller (layer)",
+        "mpc_cost": "cost learned (layer)",
+        "mpc_cost_dynamics": "cost and dynamics learned (layer)",
+        "lstm_published": "LSTM, published",
+        "sysid_published": "dynamics fitted to trajectories, published",
+        "mpc_dynamics_published": "dynamics learned through the controller, published",
+        "mpc_cost_published": "cost learned, published",
+        "mpc_cost_dynamics_published": "cost and dynamics learned, published",
+        "sysid_misspecified": "dynamics fitted to trajectories, wrong model",
+        "mpc_dynamics_misspecified": "dynamics learned through the controller, wrong model (layer)",
+    }
+)
 SETTINGS: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
@@ -156,9 +179,13 @@ def rows_of(table: Frame, **labels: object) -> Frame:
 
 
 def methods_in(table: Frame, order: Iterable[str] = tuple(NAMES)) -> list[str]:
-    """The methods that occur in `table`, always in the same order."""
+    """The methods of `order` that occur in `table`, always in the same order, then those that have no entry in NAMES.
+
+    An `order` that leaves out methods of NAMES leaves them out of the figure; a method that nobody has heard of here is
+    drawn all the same.
+    """
     present = set(table["method"])
-    return [method for method in order if method in present]
+    return [method for method in order if method in present] + sorted(present.difference(NAMES))
 
 
 def save(figure: Figure, stem: Path) -> None:

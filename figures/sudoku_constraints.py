@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, NAMES, Frame, rows_of
+from figures.style import COLOURS, NAMES, Frame, methods_in, rows_of
 
 TABLES = {"matrices": "sudoku/matrices", "metrics": "sudoku/metrics"}
 # Angles below this stand at the lower edge: those of identified constraints, which are rounding, and the first
@@ -21,7 +21,8 @@ def draw(tables: dict[str, Frame]) -> Figure:
     """Principal angles of the first seed, and equalities left by the number of solved boards, all seeds."""
     figure = Figure(figsize=(7.2, 3.5), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for method, name, line in STYLES:
+    unknown = tuple((method, "final", "-") for method in methods_in(tables["matrices"], order=()))
+    for method, name, line in STYLES + unknown:
         rows = rows_of(tables["matrices"], method=method, matrix=f"angles_{name}").sort_values("column")
         values = np.maximum(rows["value"], FLOOR)
         when = " before training" if name == "initial" else ""

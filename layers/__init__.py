@@ -10,7 +10,7 @@ from layers.errors import (
     SolverError,
     UnavailableError,
 )
-from layers.qp_layer import QPLayer, adjoints, engines, solve_qp
+from layers.qp_layer import QPLayer, adjoints, engines, solve_qp, third_party
 from layers.solution import Degeneracy, Residuals, Solution, Status
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "adjoints",
     "engines",
     "solve_qp",
+    "third_party",
 ]
 
 #: names whose modules import CVXPY, which takes longer than all the rest: only who asks for them waits for it

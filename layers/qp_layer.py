@@ -36,6 +36,14 @@ def adjoints() -> dict[str, str]:
     return {"auto": own[named("auto")]} | own
 
 
+def third_party() -> dict[str, tuple[str, ...]]:
+    """The names of :func:`engines` that are whole packages of others, with the distributions behind each.
+
+    All other names are ours. The distributions are those whose versions change the numbers of the engine.
+    """
+    return {name: backend.packages for name, backend in BACKENDS.items()}
+
+
 def solve_qp(
     Q: Tensor,
     q: Tensor,

@@ -7,13 +7,11 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _single_thread() -> Iterator[None]:
-    # Small batched matrices gain nothing from threads, and runs under pytest-xdist would fight for the cores.
-    before = torch.get_num_threads()
+@pytest.fixture(autouse=True)
+def _single_thread() -> None:
+    # Small batched matrices gain nothing from threads, and runs under pytest-xdist would fight for the cores. Every
+    # test sets it anew: a program that takes threads, as the benchmark does, leaves them to the tests after it.
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)

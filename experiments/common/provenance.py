@@ -5,15 +5,19 @@ import json
 import platform
 import subprocess
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from layers import third_party
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("configs", "experiments", "layers")
+# Beside the packages behind the engines of the layer, which the layer names itself.
 PACKAGES = (
-    *("torch", "numpy", "scipy", "pandas", "cvxpy", "clarabel", "diffcp", "qpth", "cvxpylayers", "moreau"),
+    *("torch", "numpy", "scipy", "pandas", "cvxpy", "clarabel", "diffcp"),
     *("PyWavelets", "skfolio", "hydra-core"),
 )
 
@@ -58,7 +62,7 @@ def git_state() -> dict[str, object]:
 def versions() -> dict[str, str | None]:
     """Installed version of each package that can change a number, None where it is missing."""
     found: dict[str, str | None] = {}
-    for name in PACKAGES:
+    for name in dict.fromkeys(chain(PACKAGES, *third_party().values())):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -45,6 +45,8 @@ class Backend:
     ----------
     name : str
         The name that ``solve_qp(solver=...)`` takes.
+    packages : tuple of str
+        Distributions, as a package index names them, whose versions change the numbers: the layer and its solvers.
     unavailable : callable
         ``() -> str | None``: why the package cannot be used, with what to install; ``None`` if it can.
     attempts : callable
@@ -54,6 +56,7 @@ class Backend:
     """
 
     name: str
+    packages: tuple[str, ...]
     unavailable: Callable[[], str | None]
     attempts: Callable[[float, int], Sequence[Attempt]]
     on_cpu: bool = True

@@ -136,4 +136,4 @@ def _with_gradient_of_quadratic(problem: QP) -> tuple[Tensor, list[Tensor]]:
     return q, told
 
 
-BACKEND = Backend("cvxpylayers", _unavailable, _attempts)
+BACKEND = Backend("cvxpylayers", ("cvxpylayers", "diffcp", "scs", "clarabel"), _unavailable, _attempts)

@@ -80,4 +80,4 @@ def _dense_pattern(rows: int, columns: int) -> tuple[Tensor, Tensor]:
     ).repeat(rows)
 
 
-BACKEND = Backend("moreau", _unavailable, _attempts)
+BACKEND = Backend("moreau", ("moreau",), _unavailable, _attempts)

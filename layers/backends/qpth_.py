@@ -94,4 +94,4 @@ def _solve(problem: QP, eps: float, max_iterations: int, unit: float) -> Triple:
     return (z if wanted else z.detach()), lam, nu
 
 
-BACKEND = Backend("qpth", _unavailable, _attempts, on_cpu=False)
+BACKEND = Backend("qpth", ("qpth",), _unavailable, _attempts, on_cpu=False)

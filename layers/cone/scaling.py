@@ -18,7 +18,7 @@ from layers.cone.kkt import Norms
 from layers.cone.products import A_places
 from layers.cone.projections import block_max, block_sum
 from layers.cone_program import ConeProgram, Cones
-from layers.linalg.products import max_abs, one_where_zero
+from layers.linalg.products import max_abs, one_where_zero, power_to_one
 
 #: sizes of s and y in one block may differ by 4 to this power before it matters
 UNBALANCED = 3.0
@@ -41,7 +41,7 @@ class ScaledProgram:
         shared = program.P.dim() == 1 and program.P.numel() > 0
         linear = max_abs(program.q).unsqueeze(-1)
         size = size.maximum(linear.amax(0, keepdim=True) if shared and program.batch else linear)
-        return cls.by(program, _power_of_two(norms.A_row), _power_of_two(size))
+        return cls.by(program, power_to_one(norms.A_row), power_to_one(size))
 
     @classmethod
     def balanced(cls, program: ConeProgram, y: Tensor, s: Tensor) -> ScaledProgram:
@@ -87,9 +87,4 @@ def _balance(cones: Cones, y: Tensor, s: Tensor) -> Tensor:
     product = y_size * s_size
     active = block_sum(cones, y * s).abs() < ORTHOGONAL * product
     ratio = torch.where(active, s_size / one_where_zero(y_size), 1.0)
-    return torch.where(active, _power_of_two(ratio.sqrt()), 1.0)
-
-
-def _power_of_two(size: Tensor) -> Tensor:
-    """The power of two nearest to 1/size; 1 for a size of zero."""
-    return torch.exp2(-one_where_zero(size).log2().round())
+    return torch.where(active, power_to_one(ratio.sqrt()), 1.0)

@@ -28,6 +28,7 @@ from layers.convex.canonical.assembly import Block
 from layers.convex.options import Options
 from layers.convex.quadratic import solve_quadratic
 from layers.native import qp as native
+from layers.native.constants import PARTS
 from layers.problem import curvature_rounding
 from layers.qp.adjoints import implicit, named
 from layers.qp.dispatch import takes_plain
@@ -35,8 +36,6 @@ from layers.qp.plain import attach
 
 #: pieces of :class:`layers.convex.canonical.QuadraticForm` that the core computes: u, ν and λ
 COMPUTED = 3
-#: blocks in the order in which the core takes them; D is left out where it is the identity
-PARTS = ("Q", "q", "G", "h", "A", "b", "M", "f", "D")
 
 
 @dataclass

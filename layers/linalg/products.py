@@ -56,6 +56,16 @@ def one_where_zero(x: Tensor) -> Tensor:
     return torch.where(x == 0, torch.ones_like(x), x)
 
 
+def power_of_two(x: Tensor) -> Tensor:
+    """The power of two nearest to x > 0 on a logarithmic scale: multiplying by it rounds nothing."""
+    return torch.exp2(x.log2().round())
+
+
+def power_to_one(size: Tensor) -> Tensor:
+    """The power of two that brings ``size`` nearest to one; 1 for a size of zero."""
+    return torch.exp2(-one_where_zero(size).log2().round())
+
+
 def works_ahead(x: Tensor) -> bool:
     """Whether the device of ``x`` computes while the host goes on: a look at one of its numbers makes the host wait."""
     return x.device.type != "cpu"

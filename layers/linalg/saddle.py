@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from layers.linalg.products import row_max, works_ahead
+from layers.linalg.products import power_of_two, row_max, works_ahead
 
 Block = tuple[Tensor, ...]
 
@@ -151,7 +151,7 @@ def equilibrate(H: Tensor, C: Tensor, passes: int = 6) -> tuple[Tensor, Tensor]:
             column = column.maximum(scaled_C.amax(-2))
             E = E / _root(scaled_C.amax(-1))
         D = D / _root(column)
-    return _power_of_two(D), _power_of_two(E)
+    return power_of_two(D), power_of_two(E)
 
 
 def _lead(H: Tensor, C: Tensor) -> torch.Size:
@@ -160,10 +160,6 @@ def _lead(H: Tensor, C: Tensor) -> torch.Size:
 
 def _root(x: Tensor) -> Tensor:
     return torch.where(x > 0, x, torch.ones_like(x)).sqrt()
-
-
-def _power_of_two(x: Tensor) -> Tensor:
-    return torch.exp2(torch.log2(x).round())
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 Doubles = NDArray[np.float64] | Tensor
 Integers = NDArray[np.int64]
 LARGEST: tuple[int, int, int]
+CONSTANTS: dict[str, object]
 
 def solve(
     Q: Doubles,

@@ -35,7 +35,7 @@ def solve(
 ) -> tuple[Any, Any, Any, Any, Any]:
     """x, y, s, status and iterations, ``(B, ·)``, of arrays in the layout of :class:`ConeProgram`.
 
-    A status is :data:`layers.native.qp.LEFT` where the core found no solution: it tells no other outcome.
+    A status is :data:`layers.native.constants.LEFT` where the core found no solution: it tells no other outcome.
     """
     core = native.core()
     threads = native.threads(8 * q.shape[0] * _work(structure.n, structure.m), most_threads)

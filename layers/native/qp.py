@@ -16,24 +16,23 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
+from layers.native.constants import SUSPECT as SUSPECT
+from layers.native.constants import UNCLEAR as UNCLEAR
+from layers.native.constants import disagreement
 from layers.problem import QP
 
-#: what the core says of an element that it did not solve: it is left to the torch engine, or its data are to be checked
-LEFT, SUSPECT = -1, -2
-#: constraints whose activity the core could not tell beyond doubt
-UNCLEAR = -1
 #: multiply-adds below which a second thread costs more than it brings
 ONE_THREAD = 2_000_000
 
 
 def _load() -> tuple[ModuleType | None, str | None]:
+    again = "install a C++17 compiler and run `make setup`, or `pip install --editable .` again"
     try:
-        return import_module("layers.native._core"), None
+        core = import_module("layers.native._core")
     except ImportError as error:
-        return None, (
-            f"its C++ core is not built ({error}); install a C++17 compiler and run `make setup`, "
-            "or `pip install --editable .` again"
-        )
+        return None, f"its C++ core is not built ({error}); {again}"
+    reason = disagreement(core)
+    return (core, None) if reason is None else (None, f"its C++ core is not usable ({reason}); {again}")
 
 
 _core, _reason = _load()

@@ -1,5 +1,6 @@
 """The harness on a tiny row, from the command line to the report."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from benchmarks.engines import all_engines
 from benchmarks.jobs import all_jobs, engine_names
 from benchmarks.measure import QUICK
 from benchmarks.run import run
-from layers import engines
+from layers import engines, third_party
+from layers.backends import BACKENDS
 
 
 @pytest.fixture
@@ -67,7 +69,17 @@ def test_an_unknown_row_is_refused_with_the_names_there_are(tmp_path: Path):
 
 def test_every_engine_of_the_layer_is_in_the_benchmark():
     own = {name for name, reason in engines().items() if reason is None}
-    assert own - {"qpth", "cvxpylayers", "moreau"} <= set(all_engines())
+    assert own - set(third_party()) <= set(all_engines())
+
+
+def test_a_package_of_others_is_never_counted_as_ours(monkeypatch: pytest.MonkeyPatch):
+    """Nor is one that comes tomorrow: a newcomer in the registry of backends enters the table in no other way."""
+    newcomer = dataclasses.replace(BACKENDS["qpth"], name="newcomer", packages=("newcomer",))
+    monkeypatch.setitem(BACKENDS, "newcomer", newcomer)
+    ours = {name for name, engine in all_engines().items() if engine.ours}
+    assert "newcomer" in engines()
+    assert ours & set(BACKENDS) == set()
+    assert {"auto", "native", "interior_point"} <= ours
     assert {"moreau_active_set", "proxsuite", "qpth", "cvxpylayers_diffcp", "dqp"} <= set(engine_names())
 
 

@@ -1,11 +1,17 @@
 """Tables survive the way to disk and back, come out sorted, and are never half written."""
 
+import dataclasses
+from itertools import chain
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiments.common import results
+from experiments.common.provenance import versions
 from experiments.common.results import merge, read_table, write_table, write_text
+from layers import third_party
+from layers.backends import BACKENDS
 
 
 def metric(method="a", seed=0, step=0, value=1.0):
@@ -62,6 +68,15 @@ def test_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkey
         write_text(target, "new")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_provenance_has_the_version_of_every_package_behind_an_engine(monkeypatch):
+    behind = set(chain(*third_party().values()))
+    assert {"qpth", "cvxpylayers", "moreau"} <= behind <= set(versions())
+    newcomer = dataclasses.replace(BACKENDS["qpth"], name="newcomer", packages=("pytest", "no-such-package"))
+    monkeypatch.setitem(BACKENDS, "newcomer", newcomer)
+    assert versions()["pytest"] == pytest.__version__
+    assert versions()["no-such-package"] is None
 
 
 def test_merge_joins_rows_table_by_table():

@@ -19,6 +19,9 @@ from layers import engines
 
 LAYERS = sorted(path.stem for path in (CONFIGS / "layer").glob("*.yaml"))
 SIZES = sorted(path.stem for path in (CONFIGS / "size").glob("*.yaml"))
+# The experiment that stands for all where `make test` tries every layer, or repeats a run: its cells train a layer and
+# take a tenth of a second.
+SAMPLE = "denoising"
 # The smallest data on which every line still runs, for the combinations with slow peers.
 TINY = {
     "denoising": (
@@ -72,6 +75,11 @@ LAYERED = {
 }
 
 
+def thinned(cases, fast):
+    """All cases as parameters; those outside `fast` are of one kind with one inside, and wait for `make test-all`."""
+    return [pytest.param(*case, marks=() if fast(*case) else pytest.mark.slow) for case in cases]
+
+
 # Programs with other than linear constraints, which engines of quadratic programs refuse before anything runs.
 CONIC = {"adp", "data_poisoning"}
 QUADRATIC = {"interior_point", "native", "qpth"}
@@ -82,7 +90,13 @@ def composed(*overrides):
         return compose("config", list(overrides))
 
 
-@pytest.mark.parametrize(("experiment", "layer", "size"), list(itertools.product(EXPERIMENTS, LAYERS, SIZES)))
+@pytest.mark.parametrize(
+    ("experiment", "layer", "size"),
+    thinned(
+        itertools.product(EXPERIMENTS, LAYERS, SIZES),
+        lambda experiment, layer, size: layer == "auto" or (experiment, size) == (SAMPLE, "smoke"),
+    ),
+)
 def test_every_combination_composes_into_a_typed_and_checked_config(experiment, layer, size):
     config = OmegaConf.to_object(composed(f"experiment={experiment}", f"layer={layer}", f"size={size}"))
     assert type(config) is EXPERIMENTS[experiment].Config
@@ -102,8 +116,10 @@ def test_no_configuration_file_is_left_without_an_experiment():
     assert folders == set(EXPERIMENTS) == {path.stem for path in (CONFIGS / "experiment").glob("*.yaml")}
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize(
+    ("experiment", "layer"),
+    thinned(itertools.product(EXPERIMENTS, LAYERS), lambda experiment, layer: experiment == SAMPLE),
+)
 def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
     reason = engines().get(layer)
     if reason is not None:
@@ -135,6 +151,9 @@ def test_run_leaves_its_tables_and_nothing_else(smoke):
     }
 
 
+@pytest.mark.parametrize(
+    "smoke", thinned(((name,) for name in EXPERIMENTS), lambda name: name == SAMPLE), indirect=True
+)
 def test_same_seed_gives_the_same_tables_bit_for_bit_whatever_the_number_of_processes(smoke, tmp_path):
     experiment, first = smoke
     run(composed(f"experiment={experiment}", "size=smoke", "workers=2"), tmp_path)

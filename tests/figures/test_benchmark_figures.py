@@ -50,6 +50,8 @@ def test_figure_draws_with_labels_and_units(stem: str):
     figure.canvas.draw()
     words = " ".join(axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes)
     assert "(ms)" in words or "(ratio)" in words
+    legend = figure.legends[0]
+    assert "newcomer" in [text.get_text() for text in legend.get_texts()], "an engine without a look is drawn"
 
 
 def test_program_draws_all_and_repeats_bit_for_bit(results: Path, tmp_path: Path):

@@ -118,6 +118,7 @@ def results(tmp_path_factory):
     return root
 
 
+@pytest.mark.filterwarnings("error:figures/style.py has no entry")
 @pytest.mark.parametrize("stem", program.modules())
 def test_figure_draws_with_labelled_axes(stem, results):
     module = program.modules()[stem]
@@ -133,6 +134,41 @@ def test_figure_draws_with_labelled_axes(stem, results):
     assert any(axes.get_xlabel() for axes in figure.axes)
 
 
+# What these draw are settings of one study, named in a table of titles, not methods that are set side by side.
+OF_SETTINGS = {"adp", "cocp_lqr", "data_poisoning", "gallery", "mpc_imitation"}
+
+
+def _words(figure):
+    figure.canvas.draw()
+    texts = figure.findobj(match=lambda artist: hasattr(artist, "get_text"))
+    return " ".join(text.get_text() for text in texts)
+
+
+def _with_a_newcomer(tables, like):
+    """`tables` in which a method that figures/style.py does not know has the rows of one that it knows."""
+    rows = {name: table[table["method"] == like].assign(method="newcomer") for name, table in tables.items()}
+    return {name: pd.concat([table, rows[name]], ignore_index=True) for name, table in tables.items()}
+
+
+@pytest.mark.parametrize("stem", sorted(set(program.modules()) - OF_SETTINGS))
+def test_a_method_without_a_name_is_drawn_under_its_own_and_told(stem, results):
+    module = program.modules()[stem]
+    tables = program.load(results, "companion/auto", module.TABLES)
+    words, present = _words(module.draw(tables)), set().union(*(table["method"] for table in tables.values()))
+    like = next(name for name in sorted(present.intersection(style.NAMES)) if style.NAMES[name] in words)
+    with pytest.warns(UserWarning, match=r"figures/style\.py has no entry for 'newcomer'"):
+        figure = module.draw(_with_a_newcomer(tables, like))
+    assert "newcomer" not in words
+    assert "newcomer" in _words(figure)
+
+
+def test_methods_without_a_name_come_last_whatever_the_order_asked_for():
+    table = pd.DataFrame({"method": ["zebra", "tuned", "aardvark", "untuned", "tuned"]})
+    assert style.methods_in(table) == ["untuned", "tuned", "aardvark", "zebra"]
+    assert style.methods_in(table, ("tuned",)) == ["tuned", "aardvark", "zebra"]
+
+
+@pytest.mark.slow
 def test_program_draws_all_and_repeats_bit_for_bit(results, tmp_path):
     for folder in ("first", "second"):
         program.main(["--results", str(results), "--output", str(tmp_path / folder)])

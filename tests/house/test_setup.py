@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,44 @@ def test_the_base_environment_of_conda_is_left_alone():
     assert chosen == ".venv/bin/python"
 
 
-def test_a_complete_environment_is_left_as_it_is():
-    done = _make("setup", f"PYTHON={sys.executable}")
+@pytest.fixture
+def watched_python(tmp_path: Path) -> Callable[[bool], tuple[Path, Path]]:
+    """Return a maker of (interpreter, log): this interpreter, except that pip is written to the log and fails.
+
+    A test must never install: this interpreter may serve several checkouts, and an editable install from one of them
+    takes it away from the others. Whether its packages stand at their pins is said by the caller instead of looked up.
+    """
+
+    def make(complete: bool) -> tuple[Path, Path]:
+        program, log = tmp_path / "python3", tmp_path / "pip.log"
+        log.touch()
+        program.write_text(
+            "#!/bin/sh\n"
+            f'case " $* " in *" pip "*) echo "$*" >>"{log}"; exit 1;;\n'
+            f'  *tools/pins.py*) exit {0 if complete else 1};; esac\nexec "{sys.executable}" "$@"\n'
+        )
+        program.chmod(0o755)
+        return program, log
+
+    return make
+
+
+def test_a_complete_environment_is_left_as_it_is(watched_python: Callable[[bool], tuple[Path, Path]]):
+    program, log = watched_python(True)
+    done = _make("setup", f"PYTHON={program}")
+    assert log.read_text() == "", "make setup called pip"
     assert done.returncode == 0, done.stderr
     assert "installing" not in done.stdout
+
+
+def test_an_incomplete_environment_is_brought_to_the_lock(
+    watched_python: Callable[[bool], tuple[Path, Path]],
+):
+    program, log = watched_python(False)
+    done = _make("setup", f"PYTHON={program}")
+    assert "installing the versions of requirements.lock" in done.stdout
+    assert "-r requirements.lock" in log.read_text().splitlines()[0]
+    assert done.returncode != 0, "pip failed, so the set-up must not call itself done"
 
 
 def test_a_missing_interpreter_is_told():

@@ -1,6 +1,7 @@
 """Every third-party layer behind our signature: the same answer, the same gradient, the same refusals."""
 
 import sys
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -219,8 +220,17 @@ def test_a_missing_package_is_named_with_its_remedy(name, rng, monkeypatch) -> N
     reason = BACKENDS[name].unavailable()
     assert reason is not None
     assert "pip install" in reason
+    assert any(package in reason for package in BACKENDS[name].packages)
     with pytest.raises(UnavailableError, match=f"{name}.*pip install"):
         solve(BACKENDS[name], random_data(rng, 1, 3, 2, 1))
+
+
+def test_the_distributions_behind_a_backend_are_those_of_an_index() -> None:
+    """What they are called is what their versions are looked up by: a misspelt one would be recorded as missing."""
+    for backend in BACKENDS.values():
+        assert backend.packages, backend.name
+        if backend.unavailable() is None:
+            assert all(metadata.version(package) for package in backend.packages)
 
 
 def test_a_later_attempt_gets_only_the_elements_that_failed_and_its_gradient_alone_counts(rng) -> None:
@@ -237,7 +247,7 @@ def test_a_later_attempt_gets_only_the_elements_that_failed_and_its_gradient_alo
         # NaN in the value and in the gradient of element 1
         return z / torch.tensor([1.0, 0.0, 1.0]).unsqueeze(-1) * torch.ones_like(z), lam, nu
 
-    toy = Backend("toy", lambda: None, lambda tol, limit: [spoiled, exact])
+    toy = Backend("toy", (), lambda: None, lambda tol, limit: [spoiled, exact])
     found = gradients(lambda t: weigh(solve(toy, t)[0]), data)
     assert seen == [3, 1]
     assert_close(found, gradients(lambda t: weigh(ours(t)[0]), data), 1e-9)

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layers.cone.projections.frames import Dense, Split
+from layers.cone.projections.curved import Found, in_frame, increasing_root, normalised, overlaid
+from layers.cone.projections.frames import Split
 
 #: the logarithm of the smallest positive double, and the largest ρ that a root can need beyond the end of its interval
 SMALLEST, LARGEST = -745.0, 2000.0
 #: beyond this distance from zero an end of the interval is as good as infinite
 FAR = 1e100
-ITERATIONS = 100
 
 
 @dataclass(frozen=True)
@@ -88,22 +88,11 @@ def _interval(x: Tensor, y: Tensor, z: Tensor) -> tuple[_Interval, Tensor]:
 
 
 def _root(where: _Interval, top: Tensor, near: Tensor) -> Tensor:
-    """τ by Newton's method from ρ = near, kept inside a bracket that bisection shrinks."""
-    low, high = torch.full_like(top, SMALLEST), top
+    """τ by Newton's method from ρ = near."""
     delta = where.sign * (near - where.end)
     start = delta + torch.log(-torch.expm1(-delta))  # the inverse of δ = log(1 + e^τ)
-    tau = torch.minimum(torch.where(delta > 0, start, 0.0), high)
-    for _ in range(ITERATIONS):
-        value, slope = where.function(tau)
-        high, low = torch.where(value >= 0, tau, high), torch.where(value < 0, tau, low)
-        step = tau - value / slope
-        new = torch.where((step >= low) & (step <= high), step, 0.5 * (low + high))
-        # Newton's error is squared by every step: after a step of 1e-8 it is below rounding
-        settled = ((new - tau).abs() <= 1e-8 * (1 + tau.abs())).all()
-        tau = new
-        if settled:
-            break
-    return tau
+    tau = torch.minimum(torch.where(delta > 0, start, 0.0), top)
+    return increasing_root(where.function, tau, torch.full_like(top, SMALLEST), top)
 
 
 def exponential(v: Tensor, near: Tensor | None = None) -> Split:
@@ -112,9 +101,8 @@ def exponential(v: Tensor, near: Tensor | None = None) -> Split:
     At a kink one of the neighbouring derivatives is taken: that of the cone on its boundary, of the face on its own.
     A point ``near`` the projection saves iterations.
     """
-    scale = v.abs().amax(-1, keepdim=True)
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    x, y, z = (v / scale).unbind(-1)
+    scale, w = normalised(v)
+    x, y, z = w.unbind(-1)
     face = (x <= 0) & (y <= 0)
     ratio = x / torch.where(y > 0, y, torch.ones_like(y))
     in_cone = (y > 0) & (
@@ -126,14 +114,10 @@ def exponential(v: Tensor, near: Tensor | None = None) -> Split:
     )
     curved = ~(face | in_cone | in_polar)
     if curved.all():
-        s, y_, inside, outside, V = _curved(x, y, z, near)
-        return Split(scale * s, scale * y_, inside, outside, Dense(V))
+        return overlaid(scale, _curved(x, y, z, near), curved, ())
     # where nothing has to be found, a point whose root is found at once stands in
     off = ~curved
-    s, y_, inside, outside, V = _curved(
-        x.masked_fill(off, 1.0), y.masked_fill(off, -1.0), z.masked_fill(off, 0.0), near
-    )
-    w = torch.stack([x, y, z], -1)
+    found = _curved(x.masked_fill(off, 1.0), y.masked_fill(off, -1.0), z.masked_fill(off, 0.0), near)
     zero, one = torch.zeros_like(w), torch.ones_like(w)
     up = (z >= 0).to(v.dtype)
     on_face = torch.stack([torch.ones_like(up), torch.zeros_like(up), up], -1)
@@ -143,19 +127,10 @@ def exponential(v: Tensor, near: Tensor | None = None) -> Split:
         (in_cone, w, zero, one, zero),
         (face, flat, flat - w, on_face, 1 - on_face),
     )
-    for case, *values in cases:
-        where = case.unsqueeze(-1)
-        s, y_, inside, outside = (
-            torch.where(where, new, old) for new, old in zip(values, (s, y_, inside, outside), strict=True)
-        )
-    eye = torch.eye(3, dtype=v.dtype, device=v.device)
-    V = torch.where(curved[..., None, None], V, eye)
-    return Split(scale * s, scale * y_, inside, outside, Dense(V))
+    return overlaid(scale, found, curved, cases)
 
 
-def _curved(
-    x: Tensor, y: Tensor, z: Tensor, near: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _curved(x: Tensor, y: Tensor, z: Tensor, near: Tensor | None) -> Found:
     """s, y, δ, 1 − δ and V at points that project on the curved boundary."""
     where, top = _interval(x, y, z)
     start = where.end if near is None else (near[..., 0] / near[..., 1]).nan_to_num()
@@ -173,12 +148,7 @@ def _curved(
     p = torch.stack([rho * down, down, up], -1)
     n = torch.stack([up, (1 - rho) * up, -down], -1)
     p, n = (u / torch.linalg.vector_norm(u, dim=-1, keepdim=True) for u in (p, n))
-    V = torch.stack([p, n, torch.linalg.cross(p, n, dim=-1)], -1)
     # both terms of θ : 1 − θ divided by max(1, e^{2ρ})
     keep = alpha * (down**2 + (rho * rho - 2 * rho + 2) * up**2)
     lose = B * ((1 + rho * rho) * down**2 + up**2)
-    theta = torch.stack([keep, lose], -1) / (keep + lose).unsqueeze(-1)
-    one, zero = torch.ones_like(rho), torch.zeros_like(rho)
-    inside = torch.stack([one, zero, theta[..., 0]], -1)
-    outside = torch.stack([zero, one, theta[..., 1]], -1)
-    return s, dual, inside, outside, V
+    return s, dual, *in_frame(p, n, keep, lose)

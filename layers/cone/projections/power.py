@@ -20,11 +20,11 @@ from math import log
 import torch
 from torch import Tensor
 
-from layers.cone.projections.frames import Dense, Split
+from layers.cone.projections.curved import Found, in_frame, increasing_root, normalised, overlaid
+from layers.cone.projections.frames import Split
 
 #: |log(r/μ)| beyond this is as good as infinite
 LARGEST = 1400.0
-ITERATIONS = 100
 
 
 def power(v: Tensor, exponent: Tensor) -> Split:
@@ -41,9 +41,8 @@ def power(v: Tensor, exponent: Tensor) -> Split:
     At z = 0, y < 0 < x the map is differentiable with θ = 0, x/(x + 2|y|) or 1 along z for α <, =, > ½, and mirrored at
     x < 0 < y. At a kink one of the neighbouring derivatives is taken.
     """
-    scale = v.abs().amax(-1, keepdim=True)
-    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
-    x, y, z = (v / scale).unbind(-1)
+    scale, w = normalised(v)
+    x, y, z = w.unbind(-1)
     a = exponent.expand_as(x)
     b = 1 - a
     size = z.abs().log()
@@ -54,10 +53,7 @@ def power(v: Tensor, exponent: Tensor) -> Split:
     curved = ~(in_cone | in_polar | flat)
     # where nothing has to be found, a point whose root is found at once stands in
     off = ~curved
-    s, y_, inside, outside, V = _curved(
-        x.masked_fill(off, 0.0), y.masked_fill(off, 0.0), z.masked_fill(off, 1.0), a
-    )
-    w = torch.stack([x, y, z], -1)
+    found = _curved(x.masked_fill(off, 0.0), y.masked_fill(off, 0.0), z.masked_fill(off, 1.0), a)
     flat_inside, flat_outside = _on_edge(x, y, a)
     zero, one = torch.zeros_like(w), torch.ones_like(w)
     cases = (
@@ -65,14 +61,7 @@ def power(v: Tensor, exponent: Tensor) -> Split:
         (in_polar & ~in_cone, zero, -w, zero, one),
         (flat, w.clamp(min=0), -w.clamp(max=0), flat_inside, flat_outside),
     )
-    for case, *values in cases:
-        where = case.unsqueeze(-1)
-        s, y_, inside, outside = (
-            torch.where(where, new, old) for new, old in zip(values, (s, y_, inside, outside), strict=True)
-        )
-    eye = torch.eye(3, dtype=v.dtype, device=v.device)
-    V = torch.where(curved[..., None, None], V, eye)
-    return Split(scale * s, scale * y_, inside, outside, Dense(V))
+    return overlaid(scale, found, curved, cases)
 
 
 def _on_edge(x: Tensor, y: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,27 +96,15 @@ def _function(tau: Tensor, x: Tensor, y: Tensor, log_z: Tensor, a: Tensor) -> tu
     return log_r - a * log_X - (1 - a) * log_Y, slope
 
 
-def _root(x: Tensor, y: Tensor, log_z: Tensor, a: Tensor) -> Tensor:
-    """τ by Newton's method, kept inside a bracket that bisection shrinks."""
-    low, high = torch.full_like(x, -LARGEST), torch.full_like(x, LARGEST)
-    tau = torch.zeros_like(x)
-    for _ in range(ITERATIONS):
-        value, slope = _function(tau, x, y, log_z, a)
-        high, low = torch.where(value >= 0, tau, high), torch.where(value < 0, tau, low)
-        step = tau - value / slope
-        new = torch.where((step >= low) & (step <= high), step, 0.5 * (low + high))
-        # Newton's error is squared by every step: after a step of 1e-8 it is below rounding
-        settled = ((new - tau).abs() <= 1e-8 * (1 + tau.abs())).all()
-        tau = new
-        if settled:
-            break
-    return tau
-
-
-def _curved(x: Tensor, y: Tensor, z: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _curved(x: Tensor, y: Tensor, z: Tensor, a: Tensor) -> Found:
     """s, y, δ, 1 − δ and V at points that project on the curved boundary."""
     log_z, sign = z.abs().log(), torch.sign(z)
-    tau = _root(x, y, log_z, a)
+    tau = increasing_root(
+        lambda tau: _function(tau, x, y, log_z, a),
+        torch.zeros_like(x),
+        torch.full_like(x, -LARGEST),
+        torch.full_like(x, LARGEST),
+    )
     r, mu = z.abs() * torch.sigmoid(tau), z.abs() * torch.sigmoid(-tau)
     log_product = 2 * log_z + torch.nn.functional.logsigmoid(tau) + torch.nn.functional.logsigmoid(-tau)
     log_X, log_Y = _log_part(x, a, log_product)[0], _log_part(y, 1 - a, log_product)[0]
@@ -139,12 +116,7 @@ def _curved(x: Tensor, y: Tensor, z: Tensor, a: Tensor) -> tuple[Tensor, Tensor,
     )
     n = torch.stack([a * Y, (1 - a) * X, -sign * ((1 - a) * log_X + a * log_Y).exp()], -1)
     n_size, p_size = (torch.linalg.vector_norm(u, dim=-1, keepdim=True) for u in (n, s))
-    p, n_hat = s / p_size, n / n_size
-    V = torch.stack([p, n_hat, torch.linalg.cross(p, n_hat, dim=-1)], -1)
     # r/μ = e^τ: both terms divided by the larger of r and μ
     keep = torch.exp(tau.clamp(max=0)) * n_size[..., 0] ** 2
     lose = torch.exp(-tau.clamp(min=0)) * a * (1 - a) * p_size[..., 0] ** 2
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    inside = torch.stack([one, zero, keep / (keep + lose)], -1)
-    outside = torch.stack([zero, one, lose / (keep + lose)], -1)
-    return s, dual, inside, outside, V
+    return s, dual, *in_frame(s / p_size, n / n_size, keep, lose)

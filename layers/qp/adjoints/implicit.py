@@ -24,6 +24,7 @@ from layers.errors import DifferentiationError
 from layers.linalg.saddle import Block
 from layers.linalg.shortest import shortest
 from layers.native import qp as native
+from layers.native.constants import ACTIVE, INACTIVE, WEAK_RATIO, WEAK_TOLERANCE
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
 from layers.qp.adjoints.degenerate import Projected
@@ -31,13 +32,8 @@ from layers.qp.gradients import Triple, equation_8
 from layers.qp.kkt import residuals, scales, slack
 from layers.qp.scaling import scale_problem
 
-#: what a constraint is at a solution
-INACTIVE, ACTIVE, WEAK = 0, 1, 2
-
-#: sᵢ and λᵢ both below this, relative to scale, are zero
-WEAK_TOLERANCE = 1e-9
-#: a solution of residual r leaves sᵢ ≈ λᵢ ≈ √r at a weakly active constraint, with a ratio that stays near one
-WEAK_RATIO = 1e-2
+#: a constraint that is neither ACTIVE nor INACTIVE at a solution
+WEAK = 2
 #: bound on the backward error of the derivative's linear solve
 SOLVE_TOLERANCE = 1e-9
 

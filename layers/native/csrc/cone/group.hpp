@@ -1,4 +1,4 @@
-// Cone programs in the lanes of one group, and Moreau's decomposition with respect to their cones: layers/cones.
+// Cone programs in the lanes of one group, and Moreau's decomposition with respect to their cones: layers/cone/projections.
 #pragma once
 #include "simd/matrix.hpp"
 
@@ -23,9 +23,11 @@ inline T max_abs_of(const T* x, int length) {
 // minimise ½x'Px + q'x subject to Ax + s = b, s ∈ K: P and A dense.
 template <class T>
 struct ConeGroup {
-    int n, m, zero, linear, ldn, ldm, degree;  // linear: rows before the second-order cones
-    int socs;
+    int n, m, ldn, ldm;
+    // the cones: rows of the zero cone, rows before the second-order cones, and the rows of each of these; degree: of the barrier
+    int zero, linear, socs, degree;
     const int* soc;
+    // the problem
     T *P, *q, *A, *b;
     bool finite[Lane<T>::count];
 
@@ -35,10 +37,12 @@ struct ConeGroup {
     }
 
     ConeGroup(Arena& arena, const ConeData& d)
-        : n(d.n), m(d.m), zero(d.zero), linear(d.zero + d.nonneg), ldn(padded<T>(d.n)), ldm(padded<T>(d.m)),
-          degree(d.nonneg + d.socs), socs(d.socs), soc(d.soc) {
-        P = zeros<T>(arena, (long)n * ldn), A = zeros<T>(arena, (long)m * ldn);
-        q = zeros<T>(arena, ldn), b = zeros<T>(arena, ldm);
+        : n(d.n), m(d.m), ldn(padded<T>(d.n)), ldm(padded<T>(d.m)),
+          zero(d.zero), linear(d.zero + d.nonneg), socs(d.socs), degree(d.nonneg + d.socs), soc(d.soc) {
+        P = zeros<T>(arena, (long)n * ldn);
+        A = zeros<T>(arena, (long)m * ldn);
+        q = zeros<T>(arena, ldn);
+        b = zeros<T>(arena, ldm);
     }
 
     // Copy problem `index` into a lane, with P symmetrised.
@@ -48,14 +52,21 @@ struct ConeGroup {
         for (int k = 0; k < d.P_count; ++k) {
             const long i = d.P_row[k], j = d.P_column[k];
             check += 0 * P_from[k];
-            add(P[i * ldn + j], lane, 0.5 * P_from[k]), add(P[j * ldn + i], lane, 0.5 * P_from[k]);
+            add(P[i * ldn + j], lane, 0.5 * P_from[k]);
+            add(P[j * ldn + i], lane, 0.5 * P_from[k]);
         }
         for (int k = 0; k < d.A_count; ++k) {
             check += 0 * A_from[k];
             Lane<T>::set(A[d.A_row[k] * ldn + d.A_column[k]], lane, A_from[k]);
         }
-        for (int j = 0; j < n; ++j) check += 0 * q_from[index * n + j], Lane<T>::set(q[j], lane, q_from[index * n + j]);
-        for (int i = 0; i < m; ++i) check += 0 * b_from[index * m + i], Lane<T>::set(b[i], lane, b_from[index * m + i]);
+        for (int j = 0; j < n; ++j) {
+            check += 0 * q_from[index * n + j];
+            Lane<T>::set(q[j], lane, q_from[index * n + j]);
+        }
+        for (int i = 0; i < m; ++i) {
+            check += 0 * b_from[index * m + i];
+            Lane<T>::set(b[i], lane, b_from[index * m + i]);
+        }
         finite[lane] = check == 0;  // 0 · x is NaN when x is not finite
     }
 
@@ -76,7 +87,8 @@ struct ConeGroup {
             for (int i = 0; i < rows; ++i) row_scale[row + i] = most;
         });
         for (int i = 0; i < m; ++i) {
-            row_scale[i] = 1 / power_of_two(or_one(row_scale[i])), b[i] *= row_scale[i];
+            row_scale[i] = 1 / power_of_two(or_one(row_scale[i]));
+            b[i] *= row_scale[i];
             const V f = Lane<T>::splat(row_scale[i]);
             for (int j = 0; j < ldn; j += Lane<T>::width) pack(A + (long)i * ldn + j) *= f;
         }
@@ -106,7 +118,9 @@ struct ConeGroup {
 template <class T>
 struct Frames {
     const ConeGroup<T>& g;
-    T *s, *y, *inside, *outside, *w, *sign;
+    T *s, *y;              // the two parts of v
+    T *inside, *outside;   // δ and 1 − δ
+    T *w, *sign;           // of every second-order cone: the reflection, and the sign of its first column
     static constexpr double HALF_ROOT = 0.70710678118654752440;
 
     static long entries(const ConeData& d) { return 6L * padded<T>(d.m) + 6 * 8; }
@@ -116,10 +130,17 @@ struct Frames {
 
     void decompose(const T* v) {
         const T none = constant<T>(0), one = constant<T>(1);
-        for (int i = 0; i < g.zero; ++i) s[i] = none, y[i] = -v[i], inside[i] = none, outside[i] = one;
+        for (int i = 0; i < g.zero; ++i) {
+            s[i] = none;
+            y[i] = -v[i];
+            inside[i] = none;
+            outside[i] = one;
+        }
         for (int i = g.zero; i < g.linear; ++i) {
-            s[i] = larger(v[i], none), y[i] = larger(-v[i], none);
-            inside[i] = v[i] >= none ? one : none, outside[i] = one - inside[i];
+            s[i] = larger(v[i], none);
+            y[i] = larger(-v[i], none);
+            inside[i] = v[i] >= none ? one : none;
+            outside[i] = one - inside[i];
         }
         g.each_soc([&](int row, int rows) { second_order(v + row, row, rows); });
     }
@@ -129,13 +150,15 @@ struct Frames {
         g.each_soc([&](int row, int rows) {
             reflect(x, row, rows);
             const T t = x[row], along = sign[row] * x[row + 1];
-            x[row] = HALF_ROOT * (t + along), x[row + 1] = HALF_ROOT * (t - along);
+            x[row] = HALF_ROOT * (t + along);
+            x[row + 1] = HALF_ROOT * (t - along);
         });
     }
     void out(T* x) const {
         g.each_soc([&](int row, int rows) {
             const T a = x[row], b = x[row + 1];
-            x[row] = HALF_ROOT * (a + b), x[row + 1] = HALF_ROOT * sign[row] * (a - b);
+            x[row] = HALF_ROOT * (a + b);
+            x[row + 1] = HALF_ROOT * sign[row] * (a - b);
             reflect(x, row, rows);
         });
     }
@@ -150,7 +173,8 @@ struct Frames {
                 total += total;
                 for (int i = 1; i < rows; ++i) pack(first + (long)i * ld + j) -= Lane<T>::splat(w[row + i]) * total;
                 const V t = pack(first + j), along = Lane<T>::splat(sign[row]) * pack(second + j);
-                pack(first + j) = HALF_ROOT * (t + along), pack(second + j) = HALF_ROOT * (t - along);
+                pack(first + j) = HALF_ROOT * (t + along);
+                pack(second + j) = HALF_ROOT * (t - along);
             }
         });
     }
@@ -168,12 +192,18 @@ struct Frames {
         for (int i = 1; i < rows; ++i) unit[i] = v[i] * by;
         unit[1] = r > none ? unit[1] : one;
         const T high = t + r, low = t - r, total = absolute(high) + absolute(low);
-        split(high, low, s + row, unit, rows), split(-high, -low, y + row, unit, rows);
-        inside[row] = high >= none ? one : none, inside[row + 1] = low >= none ? one : none;
-        outside[row] = one - inside[row], outside[row + 1] = one - inside[row + 1];
+        split(high, low, s + row, unit, rows);
+        split(-high, -low, y + row, unit, rows);
+        inside[row] = high >= none ? one : none;
+        inside[row + 1] = low >= none ? one : none;
+        outside[row] = one - inside[row];
+        outside[row + 1] = one - inside[row + 1];
         const T between = total > none ? (larger(high, none) + larger(low, none)) / or_one(total) : one;
         const T rest = (larger(-high, none) + larger(-low, none)) / or_one(total);
-        for (int i = 2; i < rows; ++i) inside[row + i] = between, outside[row + i] = rest;
+        for (int i = 2; i < rows; ++i) {
+            inside[row + i] = between;
+            outside[row + i] = rest;
+        }
         // w is along û ± e₁: the sign that adds avoids cancellation
         const T side = unit[1] >= none ? one : -one, scale = 1 / root(2 + 2 * absolute(unit[1]));
         unit[1] += side;
@@ -183,7 +213,8 @@ struct Frames {
     // The element with eigenvalues a⁺ and b⁺ on (1, ±û)/2.
     static void split(T a, T b, T* to, const T* unit, int rows) {
         const T none = constant<T>(0);
-        a = larger(a, none), b = larger(b, none);
+        a = larger(a, none);
+        b = larger(b, none);
         to[0] = 0.5 * (a + b);
         for (int i = 1; i < rows; ++i) to[i] = 0.5 * (a - b) * unit[i];
     }

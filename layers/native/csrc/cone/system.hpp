@@ -12,8 +12,15 @@ struct ConeSystem {
     using Mask = typename Lane<T>::Mask;
     int n, ldn, k, ldk;
     const T* C;
-    T *M, *M_scale, *M_inverse, *FC, *half, *N, *N_scale, *N_inverse, *F, *link, *top, *low, *column;
-    T c;  // weight of the objective, which brings H and C to one size
+    // the objective's weight, which brings H and C to one size, and what it is found from: the diagonal and the largest entries of columns
+    T c, *top, *column;
+    // link = c / (c(1 − δ) + δ), F = (1 − δ) link; M = cH + CᵀFC, whose factor takes its place: the scales of its rows, and the reciprocals of
+    // the diagonal of the factor
+    T *link, *F, *FC, *M, *M_scale, *M_inverse;
+    // N = FC M⁻¹ (FC)ᵀ + diag(δ link / c) and its factor; the first term is halfᵀ half
+    T *half, *N, *N_scale, *N_inverse;
+    // δ link / c while N is made; in a solve, the right-hand side of N, as `top` is that of M
+    T* low;
     Mask singular;
 
     static long entries(const ConeData& d) {
@@ -21,7 +28,9 @@ struct ConeSystem {
         return ldn * d.n + ldn * d.m + ldm * d.n + ldm * ldm + 4 * ldn + 6 * ldm + 13 * 8;
     }
     ConeSystem(Arena& arena, const ConeGroup<T>& g) : n(g.n), ldn(g.ldn), k(0), ldk(g.ldm), C(nullptr) {
-        M = zeros<T>(arena, (long)n * ldn), FC = zeros<T>(arena, (long)g.m * ldn), half = zeros<T>(arena, (long)n * ldk);
+        M = zeros<T>(arena, (long)n * ldn);
+        FC = zeros<T>(arena, (long)g.m * ldn);
+        half = zeros<T>(arena, (long)n * ldk);
         N = zeros<T>(arena, (long)ldk * ldk);
         for (T** v : {&M_scale, &M_inverse, &top, &column}) *v = zeros<T>(arena, ldn);
         for (T** v : {&N_scale, &N_inverse, &F, &link, &low}) *v = zeros<T>(arena, ldk);
@@ -30,11 +39,15 @@ struct ConeSystem {
     // H has its upper triangle; C has `rows` rows. `inside` and `outside` are δ and 1 − δ, null for 0 and 1.
     void factor(const T* H, const T* C_, int rows, const T* inside, const T* outside) {
         const T none = constant<T>(0), one = constant<T>(1);
-        C = C_, k = rows, ldk = padded<T>(rows);
+        C = C_;
+        k = rows;
+        ldk = padded<T>(rows);
         weigh(H, inside, outside);
         for (int i = 0; i < k; ++i) {
             const T in = inside ? inside[i] : none, out = outside ? outside[i] : one;
-            link[i] = c / (c * out + in), F[i] = out * link[i], low[i] = in * link[i] / c;
+            link[i] = c / (c * out + in);
+            F[i] = out * link[i];
+            low[i] = in * link[i] / c;
             const V f = Lane<T>::splat(F[i]);
             for (int j = 0; j < ldn; j += Lane<T>::width) pack(FC + (long)i * ldn + j) = f * pack(C + (long)i * ldn + j);
         }
@@ -64,7 +77,10 @@ struct ConeSystem {
         multiply(FC, k, ldn, x, low);
         for (int i = 0; i < k; ++i) low[i] -= eta[i];
         apply(N, N_scale, N_inverse, k, ldk, low, eta);
-        for (int i = 0; i < k; ++i) low[i] = -eta[i], eta[i] /= c;
+        for (int i = 0; i < k; ++i) {
+            low[i] = -eta[i];
+            eta[i] /= c;
+        }
         add_transposed(FC, k, ldn, low, top);
         apply(M, M_scale, M_inverse, n, ldn, top, x);
     }
@@ -73,13 +89,17 @@ struct ConeSystem {
     // The objective is weighed so that no column of the curvature outgrows that of C; columns that C lacks do not count.
     void weigh(const T* H, const T* inside, const T* outside) {
         const T none = constant<T>(0), one = constant<T>(1);
-        for (int j = 0; j < n; ++j) top[j] = H[(long)j * ldn + j], column[j] = none;
+        for (int j = 0; j < n; ++j) {
+            top[j] = H[(long)j * ldn + j];
+            column[j] = none;
+        }
         for (int i = 0; i < k; ++i) {
             const T in = inside ? inside[i] : none, out = outside ? outside[i] : one;
             const T bent = in > out ? out / in : none, kept = in > out ? none : one;
             for (int j = 0; j < n; ++j) {
                 const T square = C[(long)i * ldn + j] * C[(long)i * ldn + j];
-                top[j] += bent * square, column[j] = larger(column[j], kept * square);
+                top[j] += bent * square;
+                column[j] = larger(column[j], kept * square);
             }
         }
         T ratio = none, most = none;

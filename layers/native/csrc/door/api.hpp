@@ -1,5 +1,6 @@
 // What crosses the border between Python and the engine: pointers, sizes and strides, checked in module.cpp.
 #pragma once
+#include "door/constants.hpp"
 
 namespace convex_layers {
 
@@ -16,9 +17,6 @@ struct Options {
     int max_iterations, threads;
     const double *z, *lam, *nu, *s;  // an earlier solution, or null
 };
-
-// Verdicts beside those of layers/solution.py: the element is left to the torch engine, or its data must be checked there.
-enum Verdict : long long { OPTIMAL = 0, LEFT = -1, SUSPECT = -2 };
 
 struct Answer {
     double *z, *lam, *nu, *s, *objective, *residuals;  // (B, n), (B, m), (B, p), (B, m), (B,), (B, 6)

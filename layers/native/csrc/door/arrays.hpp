@@ -45,13 +45,16 @@ class Array {
     static Array of_numpy(py::handle given) {
         const auto a = py::reinterpret_borrow<py::array>(given);
         Array out;
-        out.owner_ = a, out.data_ = a.data(), out.contiguous_ = a.flags() & py::array::c_style;
+        out.owner_ = a;
+        out.data_ = a.data();
+        out.contiguous_ = a.flags() & py::array::c_style;
         const auto type = a.dtype();
         out.kind_ = type.equal(py::dtype::of<double>())        ? Kind::DOUBLE
                     : type.equal(py::dtype::of<signed char>()) ? Kind::BYTE
                     : type.equal(py::dtype::of<long long>())   ? Kind::INTEGER
                                                                : Kind::OTHER;
-        out.ndim_ = a.ndim(), out.count_ = a.size();
+        out.ndim_ = a.ndim();
+        out.count_ = a.size();
         for (long i = 0; i < out.ndim_ && i < MOST_AXES; ++i) out.shape_[i] = a.shape(i);
         return out;
     }

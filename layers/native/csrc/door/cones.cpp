@@ -25,21 +25,34 @@ cl::ConeData read_cones(const py::tuple& cones, const py::tuple& places, const A
     if (n < 1 || n > LARGEST_CONES || m > LARGEST_CONES) throw py::value_error("sizes out of range for the native engine");
     soc = cones[2].cast<std::vector<int>>();
     cl::ConeData d{};
-    d.n = (int)n, d.m = (int)m, d.batch = batch, d.zero = cones[0].cast<int>(), d.nonneg = cones[1].cast<int>();
-    d.socs = (int)soc.size(), d.soc = soc.data();
+    d.n = (int)n;
+    d.m = (int)m;
+    d.batch = batch;
+    d.zero = cones[0].cast<int>();
+    d.nonneg = cones[1].cast<int>();
+    d.socs = (int)soc.size();
+    d.soc = soc.data();
     long rows = (long)d.zero + d.nonneg;
     bool good = d.zero >= 0 && d.nonneg >= 0;
-    for (const int size : soc) rows += size, good = good && size > 1;
+    for (const int size : soc) {
+        rows += size;
+        good = good && size > 1;
+    }
     if (!good || rows != m) throw py::value_error("the cones do not fit " + std::string(b_name));
     Array place[4];
     for (int i = 0; i < 4; ++i) place[i] = Array::of(places[i]);
     if (place[0].ndim() != 1 || place[2].ndim() != 1) throw py::value_error("a pattern must have one axis");
     const long P_count = place[0].shape(0), A_count = place[2].shape(0);
-    d.P_count = (int)P_count, d.A_count = (int)A_count;
-    d.P_row = pattern(place[0], "P_rows", P_count, n), d.P_column = pattern(place[1], "P_cols", P_count, n);
-    d.A_row = pattern(place[2], "A_rows", A_count, m), d.A_column = pattern(place[3], "A_cols", A_count, n);
-    d.P = block(P, "P", batch, {P_count}, &d.P_stride), d.A = block(A, "A", batch, {A_count}, &d.A_stride);
-    d.q = block(q, q_name, batch, {n}, nullptr), d.b = block(b, b_name, batch, {m}, nullptr);
+    d.P_count = (int)P_count;
+    d.A_count = (int)A_count;
+    d.P_row = pattern(place[0], "P_rows", P_count, n);
+    d.P_column = pattern(place[1], "P_cols", P_count, n);
+    d.A_row = pattern(place[2], "A_rows", A_count, m);
+    d.A_column = pattern(place[3], "A_cols", A_count, n);
+    d.P = block(P, "P", batch, {P_count}, &d.P_stride);
+    d.A = block(A, "A", batch, {A_count}, &d.A_stride);
+    d.q = block(q, q_name, batch, {n}, nullptr);
+    d.b = block(b, b_name, batch, {m}, nullptr);
     return d;
 }
 

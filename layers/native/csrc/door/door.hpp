@@ -24,5 +24,6 @@ struct Rows {
     }
 };
 
+void bind_constants(py::module_&);
 void bind_cones(py::module_&);
 void bind_program(py::module_&);

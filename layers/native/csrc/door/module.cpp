@@ -167,6 +167,7 @@ PYBIND11_MODULE(_core, module) {
         .def("arrays", &Handle::arrays)
         .def("pull_back", &Handle::pull_back);
     bind_cones(module), bind_program(module);
+    bind_constants(module);
     module.attr("LARGEST") = py::make_tuple(LARGEST[0], LARGEST[1], LARGEST[2]);
     module.def("lanes", [] { return chosen().lanes; }, "Problems that are solved side by side in one register.");
 }

@@ -4,25 +4,28 @@
 
 namespace CORE {
 
+using convex_layers::CURVATURE;
 using convex_layers::Data;
 using convex_layers::Sparse;
 
 constexpr int RUIZ_PASSES = 6;
-// In a derivative Q has been checked; negative curvature up to this, relative to the largest entry, is rounding (layers/problem.py).
-constexpr double CURVATURE = 1e-9;
 
 // A group of problems, equilibrated: minimise ½x'Qx + q'x subject to Gx ≤ h, Ax = b in the notation of layers/qp/scaling.py, with
 // its c already in Q. The norms are those of the caller's data.
 template <class T, class M>
 struct Group {
     int n, m, p, ldn, ldm, ldp;
+    // the problem
     M Q, G, A;
     T *q, *h, *b;
+    // its scales: of variables, of rows, of right-hand sides and of the objective
     T *D, *Eg, *Ea, r, c;
+    // largest entries of the caller's rows and columns, which residuals are relative to; the largest |Q - Qᵀ| and |Q|
     T *Q_row, *g_row, *a_row, *g_column, *a_column;
-    T *Q_now, *g_now, *a_now, *column_now, *spare_now;  // the same during equilibration
-    T skew, scale;  // largest |Q - Qᵀ| and |Q|, caller's units
+    T skew, scale;
     bool finite[Lane<T>::count];
+    // during equilibration: largest entries as they are now
+    T *Q_now, *g_now, *a_now, *column_now, *spare_now;
 
     static long entries(const Data& d, const Sparse* plan) {
         const long matrices = M::entries(d.n, d.n, plan ? &plan->Q : nullptr) + M::entries(d.m, d.n, plan ? &plan->G : nullptr) +
@@ -33,12 +36,9 @@ struct Group {
     Group(Arena& arena, const Data& d, const Sparse* plan)
         : n(d.n), m(d.m), p(d.p), ldn(padded<T>(d.n)), ldm(padded<T>(d.m)), ldp(padded<T>(d.p)),
           Q(arena, n, n, plan ? &plan->Q : nullptr), G(arena, m, n, plan ? &plan->G : nullptr), A(arena, p, n, plan ? &plan->A : nullptr) {
-        q = zeros<T>(arena, ldn), h = zeros<T>(arena, ldm), b = zeros<T>(arena, ldp);
-        D = zeros<T>(arena, ldn), Eg = zeros<T>(arena, ldm), Ea = zeros<T>(arena, ldp);
-        Q_row = zeros<T>(arena, ldn), g_row = zeros<T>(arena, ldm), a_row = zeros<T>(arena, ldp);
-        g_column = zeros<T>(arena, ldn), a_column = zeros<T>(arena, ldn);
-        Q_now = zeros<T>(arena, ldn), g_now = zeros<T>(arena, ldm), a_now = zeros<T>(arena, ldp);
-        column_now = zeros<T>(arena, ldn), spare_now = zeros<T>(arena, ldn);
+        for (T** v : {&q, &D, &Q_row, &g_column, &a_column, &Q_now, &column_now, &spare_now}) *v = zeros<T>(arena, ldn);
+        for (T** v : {&h, &Eg, &g_row, &g_now}) *v = zeros<T>(arena, ldm);
+        for (T** v : {&b, &Ea, &a_row, &a_now}) *v = zeros<T>(arena, ldp);
         skew = scale = constant<T>(0);
     }
 
@@ -59,10 +59,21 @@ struct Group {
         for (int i = 0; i < p; ++i) Ea[i] = constant<T>(1);
         for (int pass = 0; pass < RUIZ_PASSES && ruiz(pass == 0); ++pass) {
         }
-        for (int j = 0; j < n; ++j) D[j] = power_of_two(D[j]), q[j] *= D[j];
-        for (int i = 0; i < m; ++i) Eg[i] = power_of_two(Eg[i]), h[i] *= Eg[i];
-        for (int i = 0; i < p; ++i) Ea[i] = power_of_two(Ea[i]), b[i] *= Ea[i];
-        Q.scale(D, D), G.scale(Eg, D), A.scale(Ea, D);
+        for (int j = 0; j < n; ++j) {
+            D[j] = power_of_two(D[j]);
+            q[j] *= D[j];
+        }
+        for (int i = 0; i < m; ++i) {
+            Eg[i] = power_of_two(Eg[i]);
+            h[i] *= Eg[i];
+        }
+        for (int i = 0; i < p; ++i) {
+            Ea[i] = power_of_two(Ea[i]);
+            b[i] *= Ea[i];
+        }
+        Q.scale(D, D);
+        G.scale(Eg, D);
+        A.scale(Ea, D);
         weigh();
     }
 
@@ -76,7 +87,10 @@ struct Group {
   private:
     static double vector(const double* from, int count, T* to, int lane) {
         double check = 0;
-        for (int i = 0; i < count; ++i) check += 0 * from[i], Lane<T>::set(to[i], lane, from[i]);
+        for (int i = 0; i < count; ++i) {
+            check += 0 * from[i];
+            Lane<T>::set(to[i], lane, from[i]);
+        }
         return check;
     }
 
@@ -86,11 +100,14 @@ struct Group {
         if (first) {  // all scales are one: these are the norms of the caller's data
             Q.measure(D, D, Q_row, spare_now);
             scale = max_abs(Q_row, ldn);
-            G.measure(Eg, D, g_row, g_column), A.measure(Ea, D, a_row, a_column);
+            G.measure(Eg, D, g_row, g_column);
+            A.measure(Ea, D, a_row, a_column);
             for (int j = 0; j < ldn; ++j) column_now[j] = larger(g_column[j], a_column[j]);
         } else {
             clear(column_now, ldn);
-            G.measure(Eg, D, g_now, column_now), A.measure(Ea, D, a_now, column_now), Q.measure(D, D, Q_now, spare_now);
+            G.measure(Eg, D, g_now, column_now);
+            A.measure(Ea, D, a_now, column_now);
+            Q.measure(D, D, Q_now, spare_now);
         }
         const T *Qr = first ? Q_row : Q_now, *gr = first ? g_row : g_now, *ar = first ? a_row : a_now;
         auto balance = [&](T& factor, T size) {
@@ -115,7 +132,8 @@ struct Group {
                 count += a > 0 ? constant<T>(1) : none;
             }
         };
-        add(h, m), add(b, p);
+        add(h, m);
+        add(b, p);
         const T mean = raise(logs / larger(count, constant<T>(1)));
         const T free = Q_size > 0 ? power_of_two(q_size / or_one(Q_size)) : none;
         r = larger(mean, free);

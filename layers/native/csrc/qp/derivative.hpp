@@ -5,6 +5,7 @@
 
 namespace CORE {
 
+using convex_layers::Activity;
 using convex_layers::Linearised;
 
 constexpr int STEPS = 8;  // of refinement
@@ -37,7 +38,7 @@ struct Derivative {
     bool load(const Linearised& call, long index, int lane) {
         const signed char* kind = call.kind + index * g.m;
         bool plain = call.status[index] == 0;
-        for (int i = 0; i < g.m; ++i) plain = plain && (kind[i] == 0 || kind[i] == 1);
+        for (int i = 0; i < g.m; ++i) plain = plain && (kind[i] == Activity::INACTIVE || kind[i] == Activity::ACTIVE);
         for (int i = 0; i < g.m; ++i) {
             Lane<T>::set(on[i], lane, plain ? kind[i] : 0);
             Lane<T>::set(rl[i], lane, plain && kind[i] == 1 ? call.r_lam[index * g.m + i] : 0);

@@ -7,7 +7,10 @@
 
 namespace CORE {
 
+using convex_layers::Activity;
 using convex_layers::Answer;
+using convex_layers::CLEAR;
+using convex_layers::STRICTLY;
 using convex_layers::Options;
 
 constexpr double STEP_FRACTION = 0.995;
@@ -28,8 +31,6 @@ constexpr double ROWS_SHARP = 1e-9;         // which are sharp at this residual
 // whose min(λ, s) is not small beside their own max(λ, s).
 constexpr double SHOWN = 0.03, UNCLEAR = 0.1;
 constexpr double WAITED = 2;                // iterations that a lane which is ready waits for the others
-// Beyond doubt: three decades above what layers/qp/adjoints/implicit.py calls zero, and two below the ratio that it calls weak.
-constexpr double CLEAR = 1e-6, STRICTLY = 1e-4;
 
 template <class T, class Systems>
 struct Engine {
@@ -412,7 +413,7 @@ struct Engine {
     // ACTIVE = 1, INACTIVE = 0 where beyond doubt; one constraint in doubt leaves the whole problem to the torch rule.
     void classify(signed char* kind, int lane) const {
         const bool told = at(evident, lane);
-        for (int i = 0; i < g.m; ++i) kind[i] = told ? (signed char)Lane<T>::get(ebinds[i], lane) : -1;
+        for (int i = 0; i < g.m; ++i) kind[i] = told ? (signed char)Lane<T>::get(ebinds[i], lane) : Activity::UNCLEAR;
     }
 };
 

@@ -8,9 +8,6 @@
 
 namespace convex_layers {
 
-// The data of a problem that depend on θ, in the order in which Python gives them.
-enum Part { PART_Q, PART_Q_LINEAR, PART_G, PART_H, PART_A, PART_B, PART_M, PART_F, PART_D, PARTS };
-
 // θ ↦ constant + Σ weight · θ[column], added at (i, j) of an array; a vector has one column.
 struct AffinePart {
     struct Entries {  // in one source, a piece of θ

@@ -34,7 +34,10 @@ bool scan(const double* M, long stride, long batch, int rows, int columns, bool 
     for (long i = 0; i < problems; ++i) {
         const double* values = M + i * stride;
         for (long k = 0; k < size; ++k)
-            if (values[k] != 0 && !mask[k]) mask[k] = 1, ++filled;
+            if (values[k] != 0 && !mask[k]) {
+                mask[k] = 1;
+                ++filled;
+            }
         if (i == 0 && symmetric && filled > MOST_FILLED * size) return false;
     }
     if (symmetric)
@@ -62,8 +65,12 @@ class Structure {
   public:
     Structure(int n, int m, int p, Rows Q, Rows G, Rows A) : Q_(std::move(Q)), G_(std::move(G)), A_(std::move(A)) {
         sparse_ = Sparse{};
-        sparse_.n = n, sparse_.m = m, sparse_.p = p;
-        sparse_.Q = Q_.view(n), sparse_.G = G_.view(m), sparse_.A = A_.view(p);
+        sparse_.n = n;
+        sparse_.m = m;
+        sparse_.p = p;
+        sparse_.Q = Q_.view(n);
+        sparse_.G = G_.view(m);
+        sparse_.A = A_.view(p);
         sparse_.separable = sparse_.Q.count() == n;
         for (int i = 0; i < m; ++i) sparse_.separable = sparse_.separable && G_.start[i + 1] - G_.start[i] <= 1;
         eliminate();
@@ -90,7 +97,9 @@ class Structure {
                 for (int k = M.start[i]; k < M.start[i + 1]; ++k)
                     if (offset + i != M.column[k]) join(offset + i, M.column[k]);
         };
-        join_rows(Q_, sparse_.n, 0), join_rows(G_, sparse_.m, sparse_.n), join_rows(A_, sparse_.p, sparse_.n + sparse_.m);
+        join_rows(Q_, sparse_.n, 0);
+        join_rows(G_, sparse_.m, sparse_.n);
+        join_rows(A_, sparse_.p, sparse_.n + sparse_.m);
         std::vector<int> degree(N);
         const auto count = [&](int i) {
             int total = 0;
@@ -99,17 +108,20 @@ class Structure {
         };
         for (int i = 0; i < N; ++i) degree[i] = count(i);
         std::vector<std::vector<int>> below(N);
-        order_.resize(N), place_.assign(N, -1);
+        order_.resize(N);
+        place_.assign(N, -1);
         for (int k = 0; k < N; ++k) {
             int v = -1;
             for (int i = 0; i < N; ++i)
                 if (place_[i] < 0 && (v < 0 || degree[i] < degree[v])) v = i;
-            order_[k] = v, place_[v] = k;
+            order_[k] = v;
+            place_[v] = k;
             for (int i = 0; i < N; ++i)
                 if (graph[v][i / 64] >> (i % 64) & 1) below[k].push_back(i);
             for (const int u : below[k]) {
                 for (int w = 0; w < words; ++w) graph[u][w] |= graph[v][w];
-                graph[u][u / 64] &= ~(std::uint64_t{1} << (u % 64)), graph[u][v / 64] &= ~(std::uint64_t{1} << (v % 64));
+                graph[u][u / 64] &= ~(std::uint64_t{1} << (u % 64));
+                graph[u][v / 64] &= ~(std::uint64_t{1} << (v % 64));
                 degree[u] = count(u);
             }
         }
@@ -123,7 +135,10 @@ class Structure {
         for (int k = 0; k < N; ++k) {
             for (int& u : below[k]) u = place_[u];
             std::sort(below[k].begin(), below[k].end());
-            for (const int i : below[k]) row_of_.push_back(i), left[i].push_back(k);
+            for (const int i : below[k]) {
+                row_of_.push_back(i);
+                left[i].push_back(k);
+            }
             column_start_.push_back((int)row_of_.size());
             const double c = (double)below[k].size();
             sparse_.multiplications += 0.5 * c * (c + 3);
@@ -160,13 +175,25 @@ class Structure {
             for (int k = A_.start[i]; k < A_.start[i + 1]; ++k) add(n + m + i, A_.column[k], nQ + nG + k, -1);
         entry_start_.push_back(0);
         for (const auto& list : above) {
-            for (const auto& e : list) entry_place_.push_back(e.at), entry_.push_back(e.value), entry_row_.push_back(e.row);
+            for (const auto& e : list) {
+                entry_place_.push_back(e.at);
+                entry_.push_back(e.value);
+                entry_row_.push_back(e.row);
+            }
             entry_start_.push_back((int)entry_.size());
         }
         Sparse& s = sparse_;
-        s.order = order_.data(), s.place = place_.data(), s.column_start = column_start_.data(), s.row_of = row_of_.data();
-        s.row_start = row_start_.data(), s.column_of = column_of_.data(), s.entry_start = entry_start_.data();
-        s.entry_place = entry_place_.data(), s.entry = entry_.data(), s.entry_row = entry_row_.data(), s.diagonal = diagonal_.data();
+        s.order = order_.data();
+        s.place = place_.data();
+        s.column_start = column_start_.data();
+        s.row_of = row_of_.data();
+        s.row_start = row_start_.data();
+        s.column_of = column_of_.data();
+        s.entry_start = entry_start_.data();
+        s.entry_place = entry_place_.data();
+        s.entry = entry_.data();
+        s.entry_row = entry_row_.data();
+        s.diagonal = diagonal_.data();
     }
 
     Rows Q_, G_, A_;
