@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.adversary import blocks, cones, peers
+from tests.adversary import blocks, cones
 from tests.adversary.blocks import Case
 from tests.adversary.doors import Door, ask
-from tests.adversary.judge import GIVEN_UP, PEER, Verdict, judge, judge_sum
-from tests.adversary.program import OPTIMAL
+from tests.adversary.judge import Verdict, judge, judge_sum
+from tests.adversary.peers import judge_with_peers
 from tests.adversary.script import curved_script, script
 from tests.adversary.shrink import Finding, shrunk
 
@@ -105,7 +105,7 @@ class Campaign:
             self._note_hang(report, number, str(door))
             return
         for place, (case, answer) in enumerate(zip(cases, answers, strict=True)):
-            verdict = _with_peers(case, judge(case, answer), door)
+            verdict = (judge if door.size or door.name != "solve_qp" else judge_with_peers)(case, answer)
             self._count(report, case.program.family, verdict)
             start = place - place % door.size if door.size else 0
             batch = tuple(cases[start : start + (door.size or len(cases))])
@@ -134,16 +134,17 @@ class Campaign:
         except TimeoutError:
             self._note_hang(report, number, f"ConvexLayer of {curved[0].family}")
             return
-        for case, answer in zip(curved, answers, strict=True):
+        for place, (case, answer) in enumerate(zip(curved, answers, strict=True)):
             verdict = cones.judge(case, answer)
             self._count(report, case.family, verdict)
             key = (verdict.outcome, case.family, verdict.where)
             if verdict.found and self._seen[key] < EACH:
                 self._seen[key] += 1
                 origin = f"seed {self.seed}, block {number}"
-                report.scripts[_name(verdict, case.family, len(self._seen))] = curved_script(
-                    case, verdict, origin
-                )
+                alone = cones.judge(case, cones.ask([case])[0]).outcome == verdict.outcome
+                batch, at = ([case], 0) if alone else (curved, place)
+                name = _name(verdict, case.family, len(self._seen))
+                report.scripts[name] = curved_script(batch, at, verdict, origin)
 
     def _count(self, report: Report, family: str, verdict: Verdict) -> None:
         report.answers[family, verdict.outcome] += 1
@@ -166,15 +167,6 @@ class Campaign:
         small = shrunk(finding)
         name = _name(finding.verdict, finding.case.program.family, sum(self._seen.values()))
         report.scripts[name] = script(small)
-
-
-def _with_peers(case: Case, verdict: Verdict, door: Door) -> Verdict:
-    """What is given up of a program that has a solution is a finding if a peer has it."""
-    asked = verdict.outcome.startswith(GIVEN_UP) and door.name == "solve_qp" and not door.size
-    if not asked or case.truth.status != OPTIMAL:
-        return verdict
-    peer = peers.solved_by(case.program)
-    return verdict if peer is None else Verdict(PEER, f"{verdict.outcome}; {peer}", verdict.outcome)
 
 
 def _name(verdict: Verdict, family: str, number: int) -> str:

@@ -86,3 +86,16 @@ def pseudo_inverse(M: fmpq_mat) -> fmpq_mat:
     C = rows(M.transpose(), independent_rows(M.transpose())).transpose()
     F = rows(reduced, range(found))
     return F.transpose() * (F * F.transpose()).inv() * (C.transpose() * C).inv() * C.transpose()
+
+
+def semidefinite(M: fmpq_mat) -> bool:
+    """Whether a symmetric matrix is positive semidefinite: by elimination, where a zero pivot needs a row of zeros."""
+    table = M.tolist()
+    for i in range(len(table)):
+        pivot, row = table[i][i], table[i][i:]
+        if pivot < 0 or (pivot == 0 and any(v != 0 for v in row)):
+            return False
+        for k in range(i + 1, len(table) if pivot != 0 else i):
+            factor = table[k][i] / pivot
+            table[k] = [v - factor * u for v, u in zip(table[k], table[i], strict=True)]
+    return True

@@ -12,12 +12,24 @@ from scipy.optimize import linprog
 
 from layers.problem import QP
 from layers.qp.kkt import residuals
-from tests.adversary.program import Program
+from tests.adversary.blocks import Case
+from tests.adversary.doors import Answer
+from tests.adversary.judge import GIVEN_UP, PEER, Verdict, judge
+from tests.adversary.program import OPTIMAL, Program
 
 #: the layer's own measure of an answer, and its default for what is OPTIMAL
 TOLERANCE = 1e-8
 
 Point = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def judge_with_peers(case: Case, answer: Answer) -> Verdict:
+    """The verdict of the judge; what is given up of a program that has a solution is a finding if a peer has it."""
+    verdict = judge(case, answer)
+    if not verdict.outcome.startswith(GIVEN_UP) or case.truth.status != OPTIMAL:
+        return verdict
+    peer = solved_by(case.program)
+    return verdict if peer is None else Verdict(PEER, f"{verdict.outcome}; {peer}", verdict.outcome)
 
 
 def solved_by(program: Program) -> str | None:

@@ -22,6 +22,10 @@ ROBUST = 1e-7
 BACKWARD = 1e-9
 #: the same for changes relative to the largest terms of the equilibrated system, block by unrelated block
 ROUNDING = 1e-9
+#: a force or a bound that moves the loss by less than this of its terms when all of it changes is not seen
+UNSEEN = 1e-7
+#: rounding of the data, relative to the largest that they have to do with: the active set must bear it too
+NOISE = 1e-12
 
 #: what the active rows are: independent and strongly active; dependent; some weakly active; the minimiser is not
 #: unique, or it was not decided
@@ -160,7 +164,7 @@ def _robust(
         right if known.kind == WEAK else np.concatenate([program.h[[*known.strong, *known.weak]], program.b])
     )
     r = np.abs(np.concatenate([program.q, right[enforced]]))
-    moved = ROBUST * np.abs(inverse) @ (np.abs(K) @ x + r)
+    moved = np.abs(inverse) @ (ROBUST * (np.abs(K) @ x + r) + NOISE * _largest_terms(K, x, r, size))
     inactive = np.setdiff1d(np.arange(len(program.h)), [*known.strong, *known.weak])
     G, h = program.G[inactive], program.h[inactive]
     need = np.abs(G) @ (moved[:size] + ROBUST * np.abs(known.z)) + ROBUST * np.abs(h)
@@ -184,7 +188,7 @@ class Direction:
     z, lam, nu : Array
     z_off, lam_off, nu_off : Array
         First-order effect of a change of every entry of K and w by :data:`BACKWARD` of itself, and by
-        :data:`ROUNDING` of the largest that it has to do with.
+        :data:`ROUNDING` of the largest that it has to do with; and what is :data:`UNSEEN`.
     complete : bool
         Whether d_λ and d_ν are proved as well as d_z.
     """
@@ -217,18 +221,50 @@ def direction(program: Program, known: Truth, w_z: Array, w_lam: Array, w_nu: Ar
         off = off + np.abs(pinv) @ (np.abs(pinv.T) @ (np.abs(K.T) @ left))
         across = np.abs(np.eye(len(d)) - pinv @ K)
         off = off + across @ (np.abs(K.T) @ (np.abs(pinv.T) @ np.abs(d)))
-    off = BACKWARD * off + np.abs(pinv) @ _rounding(K, d, w, n)
+    off = BACKWARD * off + ROUNDING * np.abs(pinv) @ _largest_terms(K, d, w, n)
+    z_unseen, lam_unseen, nu_unseen = _unseen(program, known, w_z, w_lam, w_nu)
     lam, nu, lam_off, nu_off = np.zeros(m), np.zeros(p), np.zeros(m), np.zeros(p)
     if known.independent:
         strong = list(known.strong)
         k = len(strong)
         lam[strong], nu[:] = d[n : n + k], d[n + k :]
         lam_off[strong], nu_off[:] = off[n : n + k], off[n + k :]
-    return Direction(d[:n], lam, nu, off[:n], lam_off, nu_off, known.independent)
+    return Direction(
+        d[:n], lam, nu, off[:n] + z_unseen, lam_off + lam_unseen, nu_off + nu_unseen, known.independent
+    )
 
 
-def _rounding(K: Array, d: Array, w: Array, n: int) -> Array:
-    """ROUNDING of the largest terms of Kd = −w, with R and C such that RKC has entries up to one, block by block."""
+def _unseen(
+    program: Program, known: Truth, w_z: Array, w_lam: Array, w_nu: Array
+) -> tuple[Array, Array, Array]:
+    """What d may be off by, for each variable and row, without being seen in the loss; no block sees another."""
+    Q, q, G, h, A, b = program.arrays
+    C, right, y = np.vstack([G, A]), np.concatenate([h, b]), np.concatenate([known.lam, known.nu])
+    linked = linked_variables(program)
+    near = (C != 0).astype(int) @ linked > 0
+    size = np.abs(known.z) + np.where(known.z == 0, 1.0, 0.0) * (np.abs(known.z).max() == 0)
+    by_variable = np.abs(w_z) * size
+    by_row = np.abs(np.concatenate([w_lam, w_nu])) * np.abs(y)
+    loss = linked @ by_variable + near.T @ by_row
+    forces = np.abs(Q) @ size + np.abs(q) + np.abs(C).T @ np.abs(y)
+    bounds = np.abs(C) @ size + np.abs(right)
+    of_row = (near * loss).max(1, initial=0)
+    z = UNSEEN * loss / np.where(forces > 0, forces, np.inf)
+    rows = UNSEEN * of_row / np.where(bounds > 0, bounds, np.inf)
+    return z, rows[: len(h)], rows[len(h) :]
+
+
+def linked_variables(program: Program) -> Array:
+    """Which variables have to do with each other at all, through Q or a row; bool, shape ``(n, n)``."""
+    C = np.vstack([program.G, program.A]) != 0
+    linked = (program.Q != 0) | (C.T.astype(int) @ C > 0) | np.eye(len(program.q), dtype=bool)
+    for _ in range(4):
+        linked = linked.astype(int) @ linked > 0
+    return linked
+
+
+def _largest_terms(K: Array, d: Array, w: Array, n: int) -> Array:
+    """The largest terms of Kd = −w, with R and C such that RKC has entries up to one, block by block."""
     size = np.abs(K)
     R, C = np.ones(K.shape[0]), np.ones(K.shape[1])
     for _ in range(4):
@@ -240,7 +276,7 @@ def _rounding(K: Array, d: Array, w: Array, n: int) -> Array:
         linked = ((linked @ linked.T @ linked) > 0).astype(int)
     terms = (linked * (np.abs(d) / C)).max(1)
     together = (linked @ linked.T) > 0
-    return ROUNDING / R * (terms + (together * (R * np.abs(w))).max(1))
+    return 1 / R * (terms + (together * (R * np.abs(w))).max(1))
 
 
 def _root(v: Array) -> Array:

@@ -12,10 +12,11 @@ from functools import partial
 
 import numpy as np
 
-from tests.adversary import lemke, proof
+from tests.adversary import exact, lemke, proof
 from tests.adversary.blocks import Case
 from tests.adversary.doors import Answer, Door, ask
-from tests.adversary.judge import Verdict, judge
+from tests.adversary.judge import PEER, Verdict, judge
+from tests.adversary.peers import judge_with_peers
 from tests.adversary.program import NAMES, Program
 
 Edit = Callable[[Program], Program | None]
@@ -49,39 +50,41 @@ def shrunk(finding: Finding, seconds: float = 6.0) -> Finding:
             for edit in edits(finding.case.program):
                 if time.monotonic() > stop:
                     return finding
-                smaller = edit(finding.case.program)
-                case = None if smaller is None else _proved(smaller, finding.case)
-                again = None if case is None else _still(finding, case)
+                again = _edited(finding, edit, everywhere=edits is _deletions)
                 if again is not None:
                     finding, progress = again, True
     return finding
 
 
 def _alone(finding: Finding) -> Finding:
-    """The element without its batch if it is wrong by itself, else with as few others as need be."""
-    for count in range(1, len(finding.cases)):
-        for others in ([], *([c] for c in finding.cases)):
-            batch = [finding.case, *(others * (count - 1))]
-            again = _asked(finding, batch, 0)
-            if again is not None:
-                return again
-        if count == 4:
-            break
+    """The element by itself, or beside copies of itself, or beside as few others as need be."""
+    own, others = [finding.case], [c for i, c in enumerate(finding.cases) if i != finding.place]
+    for batch in (own, 2 * own, 4 * own, *([*own, c] for c in others)):
+        again = _asked(finding, batch, 0)
+        if again is not None:
+            return again
     return finding
 
 
 def _asked(finding: Finding, cases: Sequence[Case], place: int) -> Finding | None:
     door = replace(finding.door, size=0)
     answer = ask(cases, door)[place]
-    verdict = judge(cases[place], answer)
+    verdict = (judge_with_peers if finding.verdict.outcome == PEER else judge)(cases[place], answer)
     if (verdict.outcome, verdict.where) != (finding.verdict.outcome, finding.verdict.where):
         return None
     return Finding(tuple(cases), place, door, verdict, answer, finding.origin)
 
 
-def _still(finding: Finding, case: Case) -> Finding | None:
-    """The finding with another element in its place, if it is one; its companions are then copies of it."""
-    return _asked(finding, [case] * len(finding.cases), 0)
+def _edited(finding: Finding, edit: Edit, *, everywhere: bool) -> Finding | None:
+    """The finding after an edit of its element, or of all, which must keep equal sizes; None if it is none any more."""
+    cases: list[Case] = []
+    for place, case in enumerate(finding.cases):
+        smaller = edit(case.program) if everywhere or place == finding.place else case.program
+        proved = None if smaller is None else _proved(smaller, case)
+        if proved is None:
+            return None
+        cases.append(proved)
+    return _asked(finding, cases, finding.place)
 
 
 def _proved(program: Program, like: Case) -> Case | None:
@@ -131,7 +134,7 @@ def _rounded(program: Program, name: str, at: tuple[int, ...], choice: int) -> P
     value[at] = simple[choice]
     if name == "Q":
         value[at[::-1]] = simple[choice]
-        if np.linalg.eigvalsh(value).min() < 0:
+        if not exact.semidefinite(exact.matrix(value)):
             return None
     return replace(program, **{name: value})
 

@@ -64,7 +64,7 @@ def chain(rng: Generator, n: int, m: int, p: int) -> Draft | None:
     z = ratio ** np.arange(n)
     curvature = float(2.0 ** -int(rng.integers(0, 60))) * int(rng.integers(0, 2))
     Q = curvature * np.eye(n) if curvature * z[-1] < 0.5 else np.zeros((n, n))
-    if p == n - 1:  # z₀ is held by a row, the rest follows
+    if p == n - 1 and m:  # z₀ is held by a row, the rest follows
         G = np.zeros((m, n))
         G[:, 0] = rng.choice([-1.0, 1.0])
         G[1:] = -np.eye(n)[rng.integers(0, n, m - 1)]

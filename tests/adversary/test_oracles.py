@@ -97,6 +97,13 @@ def test_pseudo_inverse_has_the_four_properties_of_penrose(rng):
         assert (P * M).transpose() == P * M
 
 
+def test_semidefiniteness_is_exact(rng):
+    F = rng.integers(-3, 4, (2, 4)).astype(float)
+    assert exact.semidefinite(exact.matrix(F.T @ F))
+    assert not exact.semidefinite(exact.matrix(F.T @ F - np.diag([0, 0, 2.0**-40, 0])))
+    assert not exact.semidefinite(exact.matrix(np.array([[0.0, 2.0**-40], [2.0**-40, 1.0]])))
+
+
 def test_weak_derivative_is_the_least_squares_answer_of_numpy():
     tried = 0
     for case in CASES:

@@ -54,8 +54,10 @@ class Worker:
         return None
 
     def _again(self, why: str) -> Report:
+        if not why:
+            self.process.join(5)
+            why = f"the process died with exit status {self.process.exitcode}"
         self.stop()
-        why = why or f"the process died with exit status {self.process.exitcode}"
         where = f"seed {self.seed}, block {self.number}, {self.doing}"
         lost = Report(found=1, scripts={f"hang_{self.seed}_{self.number}": f'"""{why}: {where}."""\n'})
         lost.answers[self.doing, HANG] += 1
