@@ -68,6 +68,12 @@ lint: setup  ## style, types and import rules | 2
 	$(PYTHON) -m pyright --pythonpath "$$(command -v $(PYTHON))"
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
 
+MINUTES ?= 10
+SEED ?= 0
+.PHONY: adversary
+adversary: setup  ## programs with proved answers against the layer, for MINUTES=10; finds: build/adversary | 10
+	OMP_NUM_THREADS=1 $(PYTHON) -m tests.adversary --minutes $(MINUTES) --seed $(SEED)
+
 .PHONY: sanitize
 sanitize: setup  ## the tests of the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer | 2
 	tools/sanitize.sh $(PYTHON)
