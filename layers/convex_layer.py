@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from layers.backends import BACKENDS
 from layers.cone.degeneracy import degeneracy
 from layers.cone_program import ConeProgram, ConeSolution
 from layers.convex import (
@@ -21,6 +19,7 @@ from layers.convex import (
     ConvexSolution,
     Options,
     Route,
+    require_exportable,
     solve_conic,
     solve_directly,
     solve_quadratic,
@@ -47,7 +46,7 @@ from layers.convex.canonical import (
     retrieve,
     shaped,
 )
-from layers.errors import LayerError, ProblemError, SolverError, refuse_inference
+from layers.errors import ProblemError, SolverError, refuse_inference
 from layers.opaque import opaque
 from layers.policy import with_rounding
 from layers.problem import common_dtype
@@ -255,16 +254,14 @@ class ConvexLayer(nn.Module):
     ) -> tuple[Options, list[Tensor], torch.Size]:
         """Options of a call, the values of the sources of θ, float64, and the batch axes."""
         if torch.compiler.is_exporting():
-            self._require_exportable()
+            looked_at = [self._specs[i].name for i in self._declared]
+            require_exportable(self.options.solver, self._structure.cones, self._route is not None, looked_at)
         options = with_solver_args(self.options, solver_args) if solver_args else self.options
         batch = check_call(self._specs, tensors)
-        for place in self._curved:
-            if tensors[place].dtype != torch.float64:
-                precision = torch.finfo(tensors[place].dtype).eps
-                options = replace(options, precision=max(precision, options.precision))
-        declared = self._declared
-        if declared:
-            inspect_values([self._specs[i] for i in declared], [tensors[i] for i in declared])
+        if self._curved:
+            options = options.for_curvature([tensors[i].dtype for i in self._curved])
+        if self._declared:
+            inspect_values([self._specs[i] for i in self._declared], [tensors[i] for i in self._declared])
         values: list[Tensor] = []
         for source in self._sources:
             value = tensors[source.parameter].double()
@@ -272,22 +269,6 @@ class ConvexLayer(nn.Module):
                 value = 0.5 * (value + value.mT)
             values.append(value.log() if source.logarithm else value)
         return options, values, batch
-
-    def _require_exportable(self) -> None:
-        """A graph has operators for quadratic programs, and none that looks at the values of a parameter."""
-        if not isinstance(self._form, QuadraticForm):
-            why = f"this one has others: {self._structure.cones}"
-        elif self._declared:
-            names = ", ".join(self._specs[i].name for i in self._declared)
-            why = f"the values of {names} have to be looked at in every call"
-        elif self.options.solver in BACKENDS:
-            why = f"solver={self.options.solver!r} has no operator"
-        else:
-            return
-        raise LayerError(
-            "torch.export takes a ConvexLayer with linear constraints and parameters of any value, solved as a "
-            f"quadratic program; {why}. Save the module itself by torch.save, or export what is around it"
-        )
 
     def _answer(
         self,

@@ -188,7 +188,7 @@ def first_that_holds(problem: QP, tol: float, attempts: Sequence[Attempt]) -> Tr
 
 def _error(problem: QP, point: Triple) -> Tensor:
     with torch.no_grad():
-        return kkt.residuals(problem, *point).largest
+        return kkt.relative_residual(problem, *point)
 
 
 def once_differentiable(package: str, attempt: Attempt) -> Attempt:

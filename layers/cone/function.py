@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,12 +23,15 @@ from layers.cone.products import times_A, times_AT, times_P
 from layers.cone.rows import without_single_rows
 from layers.cone_program import ConeProgram, ConeSolution, ConeStructure, batch_shape, flat_program
 from layers.errors import DifferentiationError, LayerError, ProblemError, SolverError, UnavailableError
+from layers.linalg.batched import align
 from layers.opaque import opaque
 from layers.policy import check_options, describe_failures, require_choice, without_failures
 from layers.solution import Point, Residuals, Status
-from layers.transforms import vectorised
+from layers.transforms import forward_mode, vectorised
 
 ADJOINTS = ("implicit",)
+#: core axes of (P, A, y, Π_K(s), solved, r₁, r₂)
+DERIVATIVE_AXES = (1, 1, 1, 1, 0, 1, 1)
 
 SECOND = (
     "second derivatives of x, y and s exist for programs with linear constraints only: this program has curved cones "
@@ -49,8 +52,39 @@ class Call:
     guess: tuple[Tensor, Tensor, Tensor] | None
 
 
+class Outputs(NamedTuple):
+    """What a solve gives, in the batch shape of the program: the first four are differentiable."""
+
+    x: Tensor
+    y: Tensor
+    s: Tensor
+    objective: Tensor
+    cone_s: Tensor
+    status: Tensor
+    residuals: Tensor
+    iterations: Tensor
+
+    @property
+    def constant(self) -> tuple[Tensor, ...]:
+        """What has no derivative: Π_K(s), status, residuals and iterations."""
+        return self[4:]
+
+
+class Saved(NamedTuple):
+    """What a derivative reads."""
+
+    P: Tensor
+    q: Tensor
+    A: Tensor
+    b: Tensor
+    x: Tensor
+    y: Tensor
+    cone_s: Tensor
+    status: Tensor
+
+
 class ConeSolutionMap(torch.autograd.Function):
-    """(call, P, q, A, b) -> x, y, s, objective and, not differentiable, Π_K(s), status, residuals, iterations."""
+    """(call, P, q, A, b) -> :class:`Outputs`."""
 
     @staticmethod
     def forward(call: Call, *data: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -66,31 +100,24 @@ class ConeSolutionMap(torch.autograd.Function):
             value = kkt.objective(program, point.x)
         if call.on_failure == "raise" and not (point.status == Status.OPTIMAL).all():
             raise SolverError(_describe(call, point, batch, program.b))
-        outputs = (
-            point.x,
-            point.y,
-            s,
-            value,
-            point.s,
-            point.status,
-            point.residuals.values,
-            point.iterations,
-        )
+        told = (point.status, point.residuals.values, point.iterations)
+        outputs = Outputs(point.x, point.y, s, value, point.s, *told)
         return tuple(v.reshape(*batch, *v.shape[1:]).clone() for v in outputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.structure = inputs[0].structure
-        ctx.mark_non_differentiable(*output[4:])
+        found = Outputs(*output)
+        ctx.mark_non_differentiable(*found.constant)
         ctx.set_materialize_grads(False)
-        saved = (*inputs[1:], *output[:2], *output[4:6])
+        saved = Saved._make((*inputs[1:], found.x, found.y, found.cone_s, found.status))
         ctx.save_for_backward(*saved)
         ctx.save_for_forward(*saved)
 
     @staticmethod
     @vectorised
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        P, q, A, b, x, y, cone_s, status = ctx.saved_tensors
+        P, q, A, b, x, y, cone_s, status = Saved(*ctx.saved_tensors)
         solved = (status == Status.OPTIMAL).to(x.dtype)
         x_bar, y_bar, s_bar, value_bar = (
             None if c is None else c * (solved if c.dim() == solved.dim() else solved.unsqueeze(-1))
@@ -114,9 +141,9 @@ class ConeSolutionMap(torch.autograd.Function):
         )
 
     @staticmethod
-    @vectorised
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        P, q, A, b, x, y, cone_s, status = ctx.saved_tensors
+    @forward_mode
+    def jvp(ctx: Any, values: list[Tensor], *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        P, q, A, b, x, y, cone_s, status = Saved(*values)
         structure: ConeStructure = ctx.structure
         dP, dq, dA, db = (
             torch.zeros_like(u) if t is None else t for u, t in zip((P, q, A, b), tangents[1:], strict=True)
@@ -134,7 +161,7 @@ class ConeSolutionMap(torch.autograd.Function):
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any, in_dims: tuple[int | None, ...], call: Call, *data: Tensor
     ) -> tuple[Any, Any]:
-        outputs = ConeSolutionMap.apply(call, *_aligned(in_dims[1:], data))
+        outputs = ConeSolutionMap.apply(call, *align(in_dims[1:], data, (1,) * len(data)))
         return outputs, (0,) * len(outputs)
 
 
@@ -167,10 +194,7 @@ class ConeDerivative(torch.autograd.Function):
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any, in_dims: tuple[int | None, ...], structure: ConeStructure, *tensors: Tensor
     ) -> tuple[Any, Any]:
-        widened = [t.unsqueeze(-1) if i == 4 else t for i, t in enumerate(tensors)]
-        aligned = _aligned(in_dims[1:], widened)
-        aligned[4] = aligned[4].squeeze(-1)
-        outputs = ConeDerivative.apply(structure, *aligned)
+        outputs = ConeDerivative.apply(structure, *align(in_dims[1:], tensors, DERIVATIVE_AXES))
         return outputs, (0,) * len(outputs)
 
 
@@ -317,15 +341,3 @@ def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size, bounds: T
                 f"program that was passed: do not trust it here, choose another solver.\n{text}"
             )
     return text
-
-
-def _aligned(in_dims: tuple[int | None, ...], tensors: Any) -> list[Tensor]:
-    """Put the vmapped axis in front of every tensor that has one, before batch axes of one common number."""
-    lead = [t.dim() - 1 - (d is not None) for t, d in zip(tensors, in_dims, strict=True)]
-    aligned: list[Tensor] = []
-    for tensor, dim, own in zip(tensors, in_dims, lead, strict=True):
-        if dim is not None:
-            tensor = tensor.movedim(dim, 0)
-            tensor = tensor.reshape(tensor.shape[0], *([1] * (max(lead) - own)), *tensor.shape[1:])
-        aligned.append(tensor)
-    return aligned

@@ -103,7 +103,7 @@ def _cold(
         for v in (claim.x, claim.y, claim.s, claim.status, claim.iterations)
     )
     error = kkt.residuals(program, x, y, s, norms)
-    missed = ~(error.largest <= tol)
+    missed = ~error.within(tol)
     contradicted = (status == Status.OPTIMAL) & missed
     status = torch.where(contradicted, int(Status.NUMERICAL_FAILURE), status)
     point = ConePoint(x, y, s, status, error, iterations, contradicted, torch.zeros_like(status))
@@ -138,7 +138,7 @@ def _scaled(
             index[chosen], replace(again, engine=torch.full_like(again.engine, place)).take(chosen)
         )
     # what no attempt has brought to rounding may do as it is
-    settled = _open(point.status) & (point.residuals.largest <= tol)
+    settled = _open(point.status) & point.residuals.within(tol)
     status = torch.where(settled, int(Status.OPTIMAL), point.status)
     return replace(point, status=status, contradicted=point.contradicted & ~settled)
 
@@ -171,7 +171,7 @@ def _back(
     scale = kkt.scales(program, point.x, y, norms)
     error = kkt.residuals_in_cones(program, point.x, y, s, scale, rowwise=True)
     error = Residuals(error.values.maximum(point.residuals.values))
-    missed = (point.status == Status.OPTIMAL) & ~(error.largest <= tol)
+    missed = (point.status == Status.OPTIMAL) & ~error.within(tol)
     status = torch.where(missed, int(Status.NUMERICAL_FAILURE), point.status)
     return replace(_certified(program, point, y), s=s, status=status, residuals=error)
 
@@ -196,7 +196,7 @@ def _from_guess(program: ConeProgram, tol: float, guess: tuple[Tensor, Tensor, T
     everything = torch.ones(program.batch, dtype=torch.bool, device=x.device)
     warm, error = _refined(program, x, y, s, everything)
     none = torch.zeros_like(everything, dtype=torch.int64)
-    status = torch.where(error.largest <= tol, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
+    status = torch.where(error.within(tol), int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
     return ConePoint(warm.x, warm.y, warm.s, status, error, none, ~everything, none)
 
 
@@ -249,8 +249,8 @@ def _judged(program: ConeProgram, claim: Claim, tol: float) -> ConePoint:
     claimed = torch.from_numpy(claim.status).to(device)
     certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
     refined, error = _refined(program, x, y, s, ~certifies)
-    status = torch.where(error.largest <= tol, int(Status.OPTIMAL), claimed)
-    contradicted = (claimed == Status.OPTIMAL) & (error.largest > tol)
+    status = torch.where(error.within(tol), int(Status.OPTIMAL), claimed)
+    contradicted = (claimed == Status.OPTIMAL) & ~error.within(tol)
     x, y = refined.x, refined.y
     if certifies.any():
         ray, ray_error = certificates.unboundedness(program, x)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
+import torch
+
+from layers.backends import BACKENDS
 from layers.cone_program import Cones
 from layers.errors import LayerError
 from layers.policy import EPSILON, require_choice, tolerance, whole_number
@@ -61,6 +64,11 @@ class Options:
         """What is asked of an engine of quadratic programs."""
         numbers = (self.tol, self.max_iterations, self.on_failure, self.precision)
         return Request(self.solver, named(self.adjoint), *numbers)
+
+    def for_curvature(self, dtypes: Sequence[torch.dtype]) -> Options:
+        """The same where parameters of these dtypes are in the quadratic part of the objective."""
+        precision = max(torch.finfo(dtype).eps for dtype in dtypes)
+        return self if precision <= self.precision else replace(self, precision=precision)
 
 
 def solver_name(given: Any) -> str:
@@ -173,3 +181,29 @@ def uses_qp(options: Options, cones: Cones) -> bool:
         options.on_failure,
     )
     return linear
+
+
+def require_exportable(solver: str, cones: Cones, linear: bool, looked_at: Sequence[str]) -> None:
+    """Refuse torch.export: a graph has operators for quadratic programs, and none that looks at values.
+
+    Parameters
+    ----------
+    looked_at : sequence of str
+        Parameters whose values every call looks at, because they were declared nonnegative, semidefinite, ….
+
+    Raises
+    ------
+    LayerError
+    """
+    if not linear:
+        why = f"this one has others: {cones}"
+    elif looked_at:
+        why = f"the values of {', '.join(looked_at)} have to be looked at in every call"
+    elif solver in BACKENDS:
+        why = f"solver={solver!r} has no operator"
+    else:
+        return
+    raise LayerError(
+        "torch.export takes a ConvexLayer with linear constraints and parameters of any value, solved as a "
+        f"quadratic program; {why}. Save the module itself by torch.save, or export what is around it"
+    )

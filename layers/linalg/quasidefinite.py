@@ -85,8 +85,13 @@ class ConicFactor:
         return torch.cat([torch.cat([H, C.mT], -1), torch.cat([C, -torch.diag_embed(E)], -1)], -2)
 
     def short(self, index: Tensor, r1: Tensor, r2: Tensor, least: float) -> tuple[Tensor, Tensor]:
-        """x and y of the elements ``index``, without eigenvectors of eigenvalues below ``least`` times the largest."""
-        values, vectors = torch.linalg.eigh(self.matrix(index))
+        """x and y of the elements ``index``, without eigenvectors of eigenvalues below ``least`` times the largest.
+
+        Zero where the matrix has overflowed.
+        """
+        K = self.matrix(index)
+        finite = torch.isfinite(K).all(-1).all(-1)[:, None, None]
+        values, vectors = torch.linalg.eigh(torch.where(finite, K, 0.0))
         keep = values.abs() > least * values.abs().amax(-1, keepdim=True)
         inverse = torch.where(keep, 1 / torch.where(keep, values, 1.0), 0.0)
         x = mv(vectors, inverse * mtv(vectors, torch.cat([r1, r2], -1)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from layers.problem import CURVATURE
-from layers.solution import Status
+from layers.solution import LOOSE, ROWS, ROWS_GAP, Status
 
 #: what the core says of an element that it did not solve: it is left to the torch engine, or its data are to be checked
 LEFT, SUSPECT = -1, -2
@@ -31,6 +31,9 @@ SHARED: dict[str, object] = {
     "ACTIVE": ACTIVE,
     "WEAK_TOLERANCE": WEAK_TOLERANCE,
     "WEAK_RATIO": WEAK_RATIO,
+    "LOOSE": LOOSE,
+    "ROWS": ROWS,
+    "ROWS_GAP": ROWS_GAP,
     "CURVATURE": CURVATURE,
     "PARTS": PARTS,
 }

@@ -170,13 +170,14 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
 
     primal = maxᵢ [(Gz − h)ᵢ₊ / gᵢ , |Az − b|ᵢ / aᵢ],
     dual   = max( maxⱼ |Qz + q + Gᵀλ + Aᵀν|ⱼ / cⱼ, max wᵢ over λᵢ < 0 ),
-    gap    = max min((h − Gz)ᵢ₊ / gᵢ, wᵢ) over λᵢ > 0.
+    gap    = max (h − Gz)ᵢ₊ / gᵢ · wᵢ over λᵢ > 0.
 
     These are the smallest relative changes of the entries of each row under which its equation holds (Oettli & Prager
     1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there,
     that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ, aᵢ and cⱼ count as at least
-    ``NOISE`` times the scale in norm: at a tolerance of 10⁻⁸ what is excused is 10⁻¹⁵ of that scale. A value that is
-    not finite counts as infinite.
+    ``NOISE`` times the scale in norm. A value that is not finite counts as infinite.
+
+    A status is judged by :attr:`layers.solution.Residuals.largest`.
     """
     return _residuals(problem, z, lam, nu, norms, rowwise=True)
 
@@ -208,18 +209,32 @@ def _rowwise(
     problem: QP, point: tuple[Tensor, ...], scale: Scales, left: tuple[Tensor, Tensor, Tensor]
 ) -> Tensor:
     """Primal, dual and gap row by row, shape ``(B, 3)``; ``left`` are Qz + q + Gᵀλ + Aᵀν, h − Gz and Az − b."""
+    r_dual, room, r_a = left
+    g, a, c, share = _own_terms(problem, point, scale)
+
+    primal = torch.maximum(max_abs(room.clamp(max=0) / g), max_abs(r_a / a))
+    wrong = torch.where(point[1] < 0, share, torch.zeros_like(share))
+    loose = torch.where(point[1] > 0, share * room.clamp(min=0) / g, torch.zeros_like(share))
+    return torch.stack([primal, max_abs(r_dual / c).maximum(max_abs(wrong)), max_abs(loose)], dim=-1)
+
+
+def _own_terms(
+    problem: QP, point: tuple[Tensor, ...], scale: Scales
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """g, a, c and w of :func:`residuals`."""
     Q, G, A = (M.abs() for M in (problem.Q, problem.G, problem.A))
     z, lam, nu = (v.abs() for v in point)
-    r_dual, room, r_a = left
     g = (mv(G, z) + problem.h.abs()).maximum(NOISE * scale.g)
     a = (mv(A, z) + problem.b.abs()).maximum(NOISE * scale.a)
     c = mv(Q, z) + problem.q.abs() + mtv(G, lam) + mtv(A, nu)
     c = c.maximum(NOISE * scale.dual)
-    share = lam * max_abs(G / c.unsqueeze(-2))
-    primal = torch.maximum(max_abs(room.clamp(max=0) / g), max_abs(r_a / a))
-    wrong = torch.where(point[1] < 0, share, torch.zeros_like(share))
-    loose = torch.where(point[1] > 0, share.minimum(room.clamp(min=0) / g), torch.zeros_like(share))
-    return torch.stack([primal, max_abs(r_dual / c).maximum(max_abs(wrong)), max_abs(loose)], dim=-1)
+    return g, a, c, lam * max_abs(G / c.unsqueeze(-2))
+
+
+def shares(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
+    """How much sᵢ is of the terms of its row, and λᵢ of the terms of a column that it holds up; ``(B, m)`` each."""
+    g, _, _, share = _own_terms(problem, (z, lam, nu), scales(problem, z, lam, nu))
+    return slack(problem, z).clamp(min=0) / g, share
 
 
 def _largest(x: Tensor) -> Tensor:

@@ -32,6 +32,9 @@ from layers.qp.gradients import Saved
 Nine = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 Three = tuple[Tensor, Tensor, Tensor]
 
+#: in the place of z, λ, ν and s of an earlier solution
+NO_GUESS = (None,) * 4
+
 
 def suit(*tensors: Tensor) -> bool:
     """Whether operators can stand for the layer: an operator has a reverse derivative and a rule for vmap, no more."""
@@ -42,7 +45,7 @@ def suit(*tensors: Tensor) -> bool:
 
 def solve_qp(problem: QP, request: Request) -> Outputs:
     """:class:`layers.qp.function.SolutionMap` as an operator, with the same outputs."""
-    r, guess = request, (None,) * 4 if request.guess is None else request.guess
+    r, guess = request, NO_GUESS if request.guess is None else request.guess
     options = (r.solver, r.tol, r.max_iterations, r.on_failure, r.precision)
     outputs = Outputs(*_solve(*problem.tensors, *guess, *options))
     return outputs._replace(residuals=outputs.residuals.detach())
@@ -114,8 +117,9 @@ _solve.register_autograd(_solve_backward, setup_context=_save_solution)
 
 @_solve.register_vmap
 def _(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Nine, tuple[int, ...]]:
+    data, options = args[: len(DATA_AXES)], args[len(DATA_AXES) + len(NO_GUESS) :]
     # a guess, which costs no digit, is left out
-    outputs = _solve(*align(in_dims[:6], args[:6], DATA_AXES), *(None,) * 4, *args[10:])
+    outputs = _solve(*align(in_dims[: len(data)], data, DATA_AXES), *NO_GUESS, *options)
     return outputs, (0,) * len(outputs)
 
 

@@ -43,7 +43,7 @@ def start_warm(
     # What is returned is what is measured: where h is large beside λ, cutting off a tiny λᵢ < 0 moves hᵀλ by much.
     lam = lam.clamp(min=0)
     error = residuals(problem, z, lam, nu)
-    status = torch.where(error.largest <= tol, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
+    status = torch.where(error.within(tol), int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
     point = Point(z, lam, nu, status, error, torch.zeros_like(status))
     missed = (status != Status.OPTIMAL).nonzero().squeeze(-1)
     return point if missed.numel() == 0 else point.put(missed, cold(problem.take(missed)))

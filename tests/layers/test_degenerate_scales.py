@@ -165,3 +165,30 @@ def test_a_rank_in_doubt_is_told_where_the_answer_hangs_on_it() -> None:
     z = solve_qp(torch.eye(2, dtype=DOUBLE), torch.zeros(2, dtype=DOUBLE), A=columns, b=b).z
     with pytest.raises(DifferentiationError, match="rank"):
         z.sum().backward()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 4])
+def test_a_constraint_is_weak_by_its_own_terms_not_beside_a_larger_number_elsewhere(batch: int) -> None:
+    """One variable on its bound with a slack of 7 elsewhere and a hair of curvature: dλ₁ = dq, dz = dh₁ = 0 there."""
+    Q, q = torch.tensor([[1e-11]]).double(), torch.ones(batch, 1).double().requires_grad_()
+    G, h = -torch.ones(2, 1).double(), torch.tensor([[0.0, 7.0]]).double().repeat(batch, 1).requires_grad_()
+    found = solve_qp(Q, q, G, h)
+    weight = torch.tensor([1.5, 1.0]).double()
+    dq, dh = torch.autograd.grad(2 * found.z.sum() + (found.lam * weight).sum(), (q, h))
+    # λ₁ = q + Qz with z = −h₁, λ₂ = 0
+    assert (dq - 1.5).abs().max() < 1e-12
+    assert (dh - torch.tensor([-2.0 - 1.5e-11, 0.0], dtype=torch.float64)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("bound", [1.0, 7168.0])
+def test_a_multiplier_is_weak_by_what_it_holds_up_not_beside_an_empty_row(bound: float) -> None:
+    """z₂ is pressed on its bound by 1e-6; a row 0 ≤ bound has nothing to do with it: dz₂/dh₁ = 1, dλ₁/dq₂ = −1."""
+    Q = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).double()
+    q = torch.tensor([0.0, -1e-6]).double().requires_grad_()
+    G = torch.tensor([[0.0, 1.0], [0.0, 0.0]]).double()
+    h = torch.tensor([0.0, bound]).double().requires_grad_()
+    found = solve_qp(Q, q, G, h)
+    value = (found.z * torch.tensor([1.5, 2.5]).double()).sum() + found.lam[0]
+    dq, dh = torch.autograd.grad(value, (q, h))
+    assert (dq - torch.tensor([-1.5, -1.0])).abs().max() < 1e-12
+    assert (dh - torch.tensor([2.5, 0.0])).abs().max() < 1e-12

@@ -30,9 +30,7 @@ def example_of(backend: str) -> Callable[[], Example]:
 
     class Theirs(OfQPLayer):
         def make(self, on_failure: str) -> QPLayer:
-            # what the conic engine of cvxpylayers reaches in every row, as in configs/layer
-            tol = 1e-3 if backend == "cvxpylayers" else 1e-9
-            return QPLayer(solver=backend, tol=tol, on_failure=on_failure)
+            return QPLayer(solver=backend, tol=1e-9, on_failure=on_failure)
 
     return Theirs
 

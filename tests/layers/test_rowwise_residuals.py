@@ -76,17 +76,17 @@ def test_every_part_of_a_program_is_measured_by_itself() -> None:
     for wrong, place in (
         (measured([1e6, 0.6], [0, 0.4]), 0),  # violates z₂ ≤ ½ by 0.1 of 1.1
         (measured([1e6, 0.5], [0, 0.4]), 1),  # pushes by 0.4 where 0.5 is asked for: 0.1 of 1.9
-        (measured([1e6, 0.4], [0, 0.6]), 2),  # pushes against a bound that is 0.1 away, of 0.9
+        (measured([1e6, 0.4], [0, 0.6]), 2),  # pushes by 0.6 of 2 against a bound that is 0.1 of 0.9 away
     ):
         assert wrong.relative.amax().item() <= 1.1e-7
-        expected = [0.1 / 1.1, 0.1 / 1.9, 0.1 / 0.9][place]
+        expected = [0.1 / 1.1, 0.1 / 1.9, 0.1 / 0.9 * 0.6 / 2][place]
         assert abs(wrong.rowwise[0, place].item() - expected) < 1e-9
 
 
 def test_rounding_in_a_row_whose_terms_vanish_is_no_violation() -> None:
     data = as_data(torch.eye(2), [-1, 0], [[0, -1]], [0], torch.zeros(0, 2), [])
     flat = QP(*data).flatten()
-    for noise, accepted in ((1e-16, True), (1e-14, False)):
+    for noise, accepted in ((1e-14, True), (1e-12, False)):
         z = torch.tensor([[1, -noise]], dtype=torch.float64)
         found = residuals(flat, z, torch.zeros(1, 1).double(), torch.zeros(1, 0).double())
         assert found.rowwise[0, 0].item() == pytest.approx(noise / NOISE)

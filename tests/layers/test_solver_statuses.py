@@ -113,6 +113,22 @@ def test_solved_in_a_mixed_batch_as_alone(mixed, name: str) -> None:
         assert_close(together.z[i], alone.z, 1e-11, "z")
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_statuses_do_not_depend_on_the_units_of_anything(seed: int) -> None:
+    """The catalogue with rows, costs and variables in units from 10⁻⁸ to 10⁸, each drawn by itself."""
+    rng = np.random.default_rng(seed)
+    problems, expected = [], []
+    for name in rng.choice(list(ALL), 200):
+        Q, q, G, h, A, b = padded(ALL[name](rng), *SIZE)
+        sizes = (1, 1, SIZE[1], SIZE[2])
+        cost, unit, g, a = (torch.from_numpy(10 ** rng.uniform(-8, 8, size=k)) for k in sizes)
+        rows = (g.unsqueeze(-1) * G, g * unit * h, a.unsqueeze(-1) * A, a * unit * b)
+        problems.append((cost * Q, cost * unit * q, *rows))
+        kind = [name in INFEASIBLE, name in UNBOUNDED, True].index(True)
+        expected.append((Status.INFEASIBLE, Status.UNBOUNDED, Status.OPTIMAL)[kind])
+    assert solve_qp(*stack(problems), on_failure="ignore").status.tolist() == expected
+
+
 #: problems of the catalogue at which the derivative exists
 REGULAR = (
     "strictly_convex",

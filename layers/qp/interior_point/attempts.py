@@ -76,7 +76,7 @@ def _in_units_of(problem: QP, sizes: Tensor, tol: float, most: int) -> tuple[Poi
     proves = _claims(point.status).unsqueeze(-1)
     z, lam, nu = (torch.where(proves, v, w) for v, w in zip(found, (z, lam.clamp(min=0), nu), strict=True))
     error = residuals(problem, z, lam, nu)
-    status = torch.where(error.largest <= tol, int(Status.OPTIMAL), int(Status.NUMERICAL_FAILURE))
+    status = torch.where(error.within(tol), int(Status.OPTIMAL), int(Status.NUMERICAL_FAILURE))
     status = torch.where(_claims(point.status), point.status, status)
     return replace(point, z=z, lam=lam, nu=nu, status=status, residuals=error), units.D * sizes
 
@@ -133,7 +133,7 @@ def _concluded(programs: Programs, end: Progress, found: _Found, tol: float) -> 
     z, lam, nu = (torch.where(worth, new, old) for new, old in zip(polished[:3], rough, strict=True))
     lam = torch.where(worth & (lam < 0), torch.zeros_like(lam), lam)
     final = residuals(problem, z, lam, nu)
-    solved = (final.largest <= tol) & ~certain
+    solved = final.within(tol) & ~certain
     missed = (status == Status.OPTIMAL) & ~solved
     status = torch.where(solved, int(Status.OPTIMAL), status)
     status = torch.where(missed, int(Status.NUMERICAL_FAILURE), status)

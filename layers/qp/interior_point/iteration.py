@@ -24,8 +24,9 @@ from layers.solution import Status
 
 #: steps shorter than this, this many times in a row, mean that rounding has taken over
 SHORTEST_STEP, PATIENCE = 1e-4, 3
-#: iterations without a better point and without a nearer certificate after which there is none to come
-STALE = 20
+#: iterations without a better point and without a nearer certificate after which there is none to come, once a point
+#: was good or a certificate was none
+STALE, GOOD = 20, 1e-3
 #: elements that are done leave the arrays once fewer than this fraction of them is going on
 COMPACT = 0.7
 #: iterations from one look at the batch to the next where a look makes the host wait
@@ -180,7 +181,8 @@ def _judged(programs: Programs, part: Progress, tol: float) -> Progress:
     verdict = torch.where(error <= 0.1 * tol, int(Status.OPTIMAL), claim)
     better = running & ((error < part.error) | (verdict >= 0))
     nearer = (doubt[0] < part.near.farkas) | (doubt[1] < part.near.ray)
-    stale = torch.where(better | nearer, 0, part.stale + 1)
+    comes = better | nearer | ((part.error > GOOD) & ~part.doubted)
+    stale = torch.where(comes, 0, part.stale + 1)
     stuck = (verdict < 0) & ((part.short >= PATIENCE) | (stale >= STALE))
     verdict = torch.where(stuck, int(Status.NUMERICAL_FAILURE), verdict)
     return replace(

@@ -11,6 +11,9 @@ void bind_constants(py::module_& module) {
     shared["ACTIVE"] = (int)cl::ACTIVE;
     shared["WEAK_TOLERANCE"] = cl::WEAK_TOLERANCE;
     shared["WEAK_RATIO"] = cl::WEAK_RATIO;
+    shared["LOOSE"] = cl::LOOSE;
+    shared["ROWS"] = cl::ROWS;
+    shared["ROWS_GAP"] = cl::ROWS_GAP;
     shared["CURVATURE"] = cl::CURVATURE;
     py::tuple parts((int)cl::PARTS);
     for (int part = 0; part < cl::PARTS; ++part) parts[part] = cl::PART_NAMES[part];

@@ -15,6 +15,10 @@ enum Activity : signed char { UNCLEAR = -1, INACTIVE = 0, ACTIVE = 1 };
 constexpr double WEAK_TOLERANCE = 1e-9, WEAK_RATIO = 1e-2;
 constexpr double CLEAR = 1e3 * WEAK_TOLERANCE, STRICTLY = 1e-2 * WEAK_RATIO;
 
+// At a tolerance above LOOSE a status is judged by the residuals in norm alone; at others a row by itself may miss ROWS in its
+// equation, and ROWS_GAP in its complementarity (layers/solution.py).
+constexpr double LOOSE = 1e-7, ROWS = 1e-6, ROWS_GAP = 1e-4;
+
 // In a derivative Q has been checked; negative curvature up to this, relative to the largest entry, is rounding (layers/problem.py).
 constexpr double CURVATURE = 1e-9;
 

@@ -364,7 +364,7 @@ struct Engine {
             // row by row the other lanes have been measured already
             if (any(want & (lowest < zero) & (measure.worst <= tol))) measure.rowwise(tx, clam, tnu, stationarity, slack, lack);
         }
-        const T error = larger(measure.worst, measure.row_worst);
+        const T error = measure.judged(tol);
         Mask good = want & (error < best);
         if (!any(good)) return;
         const Mask told = beyond_doubt();

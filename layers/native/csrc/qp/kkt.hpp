@@ -80,6 +80,14 @@ struct Measure {
         worst = doubt - doubt == 0 ? worst : constant<T>(1e300);
     }
 
+    // What a status is judged by: Residuals.largest of layers/solution.py.
+    T judged(double tol) const {
+        if (tol > convex_layers::LOOSE) return worst;
+        const T zero = constant<T>(0), equations = larger(row_primal, row_dual);
+        const T rows = larger(equations > convex_layers::ROWS ? equations : zero, row_gap > convex_layers::ROWS_GAP ? row_gap : zero);
+        return larger(worst, row_worst < 1e299 ? rows : row_worst);
+    }
+
     // The same row by row, each against the terms that it adds up. After residuals() at this point; λ ≥ 0.
     void rowwise(const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack) {
         const T zero = constant<T>(0);
@@ -113,14 +121,14 @@ struct Measure {
             column_size[j] = or_one(larger(column_size[j], g.D[j] * noise * larger(g.Q_row[j] * z_hat, larger(g.g_column[j], g.a_column[j]) * y_hat)));
     }
 
-    // The gap where some row has room and a multiplier: the smaller of the room and of the share in what the multiplier holds up. Inverts the
+    // The gap where some row has room and a multiplier: the room times the share in what the multiplier holds up. Inverts the
     // sizes of the columns, which are not needed any more.
     void weigh_multipliers(const T* lam, const T* slack) {
         const T zero = constant<T>(0);
         for (int j = 0; j < g.n; ++j) column_size[j] = 1 / column_size[j];
         g.G.largest_terms(column_size, share);
         row_gap = zero;
-        for (int i = 0; i < g.m; ++i) row_gap = larger(row_gap, smaller(larger(slack[i], zero) / g_size[i], larger(lam[i], zero) * share[i]));
+        for (int i = 0; i < g.m; ++i) row_gap = larger(row_gap, larger(slack[i], zero) / g_size[i] * (larger(lam[i], zero) * share[i]));
     }
 
     T stationarity_sum(const T* v) const {
