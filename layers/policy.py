@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layers.errors import LayerError
+from layers.errors import DifferentiationError, LayerError
 from layers.solution import Point, Status
 
 POLICIES = ("raise", "nan", "ignore")
@@ -183,4 +183,31 @@ def _doubt(point: Point, index: int) -> str:
         f"feasible points or values of the objective may be as far out as {1 / violation:.0e}"
         if violation > 0
         else " and a certificate that it has no solution which rounding leaves in doubt"
+    )
+
+
+def require_accurate(error: Tensor, solved: Tensor, bound: float, cost: str) -> None:
+    """Refuse the linear solve of a derivative that missed its accuracy on a solved element.
+
+    Parameters
+    ----------
+    error : Tensor, shape ``(B,)``
+        Backward error of the solve.
+    cost : str
+        The name of the quadratic cost, for the advice.
+
+    Raises
+    ------
+    DifferentiationError
+        Naming the elements.
+    """
+    bad = solved & ~(error <= bound)
+    if not bad.any():
+        return
+    listed = ", ".join(map(str, bad.nonzero().squeeze(-1)[:5].tolist()))
+    raise DifferentiationError(
+        f"the linear system of the derivative was solved only to relative residual {error[bad].max().item():.1e} "
+        f"in {int(bad.sum())} batch element(s) ({listed}); expected {bound:.0e}. The data are too badly scaled for a "
+        "derivative, or the rank of the active rows is in doubt: rescale variables and constraints, remove rows that "
+        f"nearly follow from others, or add a small multiple of I to {cost}"
     )

@@ -11,14 +11,12 @@ import torch
 from torch import Tensor
 
 from layers.errors import FLOATING, ProblemError, refusal_of_tensor
+from layers.linalg.batched import chunks
 from layers.linalg.products import max_abs
 from layers.opaque import refuse_tracing
 
 #: core (unbatched) number of axes of every argument
 AXES = {"Q": 2, "q": 1, "G": 2, "h": 1, "A": 2, "b": 1}
-
-#: a chunk of the batch holds about this many matrix entries (12 MB), and at least this many elements
-CHUNK_ENTRIES, MINIMUM_CHUNK = 1_500_000, 8
 
 #: Q may differ from Qᵀ, and its smallest eigenvalue may fall below zero, by this much relative to the largest entry,
 #: or by this multiple of n times the rounding of the caller's dtype
@@ -137,11 +135,7 @@ class QP:
 
     def chunks(self) -> list[slice]:
         """Slices of the batch whose matrices fit a cache, on a CPU; one slice on other devices."""
-        batch = self.q.shape[0]
-        if self.q.device.type != "cpu":
-            return [slice(0, batch)]
-        step = max(MINIMUM_CHUNK, CHUNK_ENTRIES // (self.n * (self.n + self.m + self.p)))
-        return [slice(i, min(i + step, batch)) for i in range(0, batch, step)]
+        return chunks(self.q, self.n * (self.n + self.m + self.p))
 
     def part(self, where: slice) -> QP:
         """The elements of a slice; shared matrices stay shared, and nothing is copied."""

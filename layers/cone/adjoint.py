@@ -26,9 +26,9 @@ from layers.cone.products import A_of, AT_of, P_of, on_A, on_P
 from layers.cone.projections import Decomposition, block_max, decompose
 from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram, ConeStructure
-from layers.errors import DifferentiationError
 from layers.linalg.products import max_abs, one_where_zero
 from layers.native import cone as native_cones
+from layers.policy import require_accurate
 
 #: steps of iterative refinement, at first and where they did not do
 REFINEMENTS, MORE_REFINEMENTS = 1, 10
@@ -64,7 +64,7 @@ def solve_linearised(
         dx, dy, error = (
             v.index_copy(0, left, own) for v, own in zip((dx, dy, error), _in_torch(*given), strict=True)
         )
-    _require_accurate(error, solved)
+    require_accurate(error, solved, 10 * SOLVE_TOLERANCE, "P")
     return torch.where(on, dx, torch.zeros_like(dx)), torch.where(on, dy, torch.zeros_like(dy))
 
 
@@ -126,18 +126,6 @@ def _backward_error(
 def _relative(left: Tensor, terms: Tensor) -> Tensor:
     least = LEAST_TERMS * max_abs(terms).unsqueeze(-1)
     return max_abs(left / one_where_zero(terms.maximum(least)))
-
-
-def _require_accurate(error: Tensor, solved: Tensor) -> None:
-    bad = solved & ~(error <= 10 * SOLVE_TOLERANCE)
-    if bad.any():
-        listed = ", ".join(map(str, bad.nonzero().squeeze(-1)[:5].tolist()))
-        raise DifferentiationError(
-            f"the linear system of the derivative was solved only to relative residual {error[bad].max().item():.1e} "
-            f"in {int(bad.sum())} batch element(s) ({listed}); expected {10 * SOLVE_TOLERANCE:.0e}. The data are too "
-            "badly scaled for a derivative, or the rank of the active rows is in doubt: rescale variables and "
-            "constraints, remove rows that nearly follow from others, or add a small multiple of I to P"
-        )
 
 
 def gradients(

@@ -1,10 +1,15 @@
-"""Batches of tensors: the axes that a vmap puts in front."""
+"""Batches of tensors: the axes that a vmap puts in front, and slices that fit a cache."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from torch import Tensor
+
+from layers.linalg.products import works_ahead
+
+#: a chunk of the batch holds about this many matrix entries (12 MB), and at least this many elements
+CHUNK_ENTRIES, MINIMUM_CHUNK = 1_500_000, 8
 
 
 def align(in_dims: Sequence[int | None], tensors: Sequence[Tensor], axes: Sequence[int]) -> list[Tensor]:
@@ -26,3 +31,16 @@ def align(in_dims: Sequence[int | None], tensors: Sequence[Tensor], axes: Sequen
             tensor = tensor.reshape(tensor.shape[0], *([1] * (most - own)), *tensor.shape[1:])
         aligned.append(tensor)
     return aligned
+
+
+def chunks(vectors: Tensor, entries: int) -> list[slice]:
+    """Slices of the batch of ``vectors`` whose matrices fit a cache, on a CPU; one slice on other devices.
+
+    Parameters
+    ----------
+    entries : int
+        Of the matrices of one element.
+    """
+    batch = len(vectors)
+    step = batch if works_ahead(vectors) else max(MINIMUM_CHUNK, CHUNK_ENTRIES // entries)
+    return [slice(i, min(i + step, batch)) for i in range(0, batch, step or 1)]

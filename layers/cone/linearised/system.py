@@ -27,9 +27,9 @@ from layers.cone.linearised.reduction import Reduced
 from layers.cone.linearised.sparse import SparseSystem, pays
 from layers.cone.projections import Decomposition
 from layers.cone_program import ConeProgram
+from layers.linalg import batched
 from layers.linalg.products import mtv, mv
 from layers.linalg.quasidefinite import ConicFactor
-from layers.problem import CHUNK_ENTRIES, MINIMUM_CHUNK
 
 #: a careful step does not move along eigenvectors of eigenvalues below this, relative to the largest
 CAREFUL = 1e-6
@@ -159,8 +159,5 @@ def threads_for(program: ConeProgram) -> Generator[None]:
 
 def chunks(program: ConeProgram) -> list[slice]:
     """Slices of the batch whose matrices fit a cache, on a CPU; one slice on other devices."""
-    s, batch = program.structure, program.batch
-    if program.q.device.type != "cpu":
-        return [slice(0, batch)] if batch else []
-    step = max(MINIMUM_CHUNK, CHUNK_ENTRIES // (s.n * (s.n + 2 * s.m)))
-    return [slice(i, min(i + step, batch)) for i in range(0, batch, step)]
+    s = program.structure
+    return batched.chunks(program.q, s.n * (s.n + 2 * s.m))

@@ -20,11 +20,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from layers.errors import DifferentiationError
 from layers.linalg.saddle import Block
 from layers.linalg.shortest import shortest
 from layers.native import qp as native
 from layers.native.constants import ACTIVE, INACTIVE, WEAK_RATIO, WEAK_TOLERANCE
+from layers.policy import require_accurate
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
 from layers.qp.adjoints.degenerate import Projected
@@ -185,28 +185,9 @@ def _solve_in_torch(
         solve_linearised(flat.part(c), kind[c], tuple(v[c] for v in r), transpose=transpose)
         for c in flat.chunks()
     ]
-    require_accurate(torch.cat([error for _, error in parts]), solved)
+    require_accurate(torch.cat([error for _, error in parts]), solved, 10 * SOLVE_TOLERANCE, "Q")
     z, lam, nu = (torch.cat([x[i] for x, _ in parts]) for i in range(3))
     return z, lam, nu
-
-
-def require_accurate(error: Tensor, solved: Tensor) -> None:
-    """Raise if the linear solve of an optimal element missed its accuracy.
-
-    Raises
-    ------
-    DifferentiationError
-        Naming the elements.
-    """
-    bad = solved & ~(error <= 10 * SOLVE_TOLERANCE)
-    if bad.any():
-        listed = ", ".join(map(str, bad.nonzero().squeeze(-1)[:5].tolist()))
-        raise DifferentiationError(
-            f"the KKT system of the derivative was solved only to relative residual {error[bad].max().item():.1e} "
-            f"in {int(bad.sum())} batch element(s) ({listed}); expected {10 * SOLVE_TOLERANCE:.0e}. The data are "
-            "too badly scaled for a derivative, or the rank of the active rows is in doubt: rescale the variables, "
-            "remove rows that nearly follow from others, or add a small multiple of I to Q"
-        )
 
 
 def _element(problem: QP, i: int) -> QP:
