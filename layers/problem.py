@@ -154,17 +154,11 @@ def make_qp(
         Naming the argument, what was expected and what was found.
     """
     refuse_tracing()
-    given = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b}
-    for name in ("Q", "q"):
-        if given[name] is None:
-            raise ProblemError(f"{name} is required: expected a tensor, found None")
-    for left, right in (("G", "h"), ("A", "b")):
-        if (given[left] is None) != (given[right] is None):
-            missing, present = (left, right) if given[left] is None else (right, left)
-            raise ProblemError(
-                f"{missing} is missing: {present} was given without it; pass both or neither of {left}, {right}"
-            )
-    full: dict[str, Tensor] = {name: value for name, value in given.items() if value is not None}
+    full: dict[str, Tensor]
+    if G is None or h is None or A is None or b is None or Q is None or q is None:  # pyright: ignore[reportUnnecessaryComparison]
+        full = _present({"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b})
+    else:
+        full = {"Q": Q, "q": q, "G": G, "h": h, "A": A, "b": b}
     if not _alike(full):
         full = _promoted(full)
         q = full["q"]
@@ -183,6 +177,20 @@ def make_qp(
             "them out, or make them 1, where a tensor is shared"
         ) from error
     return problem
+
+
+def _present(given: dict[str, Tensor | None]) -> dict[str, Tensor]:
+    """The arguments that were given, if those that belong together were."""
+    for name in ("Q", "q"):
+        if given[name] is None:
+            raise ProblemError(f"{name} is required: expected a tensor, found None")
+    for left, right in (("G", "h"), ("A", "b")):
+        if (given[left] is None) != (given[right] is None):
+            missing, present = (left, right) if given[left] is None else (right, left)
+            raise ProblemError(
+                f"{missing} is missing: {present} was given without it; pass both or neither of {left}, {right}"
+            )
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _alike(tensors: dict[str, Tensor]) -> bool:

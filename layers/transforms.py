@@ -34,8 +34,9 @@ def vectorised(rule: Rule) -> Rule:
 
     @wraps(rule)
     def call(ctx: Any, *given: Tensor | None) -> tuple[Tensor | None, ...]:
-        if any(isinstance(t, Tensor) and is_legacy_batchedtensor(t) for t in given):
-            return _under_vmap(rule, ctx, given)
+        for t in given:
+            if t is not None and is_legacy_batchedtensor(t):
+                return _under_vmap(rule, ctx, given)
         return rule(ctx, *given)
 
     return call

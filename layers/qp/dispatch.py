@@ -86,11 +86,10 @@ def minimiser(problem: QP, request: Request) -> Tensor:
 
 def _solved(problem: QP, request: Request) -> tuple[QP, Any]:
     """The problem with at most one batch axis, and the core's handle on it; None if it does not go the plain way."""
-    if 0 in problem.batch_shape:
+    batch, sizes = problem.batch_shape, (problem.n, problem.m, problem.p)
+    if 0 in batch or not takes_plain(problem.tensors, request.solver, request.adjoint, sizes):
         return problem, None
-    if not takes_plain(problem.tensors, request.solver, request.adjoint, (problem.n, problem.m, problem.p)):
-        return problem, None
-    flat = problem if len(problem.batch_shape) <= 1 else problem.flat_view()
+    flat = problem if len(batch) <= 1 else problem.flat_view()
     return flat, solve_in_core(flat, request)
 
 

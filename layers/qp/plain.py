@@ -8,8 +8,7 @@ of the transformable way from the same solution, which is not solved again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +23,8 @@ from layers.transforms import vectorised
 
 #: the outputs of :class:`Outputs` that are differentiable, in order
 DIFFERENTIABLE = 5
+#: all six arguments have the batch axis, or there is none
+ALL = (True,) * 6
 
 
 class Solved(Protocol):
@@ -84,13 +85,12 @@ def _by_torch(
     return [next(following) if need else None for need in needed]
 
 
-@dataclass(frozen=True)
-class SolvedQP:
+class SolvedQP(NamedTuple):
     """A handle of :func:`layers.native.qp.solve`, every element of which is solved, and its problem without a graph.
 
     Attributes
     ----------
-    count : int
+    fetched : int
         How many of :class:`Outputs` were fetched: the first, or all that are differentiable.
     """
 
@@ -98,7 +98,7 @@ class SolvedQP:
     request: Request
     batch: torch.Size
     sizes: tuple[int, int, int]
-    count: int
+    fetched: int
 
     def pull_back(
         self, bars: Sequence[Tensor | None], needed: Sequence[bool], values: Sequence[Tensor]
@@ -109,7 +109,7 @@ class SolvedQP:
         if any(bar is not None for bar in bars[3:]):  # of the objective or the slack
             return None
         # a sum over a batch of one is what the element has
-        own = [batch == 1 or value.dim() > axes for value, axes in zip(values, AXES.values(), strict=True)]
+        own = ALL if batch == 1 else [v.dim() > axes for v, axes in zip(values, AXES.values(), strict=True)]
         wanted = (needed[0] and own[0], needed[2] and own[2], needed[4] and own[4])
         cotangents = bars[:3] if len(bars) > 1 else (bars[0], None, None)
         matrices = (values[0], values[2], values[4])
@@ -121,6 +121,8 @@ class SolvedQP:
             None if array is None or not need else _shaped(array, value.shape)
             for array, value, need in zip(found, values, needed, strict=True)
         ]
+        if own is ALL:
+            return gradients
         shared = tuple(need and not have for need, have in zip(needed, own, strict=True))
         if any(shared[::2]):  # what the batch shares receives a sum
             q_bar, h_bar, b_bar = map(torch.from_numpy, vectors)
@@ -133,7 +135,7 @@ class SolvedQP:
     def transformable(self, *values: Tensor) -> Sequence[Tensor]:
         """See :class:`Solved`."""
         known = completed(QP(*values), self.request, self.handle)
-        return SolutionMap.apply(Call(self.request, known), *values)[: self.count]
+        return SolutionMap.apply(Call(self.request, known), *values)[: self.fetched]
 
 
 def _shaped(array: Any, shape: torch.Size) -> Tensor:
