@@ -83,7 +83,8 @@ def solve_qp(
         How our solution is differentiated (:data:`layers.qp.adjoints.ADJOINTS`); ``"auto"`` is ``"implicit"``. A
         third-party layer takes ``"auto"`` only.
     tol : float
-        ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.qp.kkt.residuals`) are at most this.
+        ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.qp.kkt.residuals`) are at most this in norm,
+        and, up to a tolerance of 1e-7, that no row misses more than 1e-6 of its own terms (:class:`layers.Status`).
     max_iterations : int
         Limit per element.
     warm_start : Solution, optional
