@@ -6,8 +6,10 @@ This is the dialect of CVXPY, Clarabel and diffcp (Agrawal et al. 2019, arXiv 19
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from layers.errors import ProblemError
 from layers.kept import lasting
+from layers.linalg.batched import Batched
 from layers.solution import Residuals
 
 Indices = NDArray[np.int64]
@@ -156,7 +159,7 @@ def _by(major: Indices, minor: Indices, height: int, width: int) -> tuple[Indice
 
 
 @dataclass(frozen=True)
-class ConeProgram:
+class ConeProgram(Batched):
     """A batch of programs of one structure.
 
     Attributes
@@ -166,6 +169,8 @@ class ConeProgram:
         Values on the patterns of the structure.
     q, b : Tensor, float64, shapes ``(B, n)`` and ``(B, m)``
     """
+
+    SHARED: ClassVar[Mapping[str, int]] = {"P": 1, "A": 1}
 
     structure: ConeStructure
     P: Tensor
@@ -205,16 +210,6 @@ class ConeProgram:
         P = _filled(self.P, s.P_rows, s.P_cols, (s.n, s.n))
         A = _filled(self.A, s.A_rows, s.A_cols, (s.m, s.n))
         return None if P is None else 0.5 * (P + P.mT), A
-
-    def take(self, index: Tensor) -> ConeProgram:
-        """The elements ``index``; what is shared stays shared."""
-        P, A = (v if v.dim() == 1 else v[index] for v in (self.P, self.A))
-        return ConeProgram(self.structure, P, self.q[index], A, self.b[index])
-
-    def part(self, where: slice) -> ConeProgram:
-        """The elements of a slice, without a copy; what is shared stays shared."""
-        P, A = (v if v.dim() == 1 else v[where] for v in (self.P, self.A))
-        return ConeProgram(self.structure, P, self.q[where], A, self.b[where])
 
 
 def _filled(values: Tensor, rows: Indices, cols: Indices, shape: tuple[int, int]) -> Tensor | None:

@@ -173,7 +173,7 @@ def _of_large_bounds(bounds: Tensor | None) -> str:
 
 def _doubt(point: Point, index: int) -> str:
     """What speaks for a certificate of an element that is undecided, and does not prove it."""
-    if point.nearest is None or point.status[index] != Status.NUMERICAL_FAILURE:
+    if point.status[index] != Status.NUMERICAL_FAILURE:
         return ""
     violation = point.nearest[index].item()
     if violation > DOUBTFUL:

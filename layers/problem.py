@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from math import ceil, log10, prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from layers.errors import FLOATING, ProblemError, refusal_of_tensor
-from layers.linalg.batched import chunks
-from layers.linalg.products import max_abs
+from layers.linalg.batched import Batched, chunks
+from layers.linalg.semidefinite import check_curvature, first_of
 from layers.opaque import refuse_tracing
 
 #: core (unbatched) number of axes of every argument
 AXES = {"Q": 2, "q": 1, "G": 2, "h": 1, "A": 2, "b": 1}
-
-#: Q may differ from Qᵀ, and its smallest eigenvalue may fall below zero, by this much relative to the largest entry,
-#: or by this multiple of n times the rounding of the caller's dtype
-CURVATURE, ROUNDINGS = 1e-9, 10
 
 
 def broadcast(shapes: list[torch.Size]) -> torch.Size:
@@ -32,7 +29,7 @@ def broadcast(shapes: list[torch.Size]) -> torch.Size:
 
 
 @dataclass(frozen=True)
-class QP:
+class QP(Batched):
     """minimise ½zᵀQz + qᵀz subject to Gz ≤ h, Az = b.
 
     Attributes
@@ -41,6 +38,8 @@ class QP:
         Shapes ``(n, n), (n,), (m, n), (m,), (p, n), (p,)`` behind optional leading batch axes, which broadcast.
         Absent constraints have zero rows.
     """
+
+    SHARED: ClassVar[Mapping[str, int]] = {"Q": 2, "G": 2, "A": 2}
 
     Q: Tensor
     q: Tensor
@@ -83,9 +82,10 @@ class QP:
         if known is None:
             Q, G, A = self.Q.shape[:-2], self.G.shape[:-2], self.A.shape[:-2]
             q, h, b = self.q.shape[:-1], self.h.shape[:-1], self.b.shape[:-1]
-            known = q if q == Q == G == h == A == b else broadcast([q, Q, G, h, A, b])
+            alike = q == Q == G == h == A == b
+            known = q if alike else broadcast([q, Q, G, h, A, b])
             if not compiling:
-                self.__dict__["_batch_shape"] = known
+                self.__dict__["_batch_shape"], self.__dict__["_alike"] = known, alike
         return known
 
     def flatten(self) -> QP:
@@ -118,7 +118,7 @@ class QP:
     def core_view(self) -> QP:
         """As :meth:`flat_view` for the compiled core, which takes shared vectors and a problem without a batch."""
         batch = self.batch_shape
-        if not batch:
+        if not batch or (len(batch) == 1 and self.__dict__.get("_alike")):
             return self
         if len(batch) == 1:
             size = batch[0]
@@ -128,19 +128,9 @@ class QP:
                 return self
         return self.flat_view()
 
-    def take(self, index: Tensor) -> QP:
-        """The elements ``index`` of a flat problem; shared matrices stay shared."""
-        Q, G, A = (M if M.dim() == 2 else M[index] for M in (self.Q, self.G, self.A))
-        return QP(Q, self.q[index], G, self.h[index], A, self.b[index])
-
     def chunks(self) -> list[slice]:
         """Slices of the batch whose matrices fit a cache, on a CPU; one slice on other devices."""
         return chunks(self.q, self.n * (self.n + self.m + self.p))
-
-    def part(self, where: slice) -> QP:
-        """The elements of a slice; shared matrices stay shared, and nothing is copied."""
-        Q, G, A = (M if M.dim() == 2 else M[where] for M in (self.Q, self.G, self.A))
-        return QP(Q, self.q[where], G, self.h[where], A, self.b[where])
 
 
 def make_qp(
@@ -283,7 +273,7 @@ def check_values(problem: QP, precision: float) -> None:
     for name, tensor, axes in zip(AXES, problem.tensors, AXES.values(), strict=True):
         bad = ~torch.isfinite(tensor)
         if bad.any():
-            where = _first(bad.flatten(tensor.dim() - axes).any(-1))
+            where = first_of(bad.flatten(tensor.dim() - axes).any(-1))
             raise ProblemError(
                 f"{name} must be finite; found NaN or infinity{where}; {_instead_of(name, tensor)}"
             )
@@ -304,49 +294,3 @@ def _far(h: Tensor) -> float:
     """A bound far from the others: a million times the largest of them, rounded up to a power of ten."""
     largest = torch.where(torch.isfinite(h), h, 1.0).abs().max().clamp(min=1.0).item()
     return 10.0 ** (6 + ceil(log10(largest)))
-
-
-def curvature_rounding(n: int, precision: float) -> float:
-    """Asymmetry and negative curvature of Q that count as rounding, relative to its largest entry."""
-    return max(CURVATURE, ROUNDINGS * n * precision)
-
-
-def check_curvature(Q: Tensor, precision: float, name: str = "Q") -> None:
-    """Refuse Q, shape ``(…, n, n)``, that is not symmetric positive semidefinite. Cost: n³/3 per element.
-
-    Raises
-    ------
-    ProblemError
-        With the name of the matrix and the first offending batch element.
-    """
-    scale = max_abs(Q.flatten(-2))
-    rounding = curvature_rounding(Q.shape[-1], precision)
-    skew = max_abs((Q - Q.mT).flatten(-2))
-    asymmetric = skew > rounding * scale
-    if asymmetric.any():
-        raise ProblemError(
-            f"{name} must be symmetric; found |{name} - {name}ᵀ| up to {skew.max().item():.3g}{_first(asymmetric)}; "
-            f"pass 0.5 * ({name} + {name}.mT)"
-        )
-    symmetric = 0.5 * (Q + Q.mT)
-    shift = rounding * scale + torch.finfo(Q.dtype).tiny
-    shifted = symmetric + torch.diag_embed(shift.unsqueeze(-1).expand(Q.shape[:-1]))
-    indefinite = torch.linalg.cholesky_ex(shifted).info > 0
-    if indefinite.any():
-        # Cholesky can stumble over rounding: only an eigenvalue decides.
-        smallest = torch.linalg.eigvalsh(symmetric)[..., 0]
-        indefinite = smallest < -rounding * scale
-    if indefinite.any():
-        value = torch.linalg.eigvalsh(symmetric)[..., 0].min().item()
-        raise ProblemError(
-            f"{name} must be positive semidefinite; its smallest eigenvalue is {value:.3g}{_first(indefinite)}: "
-            f"the problem is not convex. Pass {name} + {-1.01 * value:.3g} * torch.eye({Q.shape[-1]}).to({name}), "
-            "or L @ L.mT"
-        )
-
-
-def _first(bad: Tensor) -> str:
-    """`` in batch element (i, j)`` for the first offending element; empty without batch axes."""
-    if bad.dim() == 0:
-        return ""
-    return f" in batch element {tuple(bad.nonzero()[0].tolist())}"

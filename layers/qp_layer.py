@@ -288,7 +288,7 @@ def _solve_with_backend(problem: QP, request: Request) -> Outputs:
     status = torch.where(torch.isnan(point[0]).any(-1), int(Status.NUMERICAL_FAILURE), status)
     iterations = torch.full_like(status, -1)
     if on_failure == "raise" and (status != Status.OPTIMAL).any():
-        answer = Point(point[0], point[1], point[2], status, error, iterations)
+        answer = Point.without_certificate(point[0], point[1], point[2], status, error, iterations)
         raise SolverError(f"{name}: {describe_failures(answer, batch, problem.h, request.precision)}")
     good = _finite(z, (status == Status.OPTIMAL).reshape(batch))
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
 from torch import Tensor
+
+from layers.linalg.batched import Batched
 
 #: at a tolerance above LOOSE a status is judged by the residuals in norm alone; at others a row by itself may miss ROWS
 #: in its equation, and ROWS_GAP in its complementarity
@@ -30,7 +32,7 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True)
-class Residuals:
+class Residuals(Batched):
     """KKT residuals per batch element, measured twice (see :func:`layers.qp.kkt.residuals` for the definitions).
 
     In norm, a violation is relative to the largest terms that a row could have at a point of this size. Row by row, it
@@ -85,14 +87,6 @@ class Residuals:
     def within(self, tol: float) -> Tensor:
         """Whether such a point is ``OPTIMAL``: by all six, or by those in norm where ``tol`` is above LOOSE."""
         return (self.relative.amax(-1) if tol > LOOSE else self.largest) <= tol
-
-    def take(self, index: Tensor) -> Residuals:
-        """The elements ``index``."""
-        return Residuals(self.values[index])
-
-    def put(self, index: Tensor, other: Residuals) -> Residuals:
-        """A copy with the elements ``index`` replaced."""
-        return Residuals(self.values.index_copy(0, index, other.values))
 
 
 @dataclass(frozen=True)
@@ -175,12 +169,12 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Point:
+class Point(Batched):
     """What an engine hands back, flat over the batch, before any derivative is attached.
 
     ``z, lam, nu`` hold the last iterate for an element that failed; for ``INFEASIBLE`` the certificate
-    (λ, ν) with hᵀλ + bᵀν = −1, for ``UNBOUNDED`` the ray z with qᵀz = −1. ``nearest``, where it is known, is the
-    smallest violation of a certificate that was seen, which proves nothing by itself.
+    (λ, ν) with hᵀλ + bᵀν = −1, for ``UNBOUNDED`` the ray z with qᵀz = −1. ``nearest`` is the smallest violation of a
+    certificate that was seen, which proves nothing by itself; infinity where none was.
     """
 
     z: Tensor
@@ -189,32 +183,11 @@ class Point:
     status: Tensor
     residuals: Residuals
     iterations: Tensor
-    nearest: Tensor | None = None
-
-    @property
-    def fields(self) -> tuple[Tensor, ...]:
-        """All tensors in order."""
-        nearest = self.nearest
-        if nearest is None:
-            nearest = torch.full_like(self.residuals.values[..., 0], torch.inf)
-        return (self.z, self.lam, self.nu, self.status, self.residuals.values, self.iterations, nearest)
+    nearest: Tensor
 
     @classmethod
-    def of(cls, fields: Iterable[Tensor]) -> Point:
-        """From the tensors in order."""
-        z, lam, nu, status, values, iterations, nearest = fields
-        return cls(z, lam, nu, status, Residuals(values), iterations, nearest)
-
-    def take(self, index: Tensor) -> Point:
-        """The elements ``index``."""
-        return Point.of(v[index] for v in self.fields)
-
-    def put(self, index: Tensor, values: Point) -> Point:
-        """A copy with the elements ``index`` replaced."""
-        pairs = zip(self.fields, values.fields, strict=True)
-        return Point.of(v.index_copy(0, index, w) for v, w in pairs)
-
-    @classmethod
-    def join(cls, parts: list[Point]) -> Point:
-        """Points of consecutive parts of a batch as one."""
-        return Point.of(map(torch.cat, zip(*(part.fields for part in parts), strict=True)))
+    def without_certificate(
+        cls, z: Tensor, lam: Tensor, nu: Tensor, status: Tensor, residuals: Residuals, iterations: Tensor
+    ) -> Point:
+        """A point of an engine that has looked for no certificate."""
+        return cls(z, lam, nu, status, residuals, iterations, torch.full_like(residuals.gap, torch.inf))

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from layers.errors import DifferentiationError, UnavailableError
+from layers.linalg.batched import put, take
 from layers.linalg.products import max_abs, one_where_zero
 from layers.problem import QP
 from layers.qp import kkt
@@ -178,7 +179,7 @@ def first_that_holds(problem: QP, tol: float, attempts: Sequence[Attempt]) -> Tr
         retry = attempt(part)
         better = _error(part, retry) < error[open_]
         rows, index = better.nonzero().squeeze(-1), open_[better]
-        z, lam, nu = (x.index_copy(0, index, y[rows]) for x, y in zip(point, retry, strict=True))
+        z, lam, nu = put(point, index, take(retry, rows))
         point = (z, lam, nu)
         error = _error(problem, point)
     answered = (error < NO_ANSWER).unsqueeze(-1)

@@ -26,6 +26,7 @@ from layers.cone.products import A_of, AT_of, P_of, on_A, on_P
 from layers.cone.projections import Decomposition, block_max, decompose
 from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram, ConeStructure
+from layers.linalg.batched import put, take
 from layers.linalg.products import max_abs, one_where_zero
 from layers.native import cone as native_cones
 from layers.policy import require_accurate
@@ -60,10 +61,8 @@ def solve_linearised(
     dx, dy, error = native_cones.solve_linearised(program, y, s, r1, r2) or _in_torch(program, y, s, r1, r2)
     left = (solved & ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
     if left.numel():
-        given = (program.take(left), y[left], s[left], r1[left], r2[left])
-        dx, dy, error = (
-            v.index_copy(0, left, own) for v, own in zip((dx, dy, error), _in_torch(*given), strict=True)
-        )
+        given = take((program, y, s, r1, r2), left)
+        dx, dy, error = put((dx, dy, error), left, _in_torch(*given))
     require_accurate(error, solved, 10 * SOLVE_TOLERANCE, "P")
     return torch.where(on, dx, torch.zeros_like(dx)), torch.where(on, dy, torch.zeros_like(dy))
 
@@ -73,7 +72,7 @@ def _in_torch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx, dy and the relative residual, a slice of the batch after the other."""
     with threads_for(program):
-        parts = [_solve(program.part(c), y[c], s[c], r1[c], r2[c]) for c in chunks(program)]
+        parts = [_solve(program.take(c), y[c], s[c], r1[c], r2[c]) for c in chunks(program)]
     if not parts:
         return r1, r2, r1.new_zeros(0)
     dx, dy, error = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -96,12 +95,7 @@ def _solve(
         error = _backward_error(scaled.program, at, dx, dy, r1, r2)
     hard = (system.singular | ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
     if hard.numel():
-        x, y, normal = system.solve_shortest(hard, r1, r2)
-        dx, dy, error = (
-            dx.index_copy(0, hard, x),
-            dy.index_copy(0, hard, y),
-            error.index_copy(0, hard, normal),
-        )
+        dx, dy, error = put((dx, dy, error), hard, system.solve_shortest(hard, r1, r2))
     return dx, dy * scaled.rows, error
 
 

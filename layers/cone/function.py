@@ -330,7 +330,9 @@ def _check_finite(program: ConeProgram) -> None:
 def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size, bounds: Tensor) -> str:
     """Which elements failed, and which engine said something else than the program."""
     text = describe_failures(
-        Point(point.x, point.y, point.s, point.status, point.residuals, point.iterations), batch, bounds
+        Point.without_certificate(point.x, point.y, point.s, point.status, point.residuals, point.iterations),
+        batch,
+        bounds,
     )
     for place, engine in enumerate(call.engines):
         lied = (point.contradicted & (point.engine == place)).nonzero().squeeze(-1)

@@ -19,6 +19,7 @@ from torch import Tensor
 from layers.cone.products import A_of, A_places, AT_of, P_of, P_places
 from layers.cone.projections import block_max, decompose
 from layers.cone_program import ConeProgram
+from layers.linalg.batched import Batched
 from layers.linalg.products import dot, max_abs, one_where_zero
 from layers.solution import Residuals
 
@@ -38,8 +39,10 @@ def objective(program: ConeProgram, x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Norms:
+class Norms(Batched):
     """Largest magnitudes: of the rows of P, of A by blocks of the cone and by columns. ``(B or 1, ·)``."""
+
+    ALIKE = frozenset({"P_row", "A_row", "A_column"})
 
     P_row: Tensor
     A_row: Tensor
@@ -58,11 +61,6 @@ class Norms:
             largest(A, A_cols, s.n),
         )
 
-    def take(self, index: Tensor) -> Norms:
-        """The batch elements ``index``; what is shared stays shared."""
-        own = (self.P_row, self.A_row, self.A_column)
-        return Norms(*(v if v.shape[0] == 1 else v[index] for v in own))
-
 
 def largest(values: Tensor, target: Tensor, size: int) -> Tensor:
     """The largest entry by target, over the last axis."""
@@ -71,7 +69,7 @@ def largest(values: Tensor, target: Tensor, size: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Scales:
+class Scales(Batched):
     """What residuals are measured against, as in :class:`layers.qp.kkt.Scales`, a cone block counting as one row.
 
     Attributes
@@ -90,10 +88,6 @@ class Scales:
     column: Tensor
     gap: Tensor
     y: Tensor
-
-    def take(self, index: Tensor) -> Scales:
-        """The batch elements ``index``."""
-        return Scales(self.row[index], self.column[index], self.gap[index], self.y[index])
 
 
 def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = None) -> Scales:

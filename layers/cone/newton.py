@@ -12,6 +12,7 @@ from layers.cone.linearised.system import factorise
 from layers.cone.products import A_of
 from layers.cone.projections import Decomposition, decompose
 from layers.cone_program import ConeProgram
+from layers.linalg.batched import Batched, put, take
 from layers.solution import Residuals
 
 #: Newton's method stops at this residual, or after so many factorisations of so many steps each
@@ -25,22 +26,13 @@ GAIN = 0.1
 
 
 @dataclass(frozen=True)
-class Iterate:
+class Iterate(Batched):
     """x and v = s − y, with y and s."""
 
     x: Tensor
     v: Tensor
     y: Tensor
     s: Tensor
-
-    def take(self, index: Tensor) -> Iterate:
-        """The elements ``index``."""
-        return Iterate(self.x[index], self.v[index], self.y[index], self.s[index])
-
-    def put(self, index: Tensor, other: Iterate) -> Iterate:
-        """A copy with the elements ``index`` replaced."""
-        names = ("x", "v", "y", "s")
-        return Iterate(*(getattr(self, n).index_copy(0, index, getattr(other, n)) for n in names))
 
 
 def refine(
@@ -66,22 +58,15 @@ def refine(
         index = fresh.nonzero().squeeze(-1)
         if not index.numel():
             break
-        if index.numel() == fresh.numel():
-            new, new_at, new_error = _chords(program, point, at, error, scale, stuck)
-            gained = new_error.largest < (1 - GAIN) * error.largest
-            point, at, error = new, new_at, new_error
-            fresh = (gained | (stuck < len(WEAK))) & (error.largest > TARGET)
-            stuck = torch.where(gained, 0, stuck + 1)
-            continue
-        careful, old = stuck[index], error.take(index)
-        new, new_at, new_error = _chords(
-            program.take(index), point.take(index), at.take(index), old, scale.take(index), careful
-        )
-        gained = new_error.largest < (1 - GAIN) * old.largest
-        point, at, error = point.put(index, new), at.put(index, new_at), error.put(index, new_error)
-        more = (gained | (careful < len(WEAK))) & (new_error.largest > TARGET)
-        fresh = fresh.index_copy(0, index, more)
-        stuck = stuck.index_copy(0, index, torch.where(gained, 0, careful + 1))
+        whole = index.numel() == fresh.numel()
+        given = (program, point, at, error, scale, stuck)
+        part = given if whole else take(given, index)
+        new = _chords(*part)
+        old_error, careful = part[3], part[5]
+        gained = new[2].largest < (1 - GAIN) * old_error.largest
+        more = (gained | (careful < len(WEAK))) & (new[2].largest > TARGET)
+        fresh, stuck = put((fresh, stuck), index, (more, torch.where(gained, 0, careful + 1)))
+        point, at, error = new if whole else put((point, at, error), index, new)
     return _or_start(program, start, norms, point, error, wanted)
 
 

@@ -18,6 +18,7 @@ from layers.cone.kkt import Norms
 from layers.cone.products import A_places
 from layers.cone.projections import block_max, block_sum
 from layers.cone_program import ConeProgram, Cones
+from layers.linalg.batched import Batched
 from layers.linalg.products import max_abs, one_where_zero, power_to_one
 
 #: sizes of s and y in one block may differ by 4 to this power before it matters
@@ -27,8 +28,10 @@ ORTHOGONAL = 1e-2
 
 
 @dataclass(frozen=True)
-class ScaledProgram:
+class ScaledProgram(Batched):
     """A program, its scaled form, ω ``(B or 1, m)`` and c ``(B or 1, 1)``, both powers of two."""
+
+    ALIKE = frozenset({"rows", "objective"})
 
     program: ConeProgram
     rows: Tensor
@@ -66,11 +69,6 @@ class ScaledProgram:
         A = A * (A_factor.squeeze(0) if A.dim() == 1 and rows.shape[0] == 1 else A_factor)
         scaled = ConeProgram(program.structure, P, program.q * objective, A, program.b * rows)
         return cls(scaled, rows, objective)
-
-    def take(self, index: Tensor) -> ScaledProgram:
-        """The elements ``index``; what is shared stays shared."""
-        rows, objective = (v if v.shape[0] == 1 else v[index] for v in (self.rows, self.objective))
-        return ScaledProgram(self.program.take(index), rows, objective)
 
     def point(self, y: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         """y′ and s′."""

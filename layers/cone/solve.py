@@ -21,6 +21,7 @@ from layers.cone.newton import Iterate, refine
 from layers.cone.rows import value_order, without_single_rows
 from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram
+from layers.linalg.batched import Batched
 from layers.solution import Residuals, Status
 
 #: an engine whose answer did not do gets a second chance at this multiple of its tolerance, and at least at that
@@ -28,7 +29,7 @@ TIGHTER, SMALLEST = 1e-3, 1e-13
 
 
 @dataclass(frozen=True)
-class ConePoint:
+class ConePoint(Batched):
     """What solving gives, flat over the batch, before any derivative is attached.
 
     Attributes
@@ -54,17 +55,6 @@ class ConePoint:
     iterations: Tensor
     contradicted: Tensor
     engine: Tensor
-
-    def take(self, index: Tensor) -> ConePoint:
-        """The elements ``index``."""
-        names = ("x", "y", "s", "status", "iterations", "contradicted", "engine")
-        return ConePoint(residuals=self.residuals.take(index), **{n: getattr(self, n)[index] for n in names})
-
-    def put(self, index: Tensor, other: ConePoint) -> ConePoint:
-        """A copy with the elements ``index`` replaced."""
-        names = ("x", "y", "s", "status", "iterations", "contradicted", "engine")
-        fields = {n: getattr(self, n).index_copy(0, index, getattr(other, n)) for n in names}
-        return ConePoint(residuals=self.residuals.put(index, other.residuals), **fields)
 
 
 def solve(

@@ -27,9 +27,9 @@ from layers.convex.canonical import Assembly, QuadraticForm, Retriever, flattene
 from layers.convex.canonical.assembly import Block
 from layers.convex.options import Options
 from layers.convex.quadratic import solve_quadratic
+from layers.linalg.semidefinite import curvature_rounding
 from layers.native import qp as native
 from layers.native.constants import PARTS
-from layers.problem import curvature_rounding
 from layers.qp.adjoints import implicit, named
 from layers.qp.dispatch import takes_plain
 from layers.qp.plain import attach

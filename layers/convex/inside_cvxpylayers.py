@@ -25,7 +25,7 @@ from layers.cone_program import ConeProgram, Cones, ConeStructure, Indices
 from layers.convex.canonical.squares import lost_square
 from layers.convex.options import Options, solver_name, uses_qp, with_solver_args
 from layers.errors import LayerError, ProblemError
-from layers.problem import check_curvature
+from layers.linalg.semidefinite import check_curvature
 from layers.qp_layer import solve_qp
 
 

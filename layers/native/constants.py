@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from layers.problem import CURVATURE
+from layers.linalg.semidefinite import CURVATURE
 from layers.solution import LOOSE, ROWS, ROWS_GAP, Status
 
 #: what the core says of an element that it did not solve: it is left to the torch engine, or its data are to be checked

@@ -81,13 +81,16 @@ def minimiser(problem: QP, request: Request) -> Tensor:
     except RuntimeError as error:
         refuse_inference(error, problem.named)
         raise
-    return _in_batch_axes((z,), problem.batch_shape)[0]
+    return z if flat is problem else _in_batch_axes((z,), problem.batch_shape)[0]
 
 
 def _solved(problem: QP, request: Request) -> tuple[QP, Any]:
     """The problem with at most one batch axis, and the core's handle on it; None if it does not go the plain way."""
-    batch, sizes = problem.batch_shape, (problem.n, problem.m, problem.p)
-    if 0 in batch or not takes_plain(problem.tensors, request.solver, request.adjoint, sizes):
+    sizes = (problem.n, problem.m, problem.p)
+    if not takes_plain(problem.tensors, request.solver, request.adjoint, sizes):
+        return problem, None
+    batch = problem.batch_shape
+    if 0 in batch:
         return problem, None
     flat = problem if len(batch) <= 1 else problem.flat_view()
     return flat, solve_in_core(flat, request)

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from layers.errors import UnavailableError
+from layers.linalg.batched import Batched, join, take
+from layers.linalg.semidefinite import curvature_rounding
 from layers.native import qp as native
-from layers.problem import QP, check_values, curvature_rounding
+from layers.problem import QP, check_values
 from layers.qp import interior_point
 from layers.qp.adjoints import implicit
 from layers.qp.kkt import objective, slack
@@ -53,7 +55,7 @@ class Request(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Batched):
     """A solved batch, flat; a problem without batch axes may lack B.
 
     Attributes
@@ -79,7 +81,7 @@ class Answer:
     @classmethod
     def of(cls, found: native.Arrays, *, settled: bool) -> Answer:
         """What the core says, as it is."""
-        point = Point(
+        point = Point.without_certificate(
             found.z, found.lam, found.nu, found.status, Residuals(found.residuals), found.iterations
         )
         return cls(point, found.kind, found.objective, found.s, settled)
@@ -134,7 +136,7 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
     left = (status < Status.OPTIMAL).nonzero().squeeze(-1)
     if left.numel():
         rest = problem.flat_view().take(left).symmetric()
-        answer = _merge(answer, left, _answer_flat(rest, _for_part(request, left)))
+        answer = answer.put(left, _answer_flat(rest, _for_part(request, left)))
     if (answer.kind == native.UNCLEAR).any():
         return _tell_activity(problem, answer)
     return answer
@@ -171,15 +173,15 @@ def _answer_flat(flat: QP, request: Request) -> Answer:
     cold = partial(interior_point.solve, tol=request.tol, max_iterations=request.max_iterations)
     parts: list[Point] = []
     for where in flat.chunks():
-        part = flat.part(where)
+        part = flat.take(where)
         if request.guess is None:
             parts.append(cold(part))
         else:
             z, lam, nu, s = (v[where] for v in request.guess)
             parts.append(start_warm(part, cold=cold, guess=(z, lam, nu, s), tol=request.tol))
-    point = _finite(Point.join(parts) if parts else _no_points(flat))
+    point = _finite(join(parts) if parts else _no_points(flat))
     kind = torch.cat(
-        [implicit.activity(flat.part(c), point.z[c], point.lam[c], point.nu[c]) for c in flat.chunks()]
+        [implicit.activity(flat.take(c), point.z[c], point.lam[c], point.nu[c]) for c in flat.chunks()]
         or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)]
     )
     solved = (point.status == Status.OPTIMAL).unsqueeze(-1)
@@ -189,7 +191,9 @@ def _answer_flat(flat: QP, request: Request) -> Answer:
 
 def _no_points(flat: QP) -> Point:
     count = torch.zeros(0, dtype=torch.int64, device=flat.q.device)
-    return Point(flat.q, flat.h, flat.b, count, Residuals(flat.q.new_zeros(0, 6)), count.clone())
+    return Point.without_certificate(
+        flat.q, flat.h, flat.b, count, Residuals(flat.q.new_zeros(0, 6)), count.clone()
+    )
 
 
 def _finite(point: Point) -> Point:
@@ -200,17 +204,7 @@ def _finite(point: Point) -> Point:
 def _for_part(request: Request, index: Tensor) -> Request:
     if request.guess is None:
         return request
-    z, lam, nu, s = (v[index] for v in request.guess)
-    return request._replace(guess=(z, lam, nu, s))
-
-
-def _merge(answer: Answer, index: Tensor, part: Answer) -> Answer:
-    return Answer(
-        answer.point.put(index, part.point),
-        answer.kind.index_copy(0, index, part.kind),
-        answer.value.index_copy(0, index, part.value),
-        answer.slack.index_copy(0, index, part.slack),
-    )
+    return request._replace(guess=take(request.guess, index))
 
 
 def _tell_activity(problem: QP, answer: Answer) -> Answer:

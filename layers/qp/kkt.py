@@ -12,11 +12,14 @@ All functions take a flat problem (:meth:`layers.problem.QP.flatten`) and vector
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from layers.linalg.batched import Batched
 from layers.linalg.products import column_max, dot, max_abs, mtv, mv, one_where_zero, row_max
 from layers.problem import QP
 from layers.solution import Residuals
@@ -45,7 +48,7 @@ def objective(problem: QP, z: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Norms:
+class Norms(Batched):
     """What the scales need of the data alone; all with a last axis, and a batch axis unless shared.
 
     Attributes
@@ -59,6 +62,24 @@ class Norms:
     least : Tensor, last axis 1
         min(1, ζ), the least size of z.
     """
+
+    SHARED: ClassVar[Mapping[str, int]] = dict.fromkeys(
+        [
+            "Q_row",
+            "g_row",
+            "a_row",
+            "g_column",
+            "a_column",
+            "q",
+            "h",
+            "b",
+            "Q_size",
+            "q_size",
+            "matrix",
+            "least",
+        ],
+        1,
+    )
 
     Q_row: Tensor
     g_row: Tensor
@@ -89,11 +110,6 @@ class Norms:
         least = one_where_zero(suggested).clamp(max=1.0)
         columns = column_max(G), column_max(A)
         return cls(Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least)
-
-    def take(self, index: Tensor) -> Norms:
-        """The batch elements ``index``; what is shared stays shared."""
-        own = (getattr(self, field.name) for field in fields(self))
-        return Norms(*(v if v.dim() == 1 else v[index] for v in own))
 
 
 @dataclass(frozen=True)

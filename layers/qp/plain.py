@@ -97,23 +97,22 @@ class SolvedQP(NamedTuple):
     handle: Any
     request: Request
     batch: torch.Size
-    sizes: tuple[int, int, int]
     fetched: int
 
     def pull_back(
         self, bars: Sequence[Tensor | None], needed: Sequence[bool], values: Sequence[Tensor]
     ) -> Sequence[Tensor | None] | None:
         """See :class:`Solved`."""
-        n, m, p = self.sizes
-        batch = self.batch.numel()
-        if any(bar is not None for bar in bars[3:]):  # of the objective or the slack
+        if len(bars) > 3 and any(bar is not None for bar in bars[3:]):  # of the objective or the slack
             return None
+        batch = self.batch.numel()
+        sizes = batch, values[1].shape[-1], values[3].shape[-1] + values[5].shape[-1]
         # a sum over a batch of one is what the element has
         own = ALL if batch == 1 else [v.dim() > axes for v, axes in zip(values, AXES.values(), strict=True)]
         wanted = (needed[0] and own[0], needed[2] and own[2], needed[4] and own[4])
         cotangents = bars[:3] if len(bars) > 1 else (bars[0], None, None)
         matrices = (values[0], values[2], values[4])
-        made, vectors, error = native.pull_back(self.handle, matrices, cotangents, (batch, n, m + p), wanted)
+        made, vectors, error = native.pull_back(self.handle, matrices, cotangents, sizes, wanted)
         if not error <= SOLVE_TOLERANCE:
             return None
         found = (made[0], vectors[0], made[1], vectors[1], made[2], vectors[2])
@@ -148,13 +147,13 @@ def _shaped(array: Any, shape: torch.Size) -> Tensor:
 
 def minimiser(handle: Any, problem: QP, request: Request) -> Tensor:
     """z of a settled handle."""
-    solved = SolvedQP(handle, request, problem.batch_shape, (problem.n, problem.m, problem.p), 1)
+    solved = SolvedQP(handle, request, problem.batch_shape, 1)
     return attach(solved, (torch.from_numpy(handle.z()),), problem.tensors)[0]
 
 
 def solution(handle: Any, problem: QP, request: Request) -> Outputs:
     """All that is known of a settled handle."""
-    solved = SolvedQP(handle, request, problem.batch_shape, (problem.n, problem.m, problem.p), DIFFERENTIABLE)
+    solved = SolvedQP(handle, request, problem.batch_shape, DIFFERENTIABLE)
     found = native.Arrays.of(handle)
     fetched = (found.z, found.lam, found.nu, found.objective, found.s)
     constant = (found.kind, found.status, found.residuals, found.iterations)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from layers.linalg.batched import put, take
 from layers.linalg.products import max_abs, mv
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
@@ -66,9 +67,7 @@ def polish(
         trial, after = _corrected(part, (z[blunt], lam[blunt], nu[blunt]), active[blunt], norms.take(blunt))
         next_guess = torch.where(active[blunt], trial[1] > 0, slack(part, trial[0]) < 0)
         better = after.largest < error.largest[blunt]
-        z, lam, nu = (
-            v.index_copy(0, blunt[better], t[better]) for v, t in zip((z, lam, nu), trial, strict=True)
-        )
+        z, lam, nu = put((z, lam, nu), blunt[better], take(trial, better))
         error = error.put(blunt[better], after.take(better))
         if torch.equal(next_guess, active[blunt]):
             break

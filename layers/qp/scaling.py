@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from layers.linalg.batched import Batched
 from layers.linalg.products import max_abs, mv, one_where_zero
 from layers.linalg.saddle import equilibrate
 from layers.problem import QP
@@ -16,7 +19,7 @@ SMALLEST = 1e-18
 
 
 @dataclass(frozen=True)
-class ScaledQP:
+class ScaledQP(Batched):
     """An equilibrated problem.
 
     With D, E from Ruiz scaling of the KKT matrix, r the size of the right-hand sides and c the weight of the
@@ -33,6 +36,8 @@ class ScaledQP:
     r, c : Tensor, shape ``(B, 1)``
         Scales of the right-hand sides and of the objective.
     """
+
+    SHARED: ClassVar[Mapping[str, int]] = {"D": 1, "E_G": 1, "E_A": 1}
 
     problem: QP
     D: Tensor
@@ -59,11 +64,6 @@ class ScaledQP:
         """The scaled problem with the factor c in Q."""
         p = self.problem
         return QP(self.c.unsqueeze(-1) * p.Q, p.q, p.G, p.h, p.A, p.b)
-
-    def take(self, index: Tensor) -> ScaledQP:
-        """The batch elements ``index``."""
-        D, E_G, E_A = (v if v.dim() == 1 else v[index] for v in (self.D, self.E_G, self.E_A))
-        return ScaledQP(self.problem.take(index), D, E_G, E_A, self.r[index], self.c[index])
 
 
 def scale_problem(problem: QP) -> ScaledQP:

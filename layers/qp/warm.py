@@ -44,6 +44,6 @@ def start_warm(
     lam = lam.clamp(min=0)
     error = residuals(problem, z, lam, nu)
     status = torch.where(error.within(tol), int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
-    point = Point(z, lam, nu, status, error, torch.zeros_like(status))
+    point = Point.without_certificate(z, lam, nu, status, error, torch.zeros_like(status))
     missed = (status != Status.OPTIMAL).nonzero().squeeze(-1)
     return point if missed.numel() == 0 else point.put(missed, cold(problem.take(missed)))

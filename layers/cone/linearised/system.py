@@ -28,6 +28,7 @@ from layers.cone.linearised.sparse import SparseSystem, pays
 from layers.cone.projections import Decomposition
 from layers.cone_program import ConeProgram
 from layers.linalg import batched
+from layers.linalg.batched import put
 from layers.linalg.products import mtv, mv
 from layers.linalg.quasidefinite import ConicFactor
 
@@ -100,7 +101,7 @@ class ConicSystem:
                 given = (index, top[index], low[index])
                 x, eta = self.factor_.short(*given, CAREFUL) if short else self.factor_.shortest(*given)[:2]
                 x, y = self._expanded(x, eta, index, turned, r1, r2)
-                dx, dy = dx.index_copy(0, index, x), dy.index_copy(0, index, y)
+                dx, dy = put((dx, dy), index, (x, y))
         return dx, dy
 
     def solve_shortest(self, index: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -19,6 +19,7 @@ from layers.cone.projections.frames import Frame, Split
 from layers.cone.projections.power import power
 from layers.cone_program import Cones, Indices
 from layers.kept import made_once
+from layers.linalg.batched import Batched
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def _places(cones: Cones) -> Tensor | None:
 
 
 @dataclass(frozen=True)
-class Decomposition:
+class Decomposition(Batched):
     """v = s − y for the whole K, and the derivative of both parts.
 
     Attributes
@@ -115,18 +116,6 @@ class Decomposition:
     def out(self, M: Tensor) -> Tensor:
         """``V M`` for M of shape ``(B, m, r)``."""
         return self._turn(M, out=True)
-
-    def take(self, index: Tensor) -> Decomposition:
-        """The batch elements ``index``."""
-        s, y, inside, outside = (v[index] for v in (self.s, self.y, self.inside, self.outside))
-        return Decomposition(self.cones, s, y, inside, outside, tuple(f.take(index) for f in self.frames))
-
-    def put(self, index: Tensor, other: Decomposition) -> Decomposition:
-        """A copy with the elements ``index`` replaced."""
-        names = ("s", "y", "inside", "outside")
-        s, y, inside, outside = (getattr(self, n).index_copy(0, index, getattr(other, n)) for n in names)
-        frames = tuple(old.put(index, new) for old, new in zip(self.frames, other.frames, strict=True))
-        return Decomposition(self.cones, s, y, inside, outside, frames)
 
     def without(self, rows: Indices, cones: Cones) -> Decomposition:
         """The decomposition with respect to the cones that are left when zero rows are taken out and ``rows`` stay."""

@@ -7,34 +7,27 @@ of shape ``(B, g, d, …)``: batch, block, row of the block.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from layers.kept import made_once
+from layers.linalg.batched import Batched
 
 
-class Frame(Protocol):
+class Frame(Batched, ABC):
     """The orthogonal matrix V of every block."""
 
-    def take(self, index: Tensor) -> Frame:
-        """The batch elements ``index``."""
-        ...
-
-    def put(self, index: Tensor, other: Any) -> Frame:
-        """A copy with the elements ``index`` replaced by those of a frame of the same class."""
-        ...
-
+    @abstractmethod
     def into(self, M: Tensor) -> Tensor:
         """``Vᵀ M`` for M of shape ``(B, g, d, r)``."""
-        ...
 
+    @abstractmethod
     def out(self, M: Tensor) -> Tensor:
         """``V M`` for M of shape ``(B, g, d, r)``."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -58,16 +51,8 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Axes:
+class Axes(Frame):
     """V = I: the rows themselves."""
-
-    def take(self, index: Tensor) -> Axes:
-        """The batch elements ``index``."""
-        return Axes()
-
-    def put(self, index: Tensor, other: Axes) -> Axes:
-        """A copy with the elements ``index`` replaced."""
-        return self
 
     def into(self, M: Tensor) -> Tensor:
         """``M``."""
@@ -79,18 +64,10 @@ class Axes:
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Frame):
     """V stored, shape ``(B, g, d, d)``."""
 
     V: Tensor
-
-    def take(self, index: Tensor) -> Dense:
-        """The batch elements ``index``."""
-        return Dense(self.V[index])
-
-    def put(self, index: Tensor, other: Dense) -> Dense:
-        """A copy with the elements ``index`` replaced."""
-        return Dense(self.V.index_copy(0, index, other.V))
 
     def into(self, M: Tensor) -> Tensor:
         """``Vᵀ M``."""
@@ -102,7 +79,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class Reflection:
+class Reflection(Frame):
     """V = [(1, û)/√2, (1, −û)/√2, tangents]: û and its tangents are the columns of the reflection I − 2wwᵀ.
 
     Attributes
@@ -116,17 +93,9 @@ class Reflection:
     w: Tensor
     sign: Tensor
 
-    def take(self, index: Tensor) -> Reflection:
-        """The batch elements ``index``."""
-        return Reflection(self.w[index], self.sign[index])
-
     def _reflect(self, M: Tensor) -> Tensor:
         w = self.w.unsqueeze(-1)
         return M - 2 * w * (w.mT @ M)
-
-    def put(self, index: Tensor, other: Reflection) -> Reflection:
-        """A copy with the elements ``index`` replaced."""
-        return Reflection(self.w.index_copy(0, index, other.w), self.sign.index_copy(0, index, other.sign))
 
     def into(self, M: Tensor) -> Tensor:
         """``Vᵀ M``: one reflection and one rotation by 45°."""
@@ -142,18 +111,10 @@ class Reflection:
 
 
 @dataclass(frozen=True)
-class Congruence:
+class Congruence(Frame):
     """V maps svec(H) to svec(U H Uᵀ), for U of shape ``(B, g, k, k)``."""
 
     U: Tensor
-
-    def take(self, index: Tensor) -> Congruence:
-        """The batch elements ``index``."""
-        return Congruence(self.U[index])
-
-    def put(self, index: Tensor, other: Congruence) -> Congruence:
-        """A copy with the elements ``index`` replaced."""
-        return Congruence(self.U.index_copy(0, index, other.U))
 
     def into(self, M: Tensor) -> Tensor:
         """``Vᵀ M``: svec(Uᵀ mat(·) U) of every column."""

@@ -12,7 +12,7 @@ from cvxpy.atoms.quad_form import QuadForm
 from cvxpy.constraints.nonpos import Inequality
 from cvxpy.constraints.zero import Equality
 
-from layers.problem import curvature_rounding
+from layers.linalg.semidefinite import curvature_rounding
 
 FLOAT32 = float(np.finfo(np.float32).eps)
 

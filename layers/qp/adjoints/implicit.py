@@ -20,6 +20,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from layers.linalg.batched import put, take
 from layers.linalg.saddle import Block
 from layers.linalg.shortest import shortest
 from layers.native import qp as native
@@ -119,20 +120,13 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
             part = problem.take(index)
             own = system if index.numel() == len(where) else ActiveSystem.factor(part, on[index])
             projected = Projected.of(part, own, weak[index])
-            y, own_error = projected.solve(tuple(t[index] for t in r), transpose=transpose)
-            x = _put(x, index, y)
-            error = error.index_copy(0, index, own_error)
+            found = projected.solve(take(r, index), transpose=transpose)
+            x, error = put((x, error), index, found)
     for i in (~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1).tolist():
         answer, own_error = _shortest(_element(problem, i), kind[i], tuple(t[i] for t in r), transpose)
-        x = _put(x, torch.tensor([i], device=on.device), tuple(t.unsqueeze(0) for t in answer))
+        x = put(x, torch.tensor([i], device=on.device), tuple(t.unsqueeze(0) for t in answer))
         error[i] = own_error
     return x, error
-
-
-def _put(x: Block, index: Tensor, y: Block) -> tuple[Tensor, Tensor, Tensor]:
-    """x with the elements ``index`` replaced."""
-    z, lam, nu = (a.index_copy(0, index, b) for a, b in zip(x, y, strict=True))
-    return z, lam, nu
 
 
 def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
@@ -170,8 +164,8 @@ def solve_accurately(
     if largest <= SOLVE_TOLERANCE:
         return x
     left = (~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
-    rest = _solve_in_torch(flat.take(left), kind[left], solved[left], transpose)
-    z, lam, nu = (a.index_copy(0, left, b) for a, b in zip(x, rest, strict=True))
+    rest = _solve_in_torch(*take((flat, kind, solved), left), transpose)
+    z, lam, nu = put(x, left, rest)
     return z, lam, nu
 
 
@@ -180,11 +174,9 @@ def _solve_in_torch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`solve_accurately` in torch, part by part, so that the work arrays stay in the cache."""
     flat = given.symmetric()
-    r = tuple(v * solved.unsqueeze(-1) for v in (flat.q, flat.h, flat.b))
-    parts = [
-        solve_linearised(flat.part(c), kind[c], tuple(v[c] for v in r), transpose=transpose)
-        for c in flat.chunks()
-    ]
+    on = solved.unsqueeze(-1)
+    r = flat.q * on, flat.h * on, flat.b * on
+    parts = [solve_linearised(*take((flat, kind, r), c), transpose=transpose) for c in flat.chunks()]
     require_accurate(torch.cat([error for _, error in parts]), solved, 10 * SOLVE_TOLERANCE, "Q")
     z, lam, nu = (torch.cat([x[i] for x, _ in parts]) for i in range(3))
     return z, lam, nu

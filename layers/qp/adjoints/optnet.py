@@ -34,7 +34,7 @@ def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
     DifferentiationError
         Where J is singular: a weakly active constraint, dependent active rows, or several solutions.
     """
-    parts = [(problem.part(c), *(Triple(*(v[c] for v in t)) for t in (x, bars))) for c in problem.chunks()]
+    parts = [(problem.take(c), *(Triple(*(v[c] for v in t)) for t in (x, bars))) for c in problem.chunks()]
     d = torch.cat([_direction(*part) for part in parts] or [torch.cat(x, -1)])
     d_z, d_lam, d_nu = d.split([problem.n, problem.m, problem.p], -1)
     # Eq. 8. As printed, ∇_G = D(λ)(d_λ zᵀ + λ d_zᵀ) has one D(λ) too many: it belongs to d_λ alone, here as in ∇_h.

@@ -113,7 +113,7 @@ def _certified(programs: Programs, end: Progress) -> _Found:
     ratio = Candidate(*(v / end.best.tau for v in seen))
     point = Candidate(*programs.scaled.unscale(*ratio))
     # a point that satisfies its constraints row by row has a say
-    primal = residuals(programs.given, *point, programs.norms).rowwise[:, 0]
+    primal = residuals(programs.given, point.x, point.lam, point.nu, programs.norms).rowwise[:, 0]
     feasible = torch.where((primal <= FEASIBLE).unsqueeze(-1), ratio.x, torch.zeros_like(ratio.x))
     status = torch.where(_claims(end.status), int(Status.NUMERICAL_FAILURE), end.status)
     found = _Found(point, status, feasible)

@@ -15,12 +15,13 @@ some are: z₀ ≥ 1, z_k ≥ 10 z_{k−1} has (−10⁻¹⁰, …, −0.1, −1
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from layers.linalg.batched import Batched
 from layers.linalg.products import column_max, dot, max_abs, mtv, mv, one_where_zero, row_max
 from layers.qp.kkt import NOISE
 from layers.qp.scaling import ScaledQP
@@ -38,20 +39,16 @@ SMALL = 1e-4
 RANK, REFINEMENTS = 1e-11, 3
 
 
-class Candidate(NamedTuple):
+@dataclass(frozen=True)
+class Candidate(Batched):
     """A ray x and multipliers λ, ν of the equilibrated problem; shapes ``(B, n), (B, m), (B, p)``."""
 
     x: Tensor
     lam: Tensor
     nu: Tensor
 
-    def take(self, index: Tensor) -> Candidate:
-        """The batch elements ``index``."""
-        return Candidate(self.x[index], self.lam[index], self.nu[index])
-
-    def put(self, index: Tensor, values: Candidate) -> Candidate:
-        """A copy with the elements ``index`` replaced."""
-        return Candidate(*(a.index_copy(0, index, b) for a, b in zip(self, values, strict=True)))
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.x, self.lam, self.nu))
 
 
 def violations(scaled: ScaledQP, c: Candidate) -> tuple[Tensor, Tensor]:
@@ -127,7 +124,7 @@ def _if_rounded(value: Tensor, terms: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Nearest:
+class Nearest(Batched):
     """What has come nearest to a certificate, of every element: (λ, ν) and x each by themselves.
 
     Attributes
@@ -147,25 +144,14 @@ class Nearest:
         far = torch.full_like(candidate.x[:, 0], NEAR)
         return cls(candidate, far, far)
 
-    def take(self, index: Tensor) -> Nearest:
-        """The batch elements ``index``."""
-        return Nearest(self.candidate.take(index), self.farkas[index], self.ray[index])
-
-    def put(self, index: Tensor, values: Nearest) -> Nearest:
-        """A copy with the elements ``index`` replaced."""
-        return Nearest(
-            self.candidate.put(index, values.candidate),
-            self.farkas.index_copy(0, index, values.farkas),
-            self.ray.index_copy(0, index, values.ray),
-        )
-
     def nearer(self, point: Candidate, violation: tuple[Tensor, Tensor], running: Tensor) -> Nearest:
         """The nearer of old and new, for the elements that go on."""
         farkas, ray = violation
         by_y, by_x = running & (farkas < self.farkas), running & (ray < self.ray)
         old = self.candidate
         x = torch.where(by_x.unsqueeze(-1), point.x, old.x)
-        lam, nu = (torch.where(by_y.unsqueeze(-1), v, w) for v, w in zip(point[1:], old[1:], strict=True))
+        lam = torch.where(by_y.unsqueeze(-1), point.lam, old.lam)
+        nu = torch.where(by_y.unsqueeze(-1), point.nu, old.nu)
         return Nearest(
             Candidate(x, lam, nu),
             torch.where(by_y, farkas, self.farkas),

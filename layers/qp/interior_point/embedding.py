@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from layers.linalg.batched import Batched
 from layers.linalg.products import dot, gram, max_abs, mtv, mv
 from layers.linalg.saddle import Block, SaddleFactor, refine
 from layers.qp.scaling import ScaledQP
@@ -33,7 +34,7 @@ REFINEMENTS_AHEAD = 1
 
 
 @dataclass(frozen=True)
-class Iterate:
+class Iterate(Batched):
     """A point of the embedding; shapes ``(B, n), (B, m), (B, p), (B, m), (B, 1), (B, 1)``."""
 
     x: Tensor
@@ -59,15 +60,6 @@ class Iterate:
         return Iterate(
             *(torch.addcmul(v, alpha, d) for v, d in zip(self.fields, direction.fields, strict=True))
         )
-
-    def take(self, index: Tensor) -> Iterate:
-        """The batch elements ``index``."""
-        return Iterate(*(v[index] for v in self.fields))
-
-    def put(self, index: Tensor, values: Iterate) -> Iterate:
-        """A copy with the elements ``index`` replaced."""
-        pairs = zip(self.fields, values.fields, strict=True)
-        return Iterate(*(v.index_copy(0, index, w) for v, w in pairs))
 
     def where(self, keep: Tensor, other: Iterate) -> Iterate:
         """Elements with ``keep`` from here, the rest from ``other``."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from layers.linalg.batched import Batched
 from layers.linalg.products import works_ahead
 from layers.problem import QP
 from layers.qp.interior_point.certificates import Candidate, Nearest, verdict_of, violations
@@ -36,7 +37,7 @@ RUNNING = -1
 
 
 @dataclass(frozen=True)
-class Programs:
+class Programs(Batched):
     """What the iteration reads: the equilibrated problem, the caller's own, and norms of that."""
 
     scaled: ScaledQP
@@ -48,13 +49,9 @@ class Programs:
         """Equilibrate a flat problem."""
         return cls(scale_problem(problem), problem, Norms.of(problem))
 
-    def take(self, index: Tensor) -> Programs:
-        """The batch elements ``index``."""
-        return Programs(self.scaled.take(index), self.given.take(index), self.norms.take(index))
-
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(Batched):
     """What the iteration changes.
 
     Attributes
@@ -89,21 +86,6 @@ class Progress:
         zero = torch.zeros_like(error, dtype=torch.int64)
         near = Nearest.start(Candidate(*point.fields[:3]))
         return cls(point, point, error, near, zero + RUNNING, zero, zero, zero, zero.bool(), zero.bool())
-
-    def take(self, index: Tensor) -> Progress:
-        """The batch elements ``index``."""
-        parts = (self.point.take(index), self.best.take(index), self.error[index], self.near.take(index))
-        return Progress(*parts, *(v[index] for v in self._counts))
-
-    def put(self, index: Tensor, part: Progress) -> Progress:
-        """A copy with the elements ``index`` replaced."""
-        return Progress(
-            self.point.put(index, part.point),
-            self.best.put(index, part.best),
-            self.error.index_copy(0, index, part.error),
-            self.near.put(index, part.near),
-            *(v.index_copy(0, index, w) for v, w in zip(self._counts, part._counts, strict=True)),
-        )
 
     @property
     def _counts(self) -> tuple[Tensor, ...]:

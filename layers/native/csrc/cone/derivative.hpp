@@ -45,7 +45,8 @@ struct ConeDerivative {
         sys.factor(g.P, C, g.m, at.inside, at.outside);
         std::memcpy(turned, g.b, g.ldm * sizeof(T));
         at.into(turned);
-        clear(dx, g.ldn), clear(eta, g.ldm);
+        clear(dx, g.ldn);
+        clear(eta, g.ldm);
         error = constant<T>(__builtin_inf());
         for (int round = 0; round < CONE_REFINEMENTS; ++round) {
             residual(round == 0);
@@ -80,7 +81,10 @@ struct ConeDerivative {
             const auto both = (s_size > none) & (y_size > none);
             const T ratio = both ? y_size / or_one(s_size) : one, by = power_of_two(root(ratio));
             for (int i = 0; i < rows; ++i) {
-                omega[row + i] = by, s[row + i] *= by, y[row + i] /= by, g.b[row + i] *= by;
+                omega[row + i] = by;
+                s[row + i] *= by;
+                y[row + i] /= by;
+                g.b[row + i] *= by;
                 const V f = Lane<T>::splat(by);
                 for (int j = 0; j < g.ldn; j += Lane<T>::width) pack(g.A + (long)(row + i) * g.ldn + j) *= f;
             }
@@ -114,11 +118,17 @@ struct ConeDerivative {
             }
         for (int j = 0; j < g.n; ++j) most = larger(most, column_size[j]);
         const T column_least = or_one(CONE_LEAST * most);
-        for (int j = 0; j < g.n; ++j) worst = larger(worst, absolute(top[j]) / larger(column_size[j], column_least)), sum += top[j];
+        for (int j = 0; j < g.n; ++j) {
+            worst = larger(worst, absolute(top[j]) / larger(column_size[j], column_least));
+            sum += top[j];
+        }
         most = constant<T>(0);
         for (int i = 0; i < g.m; ++i) most = larger(most, row_size[i]);
         const T row_least = or_one(CONE_LEAST * most);
-        for (int i = 0; i < g.m; ++i) worst = larger(worst, absolute(link[i]) / larger(row_size[i], row_least)), sum += link[i];
+        for (int i = 0; i < g.m; ++i) {
+            worst = larger(worst, absolute(link[i]) / larger(row_size[i], row_least));
+            sum += link[i];
+        }
         return sum - sum == constant<T>(0) ? worst : constant<T>(__builtin_inf());
     }
 };

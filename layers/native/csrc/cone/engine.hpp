@@ -40,8 +40,13 @@ struct ConeEngine {
     ConeEngine(Arena& a, const ConeData& d) : g(a, d), sys(a, g), at(a, g), trial(a, g) {
         for (T** one : {&x, &dx, &rx, &x_now, &x_old, &x_best}) *one = zeros<T>(a, g.ldn);
         for (T** one : {&y, &s, &dy, &ds, &rp, &t, &u, &scaled, &scaled_dy, &scaled_ds, &nt, &eta, &v, &v_best, &kept, &eta_now, &row_scale}) *one = zeros<T>(a, g.ldm);
-        H = zeros<T>(a, (long)g.n * g.ldn), B = zeros<T>(a, (long)g.m * g.ldn);
-        now = best = constant<T>(1e300), iterations = constant<T>(0), c = constant<T>(1), careful = false, done = constant<T>(0) > 1.0;
+        H = zeros<T>(a, (long)g.n * g.ldn);
+        B = zeros<T>(a, (long)g.m * g.ldn);
+        now = best = constant<T>(1e300);
+        iterations = constant<T>(0);
+        c = constant<T>(1);
+        careful = false;
+        done = constant<T>(0) > 1.0;
     }
 
     template <class Check>
@@ -71,7 +76,8 @@ struct ConeEngine {
             for (int i = 1; i < rows; ++i) nt[row + i] = constant<T>(0);
         });
         condense();
-        clear(t, g.ldm), clear(rx, g.ldn);
+        clear(t, g.ldm);
+        clear(rx, g.ldn);
         for (int i = 0; i < g.m; ++i) rp[i] = -g.b[i];
         direction();
         std::memcpy(x, dx, g.ldn * sizeof(T));
@@ -80,15 +86,20 @@ struct ConeEngine {
         clear(rp, g.ldm);
         direction();
         std::memcpy(y, dy, g.ldm * sizeof(T));
-        push(s), push(y);
+        push(s);
+        push(y);
     }
 
     void push(T* z) const {
         T lowest = constant<T>(1e300), most = constant<T>(0);
-        for (int i = g.zero; i < g.linear; ++i) lowest = smaller(lowest, z[i]), most = larger(most, absolute(z[i]));
+        for (int i = g.zero; i < g.linear; ++i) {
+            lowest = smaller(lowest, z[i]);
+            most = larger(most, absolute(z[i]));
+        }
         g.each_soc([&](int row, int rows) {
             const T r = root(dot_of(z + row + 1, z + row + 1, rows - 1));
-            lowest = smaller(lowest, z[row] - r), most = larger(most, larger(absolute(z[row]), r));
+            lowest = smaller(lowest, z[row] - r);
+            most = larger(most, larger(absolute(z[row]), r));
         });
         const T shift = lowest > 1e-2 * most ? constant<T>(0) : 1.0 - lowest;
         for (int i = g.zero; i < g.linear; ++i) z[i] += shift;
@@ -103,7 +114,8 @@ struct ConeEngine {
         Mask over = done;
         for (int iteration = 0; iteration <= most; ++iteration) {
             check();
-            g.stationarity(x, y, rx), g.excess(x, rp);
+            g.stationarity(x, y, rx);
+            g.excess(x, rp);
             for (int i = 0; i < g.m; ++i) rp[i] += s[i];
             const T gap = dot_of(s + g.zero, y + g.zero, g.m - g.zero), value = absolute(dot_of(g.q, x, g.n));
             const T left = larger(larger(max_abs_of(rp, g.m) / b_size, max_abs_of(rx, g.n) / q_size), gap / (one + value));
@@ -120,11 +132,13 @@ struct ConeEngine {
                 near = ready ? CONE_NEARER * left : near;
                 waited = none;
                 if (last || !any(negate(done | over))) break;
-                g.stationarity(x, y, rx), g.excess(x, rp);
+                g.stationarity(x, y, rx);
+                g.excess(x, rp);
                 for (int i = 0; i < g.m; ++i) rp[i] += s[i];
             }
             iterations = over | (waited > none) ? iterations : iterations + one;
-            nesterov_todd(), condense();
+            nesterov_todd();
+            condense();
             for (int i = g.zero; i < g.m; ++i) t[i] = scaled[i];  // λ \ (λ ∘ λ)
             direction();
             const T reach = longest(1.0), rest = 1 - reach, sigma = rest * rest * rest * gap / (double)(g.degree ? g.degree : 1);
@@ -150,7 +164,10 @@ struct ConeEngine {
             const T half_a = 0.5 / (gamma * a_size), half_b = 0.5 / (gamma * b_size);
             T* w = nt + row;
             T square = constant<T>(0);
-            for (int i = 1; i < rows; ++i) w[i] = half_a * a[i] - half_b * b[i], square += w[i] * w[i];
+            for (int i = 1; i < rows; ++i) {
+                w[i] = half_a * a[i] - half_b * b[i];
+                square += w[i] * w[i];
+            }
             w[0] = root(one + square);
             eta[row] = root(a_size / b_size);
         });
@@ -206,7 +223,10 @@ struct ConeEngine {
         const int ld = g.ldn, cones = g.m - g.zero;
         for (int i = 0; i < g.m; ++i) u[i] = rp[i];
         unscale(u);
-        for (int i = g.zero; i < g.m; ++i) u[i] -= t[i], scaled_dy[i] = -u[i];
+        for (int i = g.zero; i < g.m; ++i) {
+            u[i] -= t[i];
+            scaled_dy[i] = -u[i];
+        }
         for (int j = 0; j < g.n; ++j) dx[j] = -rx[j];
         add_transposed(B + (long)g.zero * ld, cones, ld, scaled_dy + g.zero, dx);
         for (int i = 0; i < g.zero; ++i) kept[i] = -rp[i];
@@ -229,11 +249,17 @@ struct ConeEngine {
     void follow() {
         multiply(B + (long)g.zero * g.ldn, g.m - g.zero, g.ldn, dx, scaled_dy + g.zero);
         for (int i = g.zero; i < g.m; ++i) {
-            scaled_dy[i] += u[i], scaled_ds[i] = -t[i] - scaled_dy[i];
-            dy[i] = scaled_dy[i], ds[i] = scaled_ds[i];
+            scaled_dy[i] += u[i];
+            scaled_ds[i] = -t[i] - scaled_dy[i];
+            dy[i] = scaled_dy[i];
+            ds[i] = scaled_ds[i];
         }
-        unscale(dy), scale(ds);
-        for (int i = 0; i < g.zero; ++i) dy[i] = kept[i], ds[i] = constant<T>(0);
+        unscale(dy);
+        scale(ds);
+        for (int i = 0; i < g.zero; ++i) {
+            dy[i] = kept[i];
+            ds[i] = constant<T>(0);
+        }
     }
 
     // t = λ \ (λ ∘ λ + (W⁻¹ds) ∘ (W dy) − σ e)
@@ -309,15 +335,24 @@ struct ConeEngine {
     void step() {
         trial.decompose(v);
         residual();
-        for (int i = 0; i < g.m; ++i) u[i] = -rp[i], eta[i] = u[i];
+        for (int i = 0; i < g.m; ++i) {
+            u[i] = -rp[i];
+            eta[i] = u[i];
+        }
         for (int j = 0; j < g.n; ++j) dx[j] = -rx[j];
         at.into(eta);
         for (int i = 0; i < g.m; ++i) eta[i] *= sys.F[i];
         sys.solve(dx, eta);
         at.out(eta);
         multiply(g.A, g.m, g.ldn, dx, dy);
-        for (int j = 0; j < g.n; ++j) x_old[j] = x_now[j], x_now[j] += dx[j];
-        for (int i = 0; i < g.m; ++i) kept[i] = v[i], v[i] += u[i] - dy[i] - eta[i];
+        for (int j = 0; j < g.n; ++j) {
+            x_old[j] = x_now[j];
+            x_now[j] += dx[j];
+        }
+        for (int i = 0; i < g.m; ++i) {
+            kept[i] = v[i];
+            v[i] += u[i] - dy[i] - eta[i];
+        }
         trial.decompose(v);
         const T moved = measure();
         const Mask better = moved < now;
@@ -328,7 +363,8 @@ struct ConeEngine {
 
     // rx and rp at x_now and the parts of v
     void residual() {
-        g.stationarity(x_now, trial.y, rx), g.excess(x_now, rp);
+        g.stationarity(x_now, trial.y, rx);
+        g.excess(x_now, rp);
         for (int i = 0; i < g.m; ++i) rp[i] += trial.s[i];
     }
 

@@ -19,7 +19,7 @@ constexpr double CLEAR = 1e3 * WEAK_TOLERANCE, STRICTLY = 1e-2 * WEAK_RATIO;
 // equation, and ROWS_GAP in its complementarity (layers/solution.py).
 constexpr double LOOSE = 1e-7, ROWS = 1e-6, ROWS_GAP = 1e-4;
 
-// In a derivative Q has been checked; negative curvature up to this, relative to the largest entry, is rounding (layers/problem.py).
+// In a derivative Q has been checked; negative curvature up to this, relative to the largest entry, is rounding (layers/linalg/semidefinite.py).
 constexpr double CURVATURE = 1e-9;
 
 // The data of a program that depend on its parameters, in the order in which Python gives them.

@@ -18,10 +18,16 @@ cl::Data read(const Array& Q, const Array& q, const Array& G, const Array& h, co
     const long n = q.shape(q.ndim() - 1), m = h.shape(h.ndim() - 1), p = b.shape(b.ndim() - 1);
     if (n < 1 || n > LARGEST[0] || m > LARGEST[1] || p > LARGEST[2]) throw py::value_error("sizes out of range for the native engine");
     cl::Data d{};
-    d.n = (int)n, d.m = (int)m, d.p = (int)p, d.batch = batch;
-    d.Q = block(Q, "Q", batch, {n, n}, &d.Q_stride), d.q = block(q, q_name, batch, {n}, &d.q_stride);
-    d.G = block(G, "G", batch, {m, n}, &d.G_stride), d.h = block(h, h_name, batch, {m}, &d.h_stride);
-    d.A = block(A, "A", batch, {p, n}, &d.A_stride), d.b = block(b, b_name, batch, {p}, &d.b_stride);
+    d.n = (int)n;
+    d.m = (int)m;
+    d.p = (int)p;
+    d.batch = batch;
+    d.Q = block(Q, "Q", batch, {n, n}, &d.Q_stride);
+    d.q = block(q, q_name, batch, {n}, &d.q_stride);
+    d.G = block(G, "G", batch, {m, n}, &d.G_stride);
+    d.h = block(h, h_name, batch, {m}, &d.h_stride);
+    d.A = block(A, "A", batch, {p, n}, &d.A_stride);
+    d.b = block(b, b_name, batch, {p}, &d.b_stride);
     return d;
 }
 
@@ -87,11 +93,19 @@ struct Handle {
         negate(lam_bar, "cotangent of lam", batch, m, dl);
         negate(nu_bar, "cotangent of nu", batch, p, dn);
         cl::Data data{};
-        data.n = n, data.m = m, data.p = p, data.batch = batch;
+        data.n = n;
+        data.m = m;
+        data.p = p;
+        data.batch = batch;
         data.Q = block(Q, "Q", batch, {n, n}, &data.Q_stride);
         data.G = block(G, "G", batch, {m, n}, &data.G_stride);
         data.A = block(A, "A", batch, {p, n}, &data.A_stride);
-        data.q = dz, data.h = dl, data.b = dn, data.q_stride = n, data.h_stride = m, data.b_stride = p;
+        data.q = dz;
+        data.h = dl;
+        data.b = dn;
+        data.q_stride = n;
+        data.h_stride = m;
+        data.b_stride = p;
         const double largest =
             linearised(data, {solved.kind.data(), solved.status.data(), dz, dl, dn, dz, dl, dn, error.mutable_data()}, threads);
         const double *z = solved.z.data(), *lam = solved.lam.data(), *nu = solved.nu.data();
@@ -128,8 +142,10 @@ std::unique_ptr<Handle> solve(const Array& Q, const Array& q, const Array& G, co
         const auto parts = guess.cast<py::tuple>();
         if (parts.size() != 4) throw py::value_error("a guess consists of z, lam, nu and s");
         for (int i = 0; i < 4; ++i) given[i] = Array::of(parts[i]);
-        options.z = block(given[0], "warm_start.z", batch, {data.n}, nullptr), options.lam = block(given[1], "warm_start.lam", batch, {data.m}, nullptr);
-        options.nu = block(given[2], "warm_start.nu", batch, {data.p}, nullptr), options.s = block(given[3], "warm_start.s", batch, {data.m}, nullptr);
+        options.z = block(given[0], "warm_start.z", batch, {data.n}, nullptr);
+        options.lam = block(given[1], "warm_start.lam", batch, {data.m}, nullptr);
+        options.nu = block(given[2], "warm_start.nu", batch, {data.p}, nullptr);
+        options.s = block(given[3], "warm_start.s", batch, {data.m}, nullptr);
     }
     auto handle = std::make_unique<Handle>(Handle{rows, data.n, data.m, data.p, {}});
     {
@@ -166,7 +182,8 @@ PYBIND11_MODULE(_core, module) {
         .def("z", &Handle::z)
         .def("arrays", &Handle::arrays)
         .def("pull_back", &Handle::pull_back);
-    bind_cones(module), bind_program(module);
+    bind_cones(module);
+    bind_program(module);
     bind_constants(module);
     module.attr("LARGEST") = py::make_tuple(LARGEST[0], LARGEST[1], LARGEST[2]);
     module.def("lanes", [] { return chosen().lanes; }, "Problems that are solved side by side in one register.");

@@ -29,18 +29,26 @@ cl::AffinePart::Entries read(const Entries& given, const cl::AffinePart& part, c
     if (source < 0 || source >= (long)widths.size() || i.ndim() != 1 || j.ndim() != 1 || column.ndim() != 1 || weight.ndim() != 1 ||
         i.size() != count || j.size() != count || column.size() != count)
         refuse("entries");
-    check(i, part.rows, "rows"), check(j, part.columns, "columns"), check(column, widths[source], "sources");
+    check(i, part.rows, "rows");
+    check(j, part.columns, "columns");
+    check(column, widths[source], "sources");
     cl::AffinePart::Entries out;
     out.source = source;
-    out.i.assign(i.data(), i.data() + count), out.j.assign(j.data(), j.data() + count);
-    out.column.assign(column.data(), column.data() + count), out.weight.assign(weight.data(), weight.data() + count);
+    out.i.assign(i.data(), i.data() + count);
+    out.j.assign(j.data(), j.data() + count);
+    out.column.assign(column.data(), column.data() + count);
+    out.weight.assign(weight.data(), weight.data() + count);
     return out;
 }
 
 std::shared_ptr<cl::Family> make(const std::array<int, 4>& sizes, const std::vector<long>& widths, const std::vector<Part>& parts,
                                  const std::vector<Picks>& variables) {
     auto f = std::make_shared<cl::Family>();
-    f->n = sizes[0], f->m = sizes[1], f->p = sizes[2], f->w = sizes[3], f->widths = widths;
+    f->n = sizes[0];
+    f->m = sizes[1];
+    f->p = sizes[2];
+    f->w = sizes[3];
+    f->widths = widths;
     f->weighted = parts.size() == cl::PARTS;
     if (f->n < 1 || f->m < 0 || f->p < 0 || f->w < 0 || parts.size() < cl::PARTS - 1 || parts.size() > cl::PARTS) refuse("sizes");
     const long n = f->n, m = f->m, p = f->p, w = f->w;
@@ -48,7 +56,8 @@ std::shared_ptr<cl::Family> make(const std::array<int, 4>& sizes, const std::vec
     for (std::size_t k = 0; k < parts.size(); ++k) {
         const auto& [height, width, constant, entries] = parts[k];
         cl::AffinePart& part = f->parts[k];
-        part.rows = height, part.columns = width;
+        part.rows = height;
+        part.columns = width;
         if (height != rows[k] || width != columns[k] || constant.size() != part.size()) refuse("parts");
         part.constant.assign(constant.data(), constant.data() + constant.size());
         for (const Entries& each : entries) part.sources.push_back(read(each, part, widths));

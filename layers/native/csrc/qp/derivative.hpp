@@ -28,10 +28,22 @@ struct Derivative {
     }
 
     Derivative(Arena& a, const Data& d, const Sparse* plan) : g(a, d, plan), sys(a, g, plan) {
-        rz = zeros<T>(a, g.ldn), x = zeros<T>(a, g.ldn), tz = zeros<T>(a, g.ldn), cx = zeros<T>(a, g.ldn);
-        on = zeros<T>(a, g.ldm), rl = zeros<T>(a, g.ldm), lam = zeros<T>(a, g.ldm), tl = zeros<T>(a, g.ldm);
-        rn = zeros<T>(a, g.ldp), nu = zeros<T>(a, g.ldp), tn = zeros<T>(a, g.ldp);
-        clam = zeros<T>(a, g.ldm), cnu = zeros<T>(a, g.ldp), sx = zeros<T>(a, g.ldn), slam = zeros<T>(a, g.ldm), snu = zeros<T>(a, g.ldp);
+        rz = zeros<T>(a, g.ldn);
+        x = zeros<T>(a, g.ldn);
+        tz = zeros<T>(a, g.ldn);
+        cx = zeros<T>(a, g.ldn);
+        on = zeros<T>(a, g.ldm);
+        rl = zeros<T>(a, g.ldm);
+        lam = zeros<T>(a, g.ldm);
+        tl = zeros<T>(a, g.ldm);
+        rn = zeros<T>(a, g.ldp);
+        nu = zeros<T>(a, g.ldp);
+        tn = zeros<T>(a, g.ldp);
+        clam = zeros<T>(a, g.ldm);
+        cnu = zeros<T>(a, g.ldp);
+        sx = zeros<T>(a, g.ldn);
+        slam = zeros<T>(a, g.ldm);
+        snu = zeros<T>(a, g.ldp);
     }
 
     // Whether the element is one for this engine; its lane stays at zero otherwise.
@@ -49,7 +61,10 @@ struct Derivative {
     }
 
     void run() {
-        g.equilibrate(), sys.prepare(CURVATURE, false), sys.active(on), sys.judge();
+        g.equilibrate();
+        sys.prepare(CURVATURE, false);
+        sys.active(on);
+        sys.judge();
         if (any(sys.suspicious)) probe();
         for (int j = 0; j < g.n; ++j) rz[j] *= g.c * g.D[j];
         for (int i = 0; i < g.m; ++i) rl[i] *= g.Eg[i];
@@ -96,19 +111,26 @@ struct Derivative {
         for (int step = 0; step < STEPS && any(goes); ++step) {
             residual(false, true);
             correct();
-            before = size, size = larger(max_abs(x, g.ldn), larger(max_abs(lam, g.ldm), max_abs(nu, g.ldp)));
+            before = size;
+            size = larger(max_abs(x, g.ldn), larger(max_abs(lam, g.ldm), max_abs(nu, g.ldp)));
             goes = sys.suspicious & negate(size < GONE);
         }
         sys.singular = sys.singular | (goes & negate(size < 0.5 * before));
-        clear(x, g.ldn), clear(lam, g.ldm), clear(nu, g.ldp);
+        clear(x, g.ldn);
+        clear(lam, g.ldm);
+        clear(nu, g.ldp);
     }
 
     // t = r − K x, or −K x
     void residual(bool at_zero, bool alone = false) {
         if (alone) {
-            clear(tz, g.ldn), clear(tl, g.ldm), clear(tn, g.ldp);
+            clear(tz, g.ldn);
+            clear(tl, g.ldm);
+            clear(tn, g.ldp);
         } else {
-            std::memcpy(tz, rz, g.ldn * sizeof(T)), std::memcpy(tl, rl, g.ldm * sizeof(T)), std::memcpy(tn, rn, g.ldp * sizeof(T));
+            std::memcpy(tz, rz, g.ldn * sizeof(T));
+            std::memcpy(tl, rl, g.ldm * sizeof(T));
+            std::memcpy(tn, rn, g.ldp * sizeof(T));
         }
         if (at_zero) return;
         g.Q.multiply(x, cx);
@@ -122,7 +144,8 @@ struct Derivative {
     }
 
     void correct() {
-        std::memcpy(cx, tz, g.ldn * sizeof(T)), std::memcpy(cnu, tn, g.ldp * sizeof(T));
+        std::memcpy(cx, tz, g.ldn * sizeof(T));
+        std::memcpy(cnu, tn, g.ldp * sizeof(T));
         sys.active_solve(cx, tl, clam, cnu);
         for (int j = 0; j < g.n; ++j) x[j] += cx[j];
         for (int i = 0; i < g.m; ++i) lam[i] += clam[i];
@@ -132,44 +155,55 @@ struct Derivative {
     // Largest residual relative to the largest term of its own row, so that no part of a problem excuses another. Where what should be zero
     // is rounding, as x at a vertex, the terms of connected rows count for a part: layers/qp/active_set.py.
     T by_rows() {
+        // At least that large: with the terms of x and of the right-hand side, in its own row and, for a part, in those of connected rows.
+        const bool of_z_alone = !any(larger(max_abs(rl, g.ldm), max_abs(rn, g.ldp)) > 0.0);
+        const T part = constant<T>(of_z_alone ? LEAST_TERMS : LEAST_GIVEN);
+        for (int j = 0; j < g.ldn; ++j) sx[j] = larger(absolute(x[j]), part * absolute(rz[j]));
+        g.G.largest_terms(sx, slam);
+        g.A.largest_terms(sx, snu);
+        for (int i = 0; i < g.m; ++i) slam[i] = larger(on[i] * slam[i], absolute(rl[i]));
+        for (int i = 0; i < g.p; ++i) snu[i] = larger(snu[i], absolute(rn[i]));
+        for (int j = 0; j < g.n; ++j) sx[j] = absolute(rz[j]);
+        T worst = relative();
+        if (!any(worst > FINE_ROWS)) return worst;
         for (int j = 0; j < g.ldn; ++j) cx[j] = absolute(x[j]);
         for (int i = 0; i < g.m; ++i) clam[i] = absolute(lam[i]);
         for (int i = 0; i < g.p; ++i) cnu[i] = absolute(nu[i]);
-        spread(false);
-        for (int j = 0; j < g.n; ++j) cx[j] = larger(cx[j], absolute(rz[j]));
-        for (int i = 0; i < g.m; ++i) clam[i] = larger(clam[i], absolute(rl[i]));
-        for (int i = 0; i < g.p; ++i) cnu[i] = larger(cnu[i], absolute(rn[i]));
-        T worst = relative();
+        spread();
+        for (int j = 0; j < g.n; ++j) sx[j] = larger(cx[j], sx[j]);
+        worst = relative();
         if (!any(worst > FINE_ROWS)) return worst;
-        std::memcpy(sx, cx, g.ldn * sizeof(T)), std::memcpy(slam, clam, g.ldm * sizeof(T)), std::memcpy(snu, cnu, g.ldp * sizeof(T));
-        spread(true), spread(true);
+        std::memcpy(cx, sx, g.ldn * sizeof(T));
+        std::memcpy(clam, slam, g.ldm * sizeof(T));
+        std::memcpy(cnu, snu, g.ldp * sizeof(T));
+        spread(true);
+        spread(true);
         const T least = constant<T>(LEAST_TERMS), given = constant<T>(LEAST_GIVEN);
-        for (int j = 0; j < g.n; ++j) cx[j] = larger(sx[j], (rz[j] == 0 ? least : given) * cx[j]);
-        for (int i = 0; i < g.m; ++i) clam[i] = larger(slam[i], (rl[i] == 0 ? least : given) * clam[i]);
-        for (int i = 0; i < g.p; ++i) cnu[i] = larger(snu[i], (rn[i] == 0 ? least : given) * cnu[i]);
+        for (int j = 0; j < g.n; ++j) sx[j] = larger(sx[j], (rz[j] == 0 ? least : given) * cx[j]);
+        for (int i = 0; i < g.m; ++i) slam[i] = larger(slam[i], (rl[i] == 0 ? least : given) * clam[i]);
+        for (int i = 0; i < g.p; ++i) snu[i] = larger(snu[i], (rn[i] == 0 ? least : given) * cnu[i]);
         return relative();
     }
 
+    // The largest residual relative to the sizes (sx, slam, snu).
     T relative() const {
         T worst = constant<T>(0);
-        for (int j = 0; j < g.n; ++j) worst = larger(worst, absolute(tz[j]) / or_one(cx[j]));
-        for (int i = 0; i < g.m; ++i) worst = larger(worst, absolute(tl[i]) / or_one(clam[i]));
-        for (int i = 0; i < g.p; ++i) worst = larger(worst, absolute(tn[i]) / or_one(cnu[i]));
+        for (int j = 0; j < g.n; ++j) worst = larger(worst, absolute(tz[j]) / or_one(sx[j]));
+        for (int i = 0; i < g.m; ++i) worst = larger(worst, absolute(tl[i]) / or_one(slam[i]));
+        for (int i = 0; i < g.p; ++i) worst = larger(worst, absolute(tn[i]) / or_one(snu[i]));
         return worst;
     }
 
-    // Each of (cx, clam, cnu) becomes the largest |K| c of its row, or stays where it `keeps` what is larger. The norms of the caller's data
-    // and (h, b), which nothing needs here, make room.
-    void spread(bool keeps) {
-        const T one = constant<T>(1), share = constant<T>(keeps ? 1 : 0);
-        T *ones_n = g.Q_row, *ones_m = g.g_row, *ones_p = g.a_row;
-        for (int j = 0; j < g.ldn; ++j) ones_n[j] = one;
-        for (int i = 0; i < g.m; ++i) ones_m[i] = one;
-        for (int i = 0; i < g.p; ++i) ones_p[i] = one;
+    // Each of (cx, clam, cnu) becomes the largest |K| c of its row, or stays where it `keeps` what is larger. The norms of the caller's
+    // data and (h, b), which nothing needs here, make room.
+    void spread(bool keeps = false) {
+        const T share = constant<T>(keeps ? 1 : 0);
+        g.Q.largest_terms(cx, g.Q_now);
         clear(g.column_now, g.ldn);
-        g.G.measure(clam, ones_n, g.g_now, g.column_now), g.A.measure(cnu, ones_n, g.a_now, g.column_now);
-        g.Q.measure(ones_n, cx, g.Q_now, g.spare_now);
-        g.G.measure(ones_m, cx, g.h, g.spare_now), g.A.measure(ones_p, cx, g.b, g.spare_now);
+        g.G.largest_terms_transposed(clam, g.column_now);
+        g.A.largest_terms_transposed(cnu, g.column_now);
+        g.G.largest_terms(cx, g.h);
+        g.A.largest_terms(cx, g.b);
         for (int j = 0; j < g.n; ++j) cx[j] = larger(share * cx[j], larger(g.Q_now[j], g.column_now[j]));
         for (int i = 0; i < g.m; ++i) clam[i] = on[i] * larger(share * clam[i], g.h[i]);
         for (int i = 0; i < g.p; ++i) cnu[i] = larger(share * cnu[i], g.b[i]);

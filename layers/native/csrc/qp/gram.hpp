@@ -13,7 +13,10 @@ inline void weighted_gram(const double* M, const double* D, int rows, int n, dou
         const int depth = rows - i0 < most ? rows - i0 : most;
         for (int i = 0; i < depth; ++i) {
             const double *row = M + (long)(i0 + i) * n, weight = D ? D[i0 + i] : 1;
-            for (int j = 0; j < n; ++j) left[(long)i * ld + j] = row[j], right[(long)i * ld + j] = weight * row[j];
+            for (int j = 0; j < n; ++j) {
+                left[(long)i * ld + j] = row[j];
+                right[(long)i * ld + j] = weight * row[j];
+            }
         }
         add_gram(left, right, depth, n, ld, total);
     }
@@ -21,7 +24,8 @@ inline void weighted_gram(const double* M, const double* D, int rows, int n, dou
         Q[(long)i * n + i] += total[(long)i * ld + i];
         for (int j = i + 1; j < n; ++j) {
             const double value = total[(long)i * ld + j];
-            Q[(long)i * n + j] += value, Q[(long)j * n + i] += value;
+            Q[(long)i * n + j] += value;
+            Q[(long)j * n + i] += value;
         }
     }
 }

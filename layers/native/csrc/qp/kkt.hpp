@@ -17,7 +17,10 @@ struct Measure {
 
     static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + padded<T>(d.n) + 4 * 8; }
     Measure(Arena& arena, Group<T, M>& group) : g(group) {
-        g_size = zeros<T>(arena, g.ldm), share = zeros<T>(arena, g.ldm), a_size = zeros<T>(arena, g.ldp), column_size = zeros<T>(arena, g.ldn);
+        g_size = zeros<T>(arena, g.ldm);
+        share = zeros<T>(arena, g.ldm);
+        a_size = zeros<T>(arena, g.ldp);
+        column_size = zeros<T>(arena, g.ldn);
     }
 
     // What depends on the data only.
@@ -35,7 +38,8 @@ struct Measure {
         for (int j = 0; j < g.n; ++j) q_max = larger(q_max, y_unit * absolute(g.q[j]) / g.D[j]);
         const T free = g.scale > 0 ? q_max / or_one(g.scale) : constant<T>(0);
         suggested = smaller(or_one(larger(size, free)), constant<T>(1));
-        q_size = q_max, matrix = or_one(rows);
+        q_size = q_max;
+        matrix = or_one(rows);
     }
 
     // stationarity = Qx + q + Gᵀλ + Aᵀν, slack = h − Gx, lack = b − Ax, Qx: all of the equilibrated problem.
@@ -52,7 +56,8 @@ struct Measure {
         z_hat = larger(g.r * z_max, suggested);
         const T gradient = larger(q_size, g.scale * z_hat);
         y_hat = larger(y_unit * y_max, smaller(or_one(gradient / matrix), one));
-        primal = zero, dual = -y_unit * least / y_hat;
+        primal = zero;
+        dual = -y_unit * least / y_hat;
         for (int i = 0; i < g.m; ++i) {
             const T unit = g.r / g.Eg[i];
             primal = larger(primal, -slack[i] * unit / or_one(larger(absolute(g.h[i]) * unit, g.g_row[i] * z_hat)));
@@ -112,8 +117,11 @@ struct Measure {
         for (int i = 0; i < g.m; ++i) g_size[i] = absolute(g.h[i]);
         for (int i = 0; i < g.p; ++i) a_size[i] = absolute(g.b[i]);
         for (int j = 0; j < g.ldn; ++j) column_size[j] = absolute(g.q[j]);
-        g.G.add_magnitudes(x, g_size), g.A.add_magnitudes(x, a_size), g.Q.add_magnitudes(x, column_size);
-        g.G.add_magnitudes_transposed(lam, column_size), g.A.add_magnitudes_transposed(nu, column_size);
+        g.G.add_magnitudes(x, g_size);
+        g.A.add_magnitudes(x, a_size);
+        g.Q.add_magnitudes(x, column_size);
+        g.G.add_magnitudes_transposed(lam, column_size);
+        g.A.add_magnitudes_transposed(nu, column_size);
         const T z_noise = NOISE * z_hat / g.r, noise = NOISE / y_unit;
         for (int i = 0; i < g.m; ++i) g_size[i] = or_one(larger(g_size[i], g.Eg[i] * g.g_row[i] * z_noise));
         for (int i = 0; i < g.p; ++i) a_size[i] = or_one(larger(a_size[i], g.Ea[i] * g.a_row[i] * z_noise));

@@ -21,20 +21,26 @@ struct DenseSystems {
     using Mask = typename Lane<T>::Mask;
     using Matrix = Dense<T>;
     Group<T, Matrix>& g;
-    int ldk;               // columns of half and S
-    T *base, *curvature;   // Q + AᵀA; the factor of Q + ε I
-    T *U, *inverse, *curvature_inverse, *half, *S, *S_inverse, *buffer, *C, *y;
-    T curvature_pivot;     // smallest pivot of Q + ε I
-    bool based;            // whether base has been computed
-    bool curved;           // whether all lanes can do with the factor of Q
-    int* rows;             // active rows of every lane, `limit` each
-    int count[Lane<T>::count], limit, k;
-    Mask singular, suspicious;
-    T independence;        // smallest pivot of the Schur complement of the active rows
-    const T *factor_, *factor_inverse;  // of the active system: U or curvature
     static constexpr bool SINGLE = Lane<T>::count == 1;
-    KnownRows known;       // of a single problem, for the engine, which tries several sets
-    int* set;              // active rows of G, then all of A
+    // Q alone: the factor of Q + ε I, its smallest pivot, and whether all lanes can do with it.
+    T *curvature, *curvature_inverse, curvature_pivot;
+    bool curved;
+    // A step of the interior point: Q + AᵀA, once it has been computed, and the factor of that with GᵀWG, a few weighted rows at a time.
+    T *base, *U, *inverse, *weighted;
+    bool based;
+    // The rows of a Schur complement, those of A in a step and the active ones of a set: half = U⁻ᵀCᵀ and the factor of S = halfᵀhalf.
+    T *half, *S, *S_inverse;
+    int ldk;  // columns of half and S
+    // An active set: its rows of every lane, `limit` each, their number and the largest, the rows gathered, and a right-hand side.
+    int* rows;
+    int count[Lane<T>::count], limit, k;
+    T *C, *y;
+    const T *factor_, *factor_inverse;  // U or curvature
+    T independence;                     // smallest pivot of the Schur complement
+    Mask singular, suspicious;
+    // Of a single problem, for the engine, which tries several sets: what is known of the rows, and the set, active rows of G, then all of A.
+    KnownRows known;
+    int* set;
     bool reuses;
 
     // At a degenerate vertex more rows are active than there are variables.
@@ -50,12 +56,22 @@ struct DenseSystems {
         const int n = g.n, p = g.p;
         limit = most_rows(n, g.m) + p;
         ldk = padded<T>(limit);
-        base = raw<T>(arena, (long)n * g.ldn), curvature = raw<T>(arena, (long)n * g.ldn), U = raw<T>(arena, (long)n * g.ldn);
-        inverse = zeros<T>(arena, g.ldn), curvature_inverse = zeros<T>(arena, g.ldn);
-        half = raw<T>(arena, (long)n * ldk), S = raw<T>(arena, (long)ldk * ldk), S_inverse = zeros<T>(arena, ldk);
-        buffer = raw<T>(arena, (long)DEPTH * g.ldn), C = raw<T>(arena, (long)ldk * g.ldn), y = zeros<T>(arena, ldk);
+        base = raw<T>(arena, (long)n * g.ldn);
+        curvature = raw<T>(arena, (long)n * g.ldn);
+        U = raw<T>(arena, (long)n * g.ldn);
+        inverse = zeros<T>(arena, g.ldn);
+        curvature_inverse = zeros<T>(arena, g.ldn);
+        half = raw<T>(arena, (long)n * ldk);
+        S = raw<T>(arena, (long)ldk * ldk);
+        S_inverse = zeros<T>(arena, ldk);
+        weighted = raw<T>(arena, (long)DEPTH * g.ldn);
+        C = raw<T>(arena, (long)ldk * g.ldn);
+        y = zeros<T>(arena, ldk);
         rows = zeros<int>(arena, (long)ldk * Lane<T>::count);
-        if constexpr (SINGLE) known.reserve(arena, n, g.m + p, limit), set = zeros<int>(arena, ldk);
+        if constexpr (SINGLE) {
+            known.reserve(arena, n, g.m + p, limit);
+            set = zeros<int>(arena, ldk);
+        }
     }
 
     // Whether an active set costs little beside a step, and the share of unclear rows with which one is tried.
@@ -98,9 +114,9 @@ struct DenseSystems {
             for (int i = 0; i < depth; ++i) {
                 const V weight = Lane<T>::splat(w[i0 + i]);
                 for (int j = 0; j < g.ldn; j += Lane<T>::width)
-                    pack(buffer + (long)i * g.ldn + j) = weight * pack(g.G.row(i0 + i) + j);
+                    pack(weighted + (long)i * g.ldn + j) = weight * pack(g.G.row(i0 + i) + j);
             }
-            add_gram(g.G.row(i0), buffer, depth, g.n, g.ldn, U);
+            add_gram(g.G.row(i0), weighted, depth, g.n, g.ldn, U);
         }
         T lowest;
         shift_and_factor(U, inverse, lowest);
@@ -114,12 +130,14 @@ struct DenseSystems {
         gather(on);
         T lowest = constant<T>(1), dependent = constant<T>(1);
         if (curved) {
-            factor_ = curvature, factor_inverse = curvature_inverse;
+            factor_ = curvature;
+            factor_inverse = curvature_inverse;
         } else {
             std::memcpy(U, g.Q.data, (long)g.n * g.ldn * sizeof(T));
             add_gram(C, C, k + g.p, g.n, g.ldn, U);
             shift_and_factor(U, inverse, lowest);
-            factor_ = U, factor_inverse = inverse;
+            factor_ = U;
+            factor_inverse = inverse;
         }
         if (reuses) block_of_known(dependent);
         else if (k + g.p) schur(factor_, factor_inverse, C, k + g.p, dependent);
@@ -131,7 +149,8 @@ struct DenseSystems {
 
     // x and nu: right-hand side in, solution out; lam: the solution, from the right-hand side `rows_rhs` on the active rows.
     void active_solve(T* x, const T* rows_rhs, T* lam, T* nu) const {
-        clear(y, padded<T>(k + g.p)), clear(lam, g.ldm);
+        clear(y, padded<T>(k + g.p));
+        clear(lam, g.ldm);
         for (int lane = 0; lane < Lane<T>::count; ++lane)
             for (int i = 0; i < count[lane]; ++i) Lane<T>::set(y[i], lane, Lane<T>::get(rows_rhs[row(lane, i)], lane));
         for (int i = 0; i < g.p; ++i) y[k + i] = nu[i];

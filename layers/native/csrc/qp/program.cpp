@@ -44,16 +44,19 @@ SolvedFamily::Values SolvedFamily::evaluate(const AffinePart& part, const Source
 void SolvedFamily::condense(const Kernels& kernels, int threads) {
     const Values &Q = parts_[PART_Q], &q = parts_[PART_Q_LINEAR], &M = parts_[PART_M], &f = parts_[PART_F], &D = parts_[PART_D];
     const long n = family_->n, w = family_->w;
-    Q_ = Q, q_ = q;
+    Q_ = Q;
+    q_ = q;
     if (!w) return;
     const auto repeat = [&](Values& values, long size, bool own) {
         if (!own || values.stride) return;
         std::vector<double> all;
         all.reserve(batch_ * size);
         for (long e = 0; e < batch_; ++e) all.insert(all.end(), values.data.begin(), values.data.end());
-        values.data.swap(all), values.stride = size;
+        values.data.swap(all);
+        values.stride = size;
     };
-    repeat(Q_, n * n, M.stride || D.stride), repeat(q_, n, M.stride || D.stride || f.stride);
+    repeat(Q_, n * n, M.stride || D.stride);
+    repeat(q_, n, M.stride || D.stride || f.stride);
     const auto weights = [&](long e) { return family_->weighted ? D.of(e) : nullptr; };
     spread(Q_.stride ? batch_ : 1, threads, [&](long first, long last) {
         for (long e = first; e < last; ++e) kernels.weighted_gram(M.of(e), weights(e), (int)w, (int)n, Q_.data.data() + e * Q_.stride);
@@ -126,10 +129,16 @@ double SolvedFamily::pull_back(const Kernels& kernels, const std::vector<const d
             const double *M = parts_[PART_M].of(e), *goal = parts_[PART_F].of(e), *D = parts_[PART_D].of(e);
             for (long i = 0; i < w; ++i) {
                 double along = 0, at = 0;
-                for (long j = 0; j < n; ++j) along += M[i * n + j] * ez[j], at += M[i * n + j] * z[j];
+                for (long j = 0; j < n; ++j) {
+                    along += M[i * n + j] * ez[j];
+                    at += M[i * n + j] * z[j];
+                }
                 const double weight = f.weighted ? D[i] : 1;
-                moved[i] = along, off[i] = at - goal[i], both[i] = moved[i] * off[i];
-                moved_D[i] = weight * moved[i], off_D[i] = weight * off[i];
+                moved[i] = along;
+                off[i] = at - goal[i];
+                both[i] = moved[i] * off[i];
+                moved_D[i] = weight * moved[i];
+                off_D[i] = weight * off[i];
             }
             const Cotangent of[PARTS] = {{ez, z, z, ez, 0.5},   column(ez, 1),  {lam, ez, el, z, 1}, column(el, -1), {nu, ez, en, z, 1},
                                          column(en, -1), {moved_D, z, off_D, ez, 1}, column(moved_D, -1), column(both, 1)};

@@ -18,14 +18,21 @@ struct KnownRows {
     }
 
     void reserve(Arena& arena, int n_, int rows, int limit_) {
-        n = n_, limit = limit_, ld = padded<double>(limit);
-        H = raw<double>(arena, (long)n * ld), gram = raw<double>(arena, (long)ld * ld);
-        fresh = raw<double>(arena, (long)n * ld), product = raw<double>(arena, (long)ld * ld);
-        slot = zeros<int>(arena, rows), fresh_id = zeros<int>(arena, ld);
+        n = n_;
+        limit = limit_;
+        ld = padded<double>(limit);
+        H = raw<double>(arena, (long)n * ld);
+        gram = raw<double>(arena, (long)ld * ld);
+        fresh = raw<double>(arena, (long)n * ld);
+        product = raw<double>(arena, (long)ld * ld);
+        slot = zeros<int>(arena, rows);
+        fresh_id = zeros<int>(arena, ld);
     }
 
     void forget(const double* U_, const double* inverse_, int rows) {
-        U = U_, inverse = inverse_, known = 0;
+        U = U_;
+        inverse = inverse_;
+        known = 0;
         for (int i = 0; i < rows; ++i) slot[i] = -1;
     }
 
@@ -33,7 +40,10 @@ struct KnownRows {
     // ones are forgotten.
     template <class Row>
     void learn(const int* id, int count, int rows, Row&& row) {
-        if (known + missing(id, count) > limit) forget(U, inverse, rows), missing(id, count);
+        if (known + missing(id, count) > limit) {
+            forget(U, inverse, rows);
+            missing(id, count);
+        }
         const int added = missing(id, count);
         if (!added) return;
         const int wide = padded<double>(added);

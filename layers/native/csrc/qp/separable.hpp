@@ -21,9 +21,15 @@ struct SeparableSystems {
     }
 
     SeparableSystems(Arena& arena, Group<T, Matrix>& group, const Sparse*) : g(group), ldp(padded<T>(group.p)) {
-        At = zeros<T>(arena, (long)g.n * ldp), half = zeros<T>(arena, (long)g.n * ldp), S = zeros<T>(arena, (long)ldp * ldp);
-        S_inverse = zeros<T>(arena, ldp), y = zeros<T>(arena, ldp), weight = zeros<T>(arena, g.ldm), probe = zeros<T>(arena, g.ldm);
-        diagonal = zeros<T>(arena, g.ldn), root_inverse = zeros<T>(arena, g.ldn);
+        At = zeros<T>(arena, (long)g.n * ldp);
+        half = zeros<T>(arena, (long)g.n * ldp);
+        S = zeros<T>(arena, (long)ldp * ldp);
+        S_inverse = zeros<T>(arena, ldp);
+        y = zeros<T>(arena, ldp);
+        weight = zeros<T>(arena, g.ldm);
+        probe = zeros<T>(arena, g.ldm);
+        diagonal = zeros<T>(arena, g.ldn);
+        root_inverse = zeros<T>(arena, g.ldn);
         singular = constant<T>(0) > 1.0;
     }
 

@@ -38,7 +38,10 @@ struct SparseSystems {
 
     SparseSystems(Arena& arena, Group<T, Matrix>& group, const Sparse* plan_) : g(group), plan(*plan_) {
         const int N = g.n + g.m + g.p;
-        L = zeros<T>(arena, plan.column_start[N]), inverse = zeros<T>(arena, N), work = zeros<T>(arena, N), shift = zeros<T>(arena, N);
+        L = zeros<T>(arena, plan.column_start[N]);
+        inverse = zeros<T>(arena, N);
+        work = zeros<T>(arena, N);
+        shift = zeros<T>(arena, N);
         values = zeros<T>(arena, plan.Q.count() + plan.G.count() + plan.A.count());
         filled = zeros<int>(arena, N);
         singular = constant<T>(0) > 1.0;
@@ -123,7 +126,10 @@ struct SparseSystems {
             const int i = row[c], j = row[c + 1], k = row[c + 2], l = row[c + 3];
             const T a = y[i] - column[c] * value, b = y[j] - column[c + 1] * value;
             const T d = y[k] - column[c + 2] * value, e = y[l] - column[c + 3] * value;
-            y[i] = a, y[j] = b, y[k] = d, y[l] = e;
+            y[i] = a;
+            y[j] = b;
+            y[k] = d;
+            y[l] = e;
         }
         for (; c < end; ++c) y[row[c]] -= column[c] * value;
     }
@@ -137,7 +143,8 @@ struct SparseSystems {
     // The values of (Q, G, A) in one array; rows of G that are not `on` are zero.
     void collect(const T* on) {
         T* to = values;
-        std::memcpy(to, g.Q.data, plan.Q.count() * sizeof(T)), to += plan.Q.count();
+        std::memcpy(to, g.Q.data, plan.Q.count() * sizeof(T));
+        to += plan.Q.count();
         for (int i = 0; i < g.m; ++i)
             for (int k = plan.G.start[i]; k < plan.G.start[i + 1]; ++k) to[k] = on ? g.G.data[k] * on[i] : g.G.data[k];
         to += plan.G.count();
@@ -148,7 +155,10 @@ struct SparseSystems {
     T factor() {
         const int N = g.n + g.m + g.p;
         T lowest = constant<T>(1e300);
-        for (int k = 0; k < N; ++k) filled[k] = plan.column_start[k], work[k] = constant<T>(0);
+        for (int k = 0; k < N; ++k) {
+            filled[k] = plan.column_start[k];
+            work[k] = constant<T>(0);
+        }
         for (int k = 0; k < N; ++k) {
             for (int e = plan.entry_start[k]; e < plan.entry_start[k + 1]; ++e) work[plan.entry_place[e]] += values[plan.entry[e]];
             const int unknown = plan.order[k];

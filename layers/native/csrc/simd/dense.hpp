@@ -71,7 +71,10 @@ inline void add_magnitudes(const T* M, int rows, int ld, const T* x, T* y) {
             c += absolute(pack(row + 2 * ld + j) * v);
             d += absolute(pack(row + 3 * ld + j) * v);
         }
-        y[i] += Lane<T>::sum(a), y[i + 1] += Lane<T>::sum(b), y[i + 2] += Lane<T>::sum(c), y[i + 3] += Lane<T>::sum(d);
+        y[i] += Lane<T>::sum(a);
+        y[i + 1] += Lane<T>::sum(b);
+        y[i + 2] += Lane<T>::sum(c);
+        y[i + 3] += Lane<T>::sum(d);
     }
     for (; i < rows; ++i) {
         V total = V{};

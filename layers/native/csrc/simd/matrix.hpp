@@ -91,6 +91,13 @@ struct Dense {
             y[i] = Lane<T>::max(worst);
         }
     }
+    // x[j] = maxᵢ |Mᵢⱼ y[i]|, or what it is if that is larger; x is padded
+    void largest_terms_transposed(const T* y, T* x) const {
+        for (int i = 0; i < rows; ++i) {
+            const V f = Lane<T>::splat(y[i]);
+            for (int j = 0; j < ld; j += Lane<T>::width) pack(x + j) = larger(pack(x + j), absolute(pack(row(i) + j) * f));
+        }
+    }
 };
 
 template <class T>
@@ -165,6 +172,9 @@ struct Zeros {
     void largest_terms(const T* x, T* y) const {
         for (int i = 0; i < rows; ++i) y[i] = constant<T>(0);
         each([&](int i, int j, int k) { y[i] = larger(y[i], absolute(data[k] * x[j])); });
+    }
+    void largest_terms_transposed(const T* y, T* x) const {
+        each([&](int i, int j, int k) { x[j] = larger(x[j], absolute(data[k] * y[i])); });
     }
 };
 

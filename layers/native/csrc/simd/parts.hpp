@@ -17,10 +17,14 @@ using convex_layers::Watch;
 // The rows of an element that was not solved.
 inline void blank(const Data& d, const Answer& out, long index) {
     // Loops, for memset may not be given the null pointer of an array without entries.
-    clear(out.z + index * d.n, d.n), clear(out.lam + index * d.m, d.m), clear(out.nu + index * d.p, d.p), clear(out.s + index * d.m, d.m);
+    clear(out.z + index * d.n, d.n);
+    clear(out.lam + index * d.m, d.m);
+    clear(out.nu + index * d.p, d.p);
+    clear(out.s + index * d.m, d.m);
     for (int i = 0; i < d.m; ++i) out.kind[index * d.m + i] = 0;
     clear(out.residuals + 6 * index, 6);
-    out.objective[index] = 0, out.iterations[index] = 0;
+    out.objective[index] = 0;
+    out.iterations[index] = 0;
 }
 
 template <class T, class Systems>
@@ -40,12 +44,12 @@ void solve_part(const Data& data, const Sparse* plan, const Options& options, co
         }
         engine.run_warm(options);
     }
-    if (any(negate(engine.done))) engine.run(options, watch);
+    if (any(negate(engine.sets.done))) engine.run(options, watch);
     for (int lane = 0; lane < lanes && first + lane < last; ++lane) {
         const auto& g = engine.g;
         const double skew = Lane<T>::get(g.skew, lane), scale = Lane<T>::get(g.scale, lane);
         const bool sound = g.finite[lane] && skew <= options.rounding * scale && Lane<T>::get(engine.sys.curvature_pivot, lane) > 0;
-        const bool solved = sound && at(engine.done, lane);
+        const bool solved = sound && at(engine.sets.done, lane);
         solved ? engine.store(out, first + lane, lane) : blank(data, out, first + lane);
         out.status[first + lane] = solved ? Verdict::OPTIMAL : sound ? Verdict::LEFT : Verdict::SUSPECT;
     }

@@ -1,0 +1,115 @@
+// The interior point (Mehrotra 1992) on a group of equilibrated problems: its iterate, and a step.
+#pragma once
+#include "qp/newton.hpp"
+
+namespace CORE {
+
+constexpr double STEP_FRACTION = 0.995;
+
+template <class T, class Systems>
+struct Walk {
+    using Matrix = typename Systems::Matrix;
+    Group<T, Matrix>& g;
+    Systems& sys;
+    T *x, *lam, *nu, *s;                               // the iterate
+    T *off_stationarity, *off_slack, *off_equality;    // Qx + q + Gᵀλ + Aᵀν, Gx + s − h, Ax − b there
+    T *weight, *target_s;                              // λ/s, and what s is to lose for the sake of complementarity
+    T *dx, *dlam, *dnu, *ds, *Gdx;                     // the direction
+
+    static long entries(const Data& d) { return 3L * padded<T>(d.n) + 8L * padded<T>(d.m) + 3L * padded<T>(d.p) + 14 * 8; }
+
+    Walk(Arena& a, Group<T, Matrix>& group, Systems& systems) : g(group), sys(systems) {
+        for (T** v : {&x, &off_stationarity, &dx}) *v = zeros<T>(a, g.ldn);
+        for (T** v : {&lam, &s, &off_slack, &weight, &target_s, &dlam, &ds, &Gdx}) *v = zeros<T>(a, g.ldm);
+        for (T** v : {&nu, &off_equality, &dnu}) *v = zeros<T>(a, g.ldp);
+    }
+
+    // Least-squares start, pushed inside: layers/qp/interior_point/iteration.py.
+    template <class Sets>
+    void initial(Sets& sets) {
+        for (int i = 0; i < g.m; ++i) weight[i] = constant<T>(1);
+        sys.newton(weight);
+        for (int j = 0; j < g.n; ++j) x[j] = -g.q[j];
+        std::memcpy(nu, g.b, g.ldp * sizeof(T));
+        g.G.add_transposed(g.h, x);
+        sys.newton_solve(x, nu);
+        g.G.multiply(x, Gdx);
+        for (int i = 0; i < g.m; ++i) {
+            lam[i] = Gdx[i] - g.h[i];
+            s[i] = -lam[i];
+        }
+        push(lam);
+        push(s);
+        measure_residuals(sets);
+    }
+
+    // Steps scale the residuals; measured, they forget the errors of the equations.
+    template <class Sets>
+    void measure_residuals(Sets& sets) {
+        sets.residual(x, lam, nu);
+        for (int j = 0; j < g.n; ++j) off_stationarity[j] = sets.off.stationarity[j];
+        for (int i = 0; i < g.m; ++i) off_slack[i] = s[i] - sets.off.slack[i];
+        for (int i = 0; i < g.p; ++i) off_equality[i] = -sets.off.lack[i];
+    }
+
+    // One predictor-corrector step; returns its length.
+    T step(T mu) {
+        for (int i = 0; i < g.m; ++i) weight[i] = lam[i] / (s[i] + WEIGHT_SHIFT * lam[i]);
+        sys.newton(weight);
+        for (int i = 0; i < g.m; ++i) target_s[i] = s[i];
+        direction();
+        const T reach = longest(1.0);
+        const T rest = 1 - reach, sigma = rest * rest * rest * mu;
+        // The predictor is walked only as far as `reach`: that is what its second-order term is worth.
+        for (int i = 0; i < g.m; ++i) target_s[i] = s[i] - (sigma - reach * reach * ds[i] * dlam[i]) / lam[i];
+        direction();
+        const T alpha = longest(STEP_FRACTION);
+        for (int j = 0; j < g.n; ++j) x[j] += alpha * dx[j];
+        for (int i = 0; i < g.m; ++i) {
+            lam[i] += alpha * dlam[i];
+            s[i] += alpha * ds[i];
+        }
+        for (int i = 0; i < g.p; ++i) nu[i] += alpha * dnu[i];
+        const T left = 1 - alpha;
+        for (int j = 0; j < g.n; ++j) off_stationarity[j] *= left;
+        for (int i = 0; i < g.m; ++i) off_slack[i] *= left;
+        for (int i = 0; i < g.p; ++i) off_equality[i] *= left;
+        return alpha;
+    }
+
+  private:
+    void push(T* v) const {
+        T lowest = v[0];
+        for (int i = 1; i < g.m; ++i) lowest = smaller(lowest, v[i]);
+        const T margin = 1e-2 * max_abs(v, g.ldm);
+        const T shift = lowest > margin ? constant<T>(0) : 1.0 - lowest;
+        for (int i = 0; i < g.m; ++i) v[i] += shift;
+    }
+
+    // Newton direction for `off_…` and complementarity λ ∘ target_s.
+    void direction() {
+        for (int i = 0; i < g.m; ++i) dlam[i] = weight[i] * (target_s[i] - off_slack[i]);
+        for (int j = 0; j < g.n; ++j) dx[j] = -off_stationarity[j];
+        for (int i = 0; i < g.p; ++i) dnu[i] = -off_equality[i];
+        g.G.add_transposed(dlam, dx);
+        sys.newton_solve(dx, dnu);
+        g.G.multiply(dx, Gdx);
+        for (int i = 0; i < g.m; ++i) {
+            dlam[i] = weight[i] * Gdx[i] - dlam[i];
+            ds[i] = -off_slack[i] - Gdx[i];
+        }
+    }
+
+    T longest(double fraction) const {
+        V least = Lane<T>::splat(constant<T>(1 / fraction));
+        const V far = least;
+        for (int i = 0; i < g.ldm; i += Lane<T>::width) {
+            const V a = pack(dlam + i), b = pack(ds + i);
+            least = smaller(least, a < 0 ? -pack(lam + i) / a : far);
+            least = smaller(least, b < 0 ? -pack(s + i) / b : far);
+        }
+        return smaller(fraction * Lane<T>::min(least), constant<T>(1));
+    }
+};
+
+}  // namespace CORE
