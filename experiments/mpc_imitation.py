@@ -42,6 +42,8 @@ FINAL = (
     "descended_loss",
     "descended_norm",
 )
+DECADES = ("final_imitation_loss", "final_model_loss", "descended_loss", "descended_norm")
+TRIALS = {"converged": 1}
 UNITS = ("1", "1")
 PUBLISHED_STEPS = 1000
 

@@ -60,6 +60,8 @@ METHODS = (
 REFINED = {"identified_refined": "refine", "gradient": "puzzles", "gradient_puzzles": "cold"}
 PASSES = ("identified_passes", *REFINED)
 FINAL = ("solved", "largest_angle", "median_angle", "boards_needed", "equalities")
+# Of how many puzzles the share of one seed is.
+TRIALS = {"solved": "data.test"}
 # Puzzles solved at once: the program of each holds some matrices of 249 x 249.
 CHUNK = 16
 WATCH = 10
