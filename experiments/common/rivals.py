@@ -62,13 +62,14 @@ def _meeting(experiment: str, run: Path, meeting: dict[str, Any]) -> Iterator[di
     table = table[
         (table["experiment"] == meeting.get("of", experiment)) & (table["metric"] == meeting["metric"])
     ]
+    seeds = read_table(run / "metrics.csv").groupby("method")["seed"].nunique().to_dict()
     for split in meeting["splits"]:
         for method in meeting["layer"]:
             for rival in meeting["rivals"]:
-                found = _met(table[table["split"] == split], method, rival, meeting)
+                found = _met(table[table["split"] == split], method, rival, meeting, seeds)
                 if found is None:
                     continue
-                change, seeds = found
+                change, count = found
                 relative = not meeting.get("difference") and "table" not in meeting
                 yield {
                     "experiment": meeting.get("of", experiment),
@@ -82,12 +83,14 @@ def _meeting(experiment: str, run: Path, meeting: dict[str, Any]) -> Iterator[di
                     "interval": change.kind,
                     "unit": "relative change" if relative else "difference",
                     "good": meeting["good"],
-                    "seeds": seeds,
+                    "seeds": count,
                     "outcome": outcome(change, meeting["good"]),
                 }
 
 
-def _met(table: Frame, method: str, rival: str, meeting: dict[str, Any]) -> tuple[Interval, int] | None:
+def _met(
+    table: Frame, method: str, rival: str, meeting: dict[str, Any], seeds: dict[str, int]
+) -> tuple[Interval, int] | None:
     """The change of `method` against `rival` and its number of seeds; None where one of them was not run."""
     ours = table[table["method"] == method]
     if meeting.get("table") == "intervals":
@@ -95,7 +98,7 @@ def _met(table: Frame, method: str, rival: str, meeting: dict[str, Any]) -> tupl
         if ours.empty:
             return None
         (row,) = ours.to_dict("records")
-        return Interval(row["mean"], row["lo"], row["hi"], "block bootstrap of months"), 1
+        return Interval(row["mean"], row["lo"], row["hi"], "block bootstrap of months"), seeds[method]
     mine, theirs = (
         table[table["method"] == name].set_index("seed")["value"].sort_index() for name in (method, rival)
     )
