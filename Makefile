@@ -103,7 +103,7 @@ smoke: $(call runs,smoke,smoke)  ## every experiment and figure once, small: the
 .PHONY: reproduce
 reproduce: $(call runs,results,companion)  ## every experiment, the comparison and the figures, into build/ | 25
 	$(PYTHON) -m experiments.compare --results build/results
-	$(PYTHON) -m figures --results build/results --output build/figures
+	$(PYTHON) -m figures --results build/results --run companion/auto --output build/figures
 	@echo 'tables: build/results, beside the published numbers: build/results/comparison.csv, figures: build/figures'
 
 .PHONY: verify

@@ -91,6 +91,7 @@ def compare_run(
         yield {
             "id": claim.id,
             "claim": claim.claim if claim.change else f"{claim.where['method']}: {claim.claim}",
+            **{name: str(claim.where.get(name, "")) for name in ("method", "split", "metric", "step")},
             "printed": " / ".join(claim.value),
             "published": claim.target,
             "ours": found.mean,

@@ -12,6 +12,7 @@ from figures import style
 
 FOLDER = Path(__file__).parent
 HELPERS = ("__init__", "__main__", "style")
+FALLBACK = "companion/auto"
 
 
 def modules() -> dict[str, ModuleType]:
@@ -21,7 +22,10 @@ def modules() -> dict[str, ModuleType]:
 
 
 def load(results: Path, run: str, wanted: dict[str, str]) -> dict[str, style.Frame] | None:
-    """The tables `wanted`, name -> <experiment>/<table>, of `run`, <size>/<layer>; None if one is missing."""
+    """The tables `wanted`, name -> <experiment>/<table>, of `run`, <size>/<layer>; None if one is missing.
+
+    A name without an experiment is a table of `results` itself.
+    """
     paths = {name: results / place.replace("/", f"/{run}/", 1) for name, place in wanted.items()}
     files = {name: path.with_suffix(".csv") for name, path in paths.items()}
     if not all(file.exists() for file in files.values()):
@@ -29,22 +33,36 @@ def load(results: Path, run: str, wanted: dict[str, str]) -> dict[str, style.Fra
     return {name: pd.read_csv(file) for name, file in files.items()}
 
 
+def found(results: Path, run: str, wanted: dict[str, str]) -> tuple[dict[str, style.Frame], str] | None:
+    """The tables of `run` with the line that names it; where one is missing those of FALLBACK, and the line says so."""
+    for place, said in ((run, run), (FALLBACK, f"{FALLBACK}: the tables of {run} are not there")):
+        tables = load(results, place, wanted)
+        if tables is not None:
+            return tables, f"tables of {said}"
+    return None
+
+
 def main(arguments: list[str]) -> None:
     """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m figures", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tables")
-    parser.add_argument("--run", default="companion/auto", help="size and layer, companion/auto unless given")
+    parser.add_argument(
+        "--run", default="paper/auto", help=f"size and layer, paper/auto unless given, else {FALLBACK}"
+    )
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the figures")
     given = parser.parse_args(arguments)
     style.apply()
     given.output.mkdir(parents=True, exist_ok=True)
     drawn = 0
     for stem, module in modules().items():
-        tables = load(given.results, given.run, module.TABLES)
-        if tables is None:
+        read = found(given.results, given.run, module.TABLES)
+        if read is None:
             print(f"{stem}: no tables of {given.run} under {given.results}")
             continue
-        style.save(module.draw(tables), given.output / stem)
+        tables, said = read
+        figure = module.draw(tables)
+        style.note(figure, said)
+        style.save(figure, given.output / stem)
         drawn += 1
     if drawn == 0:
         sys.exit("error: no figure drawn; run `python -m experiments.run` first, or name --results")

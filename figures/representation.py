@@ -20,7 +20,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
     curve = curve.pivot(index="row", columns="column", values="value")
     right.plot(curve[0], curve[1], color="0.6", label="sin x")
     right.plot(curve[0], curve[2], color=COLOURS["max_layer"], label="its interpolant, a quadratic program")
-    right.set(xlabel="x (unit 1)", title="Theorem 2")
+    right.set(xlabel="x", title="Theorem 2")
     right.legend(fontsize=7)
     return figure
 

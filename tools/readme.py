@@ -91,16 +91,18 @@ def speed(path: Path = RATIOS) -> str:
 
 
 def gallery() -> str:
-    """Return every tracked figure under the script that draws it and what the script says of it."""
+    """Return every tracked figure under the script that draws it, with what the script says of figure and marks."""
     drawn = sorted(path for path in (ROOT / "figures").rglob("*.png") if path.with_suffix(".py").exists())
     return "\n" + "\n".join(_shown(path.relative_to(ROOT)) for path in drawn) + "\n"
 
 
 def _shown(picture: Path) -> str:
     script = picture.with_suffix(".py")
-    said = ast.get_docstring(ast.parse((ROOT / script).read_text("utf-8"))) or ""
-    title = said.partition("\n")[0]
-    return f"## [`{script}`](../{script})\n\n{title}\n\n![{title}](../{picture})\n"
+    program = ast.parse((ROOT / script).read_text("utf-8"))
+    title = (ast.get_docstring(program) or "").partition("\n")[0]
+    draws = [node for node in program.body if isinstance(node, ast.FunctionDef) and node.name == "draw"]
+    caption = "".join(f"\n{' '.join((ast.get_docstring(node) or '').split())}\n" for node in draws)
+    return f"## [`{script}`](../{script})\n\n{title}\n\n![{title}](../{picture})\n{caption}"
 
 
 Blocks = dict[str, Callable[[], str]]

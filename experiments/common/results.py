@@ -38,7 +38,8 @@ COLUMNS = {
         *("seeds", "outcome", "size", "command"),
     ),
     "comparison": (
-        *("experiment", "id", "claim", "source", "printed", "published", "ours", "lo", "hi", "interval"),
+        *("experiment", "id", "claim", "method", "split", "metric", "step", "source", "printed", "published"),
+        *("ours", "lo", "hi", "interval"),
         *("unit", "size", "layer", "seeds", "command", "verdict", "post_hoc", "reason", "note"),
     ),
 }
