@@ -1,8 +1,10 @@
 """What the layer loses is computed: paired, with an interval; a change that the interval does not carry stays open."""
 
-import pytest
+import itertools
 
-from experiments.common.errors import ConfigError
+import pytest
+from omegaconf import OmegaConf
+
 from experiments.common.results import read_table, write_table
 from experiments.common.rivals import OUTCOMES, contests, outcome
 from experiments.common.stats import Interval
@@ -73,10 +75,15 @@ def test_an_outcome_follows_from_the_interval_and_the_good_direction(lo, hi, goo
     assert expected in OUTCOMES
 
 
-def test_facts_that_no_table_holds_are_told(folder):
-    (folder / "rivals.yaml").write_text(FACTS.replace("loss", "gain"), "utf-8")
-    with pytest.raises(ConfigError, match=r"rivals\.yaml"):
-        contests(folder, folder / "rivals.yaml")
+def test_every_fact_finds_its_rows_in_the_tracked_tables(tmp_path):
+    # A method or metric that was renamed would silently leave the comparison.
+    facts = OmegaConf.to_container(OmegaConf.load(RIVALS))
+    for experiment, meetings in facts.items():
+        for place, meeting in enumerate(meetings):
+            OmegaConf.save({experiment: [meeting]}, tmp_path / "one.yaml")
+            rows = contests(RESULTS, tmp_path / "one.yaml")
+            found = {(row["method"], row["rival"]) for row in rows}
+            assert found == set(itertools.product(meeting["layer"], meeting["rivals"])), (experiment, place)
 
 
 def test_the_tracked_contests_are_those_of_the_tracked_tables(tmp_path):
