@@ -131,7 +131,7 @@ def _reason(claim: Claim, holds: str) -> str:
 
 def _baseline(metrics: Frame, claim: Claim) -> Frame:
     """The values of the baseline: the same metric of another method, or `over`, which is no point of a curve."""
-    where = {k: v for k, v in claim.where.items() if k not in ("baseline", "over")}
+    where: dict[str, Any] = {k: v for k, v in claim.where.items() if k not in ("baseline", "over")}
     if "over" in claim.where:
         where = {**where, "metric": claim.where["over"], "step": None}
     return _level(metrics, **{**where, "method": claim.where["baseline"]})

@@ -2,6 +2,7 @@
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from figures.style import COLOURS, NAMES, Frame, band, dots, methods_in, printed, rows_of
 
@@ -45,7 +46,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
         axes.plot([], [], color=COLOURS[method], label=NAMES[method])
         _published(axes, tables["comparison"], method)
     axes.set(xlabel="epoch", ylabel="test error against total variation (%)")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     above = [f"above the picture: {said}" for said in far]
     axes.set_title("\n".join(["mean squared error on the same test signals", *above]))
     axes.legend(fontsize=7, loc="lower left")

@@ -113,7 +113,7 @@ NAMES = _Known(
         "identified_passes": "identified, several passes (layer)",
         "identified_refined": "identified, refined (layer)",
         "gradient": "gradient, whole boards first (layer)",
-        "gradient_puzzles": "gradient, puzzles only (layer)",
+        "gradient_puzzles": "gradient, puzzles only, given a point and the rank (layer)",
         "convolutional": "convolutional network",
         "convolutional_published": "convolutional network, published",
         "max_layer": "quadratic program",

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, NAMES, Frame, band, methods_in, rows_of
+from figures.style import COLOURS, NAMES, Frame, band, dots, methods_in, rows_of
 
 TABLES = {"metrics": "sudoku/metrics"}
 TITLES = {"test": "boards that training has shown", "test_strict": "boards that training has not shown"}
@@ -33,14 +33,8 @@ def _panel(axes: Axes, rows: Frame) -> None:
     for method in methods_in(rows):
         own = rows_of(rows, method=method)
         if method.endswith("_published"):
-            line = {
-                "color": COLOURS[method],
-                "linewidth": 0.9,
-                "mfc": "black",
-                "mec": "black",
-                "markersize": 4,
-            }
-            axes.plot(own["step"], own["value"], ".:", **line)
+            axes.plot(own["step"], own["value"], ":", color=COLOURS[method], linewidth=0.9)
+            dots(axes, own["step"], own["value"], None)
         else:
             band(axes, own, method)
             axes.plot([], [], color=COLOURS[method], label=NAMES[method])

@@ -124,13 +124,9 @@ def _claim(experiment: str, row: dict[str, Any]) -> Claim:
         raise ConfigError(f"{place}: no facts {sorted(unknown)}; facts are {[f.name for f in fields(Claim)]}")
     values = row["value"] if isinstance(row["value"], list) else [row["value"]]
     try:
-        claim = Claim(
-            **{
-                **row,
-                "value": tuple(_printed(value) for value in values),
-                "sizes": tuple(row.get("sizes", ())),
-            }
-        )
+        printed = {"value": tuple(_printed(value) for value in values), "sizes": tuple(row.get("sizes", ()))}
+        whole: dict[str, Any] = {**row, **printed}
+        claim = Claim(**whole)
     except (TypeError, InvalidOperation) as error:
         raise ConfigError(f"{place}: expected id, claim, where and a value as printed, in quotes") from error
     if claim.change != ("baseline" in claim.where) or claim.good not in GOOD:
