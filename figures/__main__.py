@@ -12,7 +12,6 @@ from figures import style
 
 FOLDER = Path(__file__).parent
 HELPERS = ("__init__", "__main__", "style")
-FALLBACK = "companion/auto"
 
 
 def modules() -> dict[str, ModuleType]:
@@ -34,12 +33,13 @@ def load(results: Path, run: str, wanted: dict[str, str]) -> dict[str, style.Fra
 
 
 def found(results: Path, run: str, wanted: dict[str, str]) -> tuple[dict[str, style.Frame], str] | None:
-    """The tables of `run` with the line that names it; where one is missing those of FALLBACK, and the line says so."""
-    for place, said in ((run, run), (FALLBACK, f"{FALLBACK}: the tables of {run} are not there")):
-        tables = load(results, place, wanted)
-        if tables is not None:
-            return tables, f"tables of {said}"
-    return None
+    """The tables of `run` and the line that names it; of the companion's size where one of the paper's is missing."""
+    tables = load(results, run, wanted)
+    if tables is not None:
+        return tables, f"tables of {run}"
+    smaller = run.replace("paper/", "companion/", 1)
+    tables = load(results, smaller, wanted) if smaller != run else None
+    return None if tables is None else (tables, f"tables of {smaller}: those of {run} are not there")
 
 
 def main(arguments: list[str]) -> None:
@@ -47,23 +47,32 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m figures", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tables")
     parser.add_argument(
-        "--run", default="paper/auto", help=f"size and layer, paper/auto unless given, else {FALLBACK}"
+        "--run", default="paper/auto", help="size and layer; companion where paper is not there"
     )
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the figures")
     given = parser.parse_args(arguments)
     style.apply()
     given.output.mkdir(parents=True, exist_ok=True)
-    drawn = 0
+    drawn, wrong = 0, []
     for stem, module in modules().items():
         read = found(given.results, given.run, module.TABLES)
         if read is None:
             print(f"{stem}: no tables of {given.run} under {given.results}")
             continue
         tables, said = read
-        figure = module.draw(tables)
+        try:
+            figure = module.draw(tables)
+        except style.NothingToDraw as error:
+            print(f"{stem}: nothing to draw, {error}")
+            continue
+        except style.MissingColumn as error:
+            wrong.append(f"{stem}: {error}")
+            continue
         style.note(figure, said)
         style.save(figure, given.output / stem)
         drawn += 1
+    if wrong:
+        sys.exit("\n".join(f"error: {line}" for line in wrong))
     if drawn == 0:
         sys.exit("error: no figure drawn; run `python -m experiments.run` first, or name --results")
 

@@ -15,6 +15,17 @@ from scipy.special import stdtrit
 Frame = Any
 
 
+class MissingColumn(KeyError):
+    """A table lacks a column that a figure needs."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class NothingToDraw(ValueError):
+    """None of the methods of a figure was run."""
+
+
 class _Known(dict[str, str]):
     """What is settled for each method; one that nobody settled gets `default`, or its own name, and a warning."""
 
@@ -214,8 +225,10 @@ def note(figure: Figure, text: str) -> None:
 
 
 def rows_of(table: Frame, **labels: object) -> Frame:
-    """The rows of `table` whose columns have the given values."""
+    """The rows of `table` whose columns have the given values; raises MissingColumn."""
     for column, value in labels.items():
+        if column not in table:
+            raise MissingColumn(f"a table has no column {column!r}, its columns are {list(table.columns)}")
         table = table[table[column] == value]
     return table
 

@@ -1,7 +1,9 @@
 """Every figure draws from small tables, with labels and units, and repeats bit for bit."""
 
+import contextlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -208,13 +210,38 @@ def test_the_half_width_is_student_s():
     assert style.half_width([1.0]) == 0.0
 
 
-def test_a_run_that_is_not_there_falls_back_and_says_so(results):
+def test_a_run_of_the_paper_s_size_that_is_not_there_falls_back_and_says_so(results):
     wanted = program.modules()["adp"].TABLES
     assert program.found(results, "companion/auto", wanted)[1] == "tables of companion/auto"
     tables, said = program.found(results, "paper/auto", wanted)
-    assert said == "tables of companion/auto: the tables of paper/auto are not there"
+    assert said == "tables of companion/auto: those of paper/auto are not there"
     assert len(tables["metrics"])
-    assert program.found(results, "paper/auto", {"metrics": "nothing/metrics"}) is None
+    assert program.found(results, "smoke/auto", wanted) is None
+    assert program.found(results, "paper/qpth", wanted) is None
+
+
+@pytest.mark.parametrize("stem", program.modules())
+def test_a_run_of_one_method_is_drawn_or_told(stem, results):
+    module = program.modules()[stem]
+    tables = program.load(results, "companion/auto", module.TABLES)
+    own = {name: table for name, table in tables.items() if name != "comparison"}
+    # What stands behind a slash belongs to the method before it.
+    for method in sorted({name.split("/")[0] for table in own.values() for name in table["method"]}):
+        only = {name: table[table["method"].str.split("/").str[0] == method] for name, table in own.items()}
+        with warnings.catch_warnings(), contextlib.suppress(style.NothingToDraw):
+            warnings.simplefilter("ignore")
+            module.draw({**tables, **only}).canvas.draw()
+
+
+def test_a_missing_column_is_named_and_the_other_figures_are_drawn(tmp_path):
+    for experiment, columns in (("adp", ["metric"]), ("cocp_vehicle", [])):
+        folder = tmp_path / experiment / "companion" / "auto"
+        folder.mkdir(parents=True)
+        rows = pd.DataFrame(control_tables.policies("final_cost")).assign(experiment=experiment)
+        rows.drop(columns=columns).to_csv(folder / "metrics.csv", index=False)
+    with pytest.raises(SystemExit, match="error: adp: a table has no column 'metric'"):
+        program.main(["--results", str(tmp_path), "--output", str(tmp_path)])
+    assert (tmp_path / "cocp_vehicle.png").exists()
 
 
 @pytest.mark.slow
