@@ -103,7 +103,7 @@ smoke: $(call runs,smoke,smoke)  ## every experiment and figure once, small: the
 .PHONY: reproduce
 reproduce: $(call runs,results,companion)  ## every experiment, the comparison and the figures, into build/ | 25
 	$(PYTHON) -m experiments.compare --results build/results
-	$(PYTHON) -m figures --results build/results --output build/figures
+	$(PYTHON) -m figures --results build/results --run companion/auto --output build/figures
 	@echo 'tables: build/results, beside the published numbers: build/results/comparison.csv, figures: build/figures'
 
 .PHONY: verify
@@ -114,7 +114,7 @@ verify: setup  ## our tracked runs again, compared with the tracked tables under
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
 	$(PYTHON) -m figures
 	$(PYTHON) -m figures.proofs
-	$(PYTHON) tools/readme.py
+	$(PYTHON) -m tools.readme
 
 .PHONY: mechanics
 mechanics: setup  ## docs/pytorch.md, from the matrix of tests over modes and transforms of torch | 1
@@ -123,7 +123,7 @@ mechanics: setup  ## docs/pytorch.md, from the matrix of tests over modes and tr
 .PHONY: proofs
 proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 	$(PYTHON) -m proofs
-	$(PYTHON) tools/readme.py
+	$(PYTHON) -m tools.readme
 
 # ---- benchmark -----------------------------------------------------------------------------------------------------
 .venv-bench/.ready: tools/bench_setup.sh | setup
@@ -133,7 +133,7 @@ proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 20
 	.venv-bench/bin/python -m benchmarks --output benchmarks
 	$(PYTHON) -m figures.benchmarks
-	$(PYTHON) tools/readme.py
+	$(PYTHON) -m tools.readme
 
 .PHONY: publish
 publish: $(call runs,results,companion)  ## for maintainers: the runs of build/results become the tracked ones | 1
@@ -141,7 +141,7 @@ publish: $(call runs,results,companion)  ## for maintainers: the runs of build/r
 	  mkdir -p "$$(dirname "$${file#build/}")" && cp "$$file" "$${file#build/}"; done
 	$(PYTHON) -m experiments.compare
 	$(PYTHON) -m figures
-	$(PYTHON) tools/readme.py
+	$(PYTHON) -m tools.readme
 
 # ---- tidying up ----------------------------------------------------------------------------------------------------
 .PHONY: clean

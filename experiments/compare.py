@@ -1,45 +1,55 @@
 """Sets our tables beside the published numbers: `python -m experiments.compare` writes
-<results>/comparison.csv.
+<results>/comparison.csv and ends with one line of counts. What methods with a layer win and lose against methods
+without one goes to <results>/contests.csv.
 
-The published numbers and the rule of each verdict stand in published.yaml; everything else is computed from
-the tables.
+What was published stands in published.yaml, as facts; the rules of the verdicts stand in common/verdicts.py; everything
+else is computed from the tables.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from omegaconf import OmegaConf
 
+from experiments.common.claims import Claim, Source, load
 from experiments.common.errors import ConfigError
 from experiments.common.results import Frame, Row, read_table, write_table
-from experiments.common.stats import Interval, bootstrap
+from experiments.common.rivals import contests
+from experiments.common.stats import (
+    Interval,
+    change_interval,
+    log_t_interval,
+    proportion_interval,
+    setting,
+    t_interval,
+)
+from experiments.common.verdicts import MATCHES, NOT_COMPARABLE, REPRODUCED, sentence, verdict
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
+RIVALS = Path(__file__).with_name("rivals.yaml")
 
 
-def published() -> dict[str, Any]:
-    """The published numbers by experiment."""
-    plain = OmegaConf.to_container(OmegaConf.load(PUBLISHED))
-    assert isinstance(plain, dict)
-    return {str(name): claims for name, claims in plain.items()}
+def published() -> dict[str, Source]:
+    """The publications by experiment."""
+    return load(PUBLISHED)
 
 
-def compare(results: Path) -> list[Row]:
+def compare(results: Path) -> list[dict[str, Any]]:
     """One row for each claim and each run found in `results`/<experiment>/<size>/<layer>."""
-    rows: list[Row] = []
+    rows: list[dict[str, Any]] = []
     for experiment, source in published().items():
         for path in sorted(results.glob(f"{experiment}/*/*/metrics.csv")):
             size, layer = path.parts[-3:-1]
             command = f"python -m experiments.run experiment={experiment} size={size} layer={layer}"
-            fixed = {"source": source["paper"], "size": size, "command": command}
-            note = source["settings"].get(size, "")
-            for labels in compare_run(measured(path.parent), source["claims"], size):
-                rows.append({**fixed, "note": note, **labels})
+            note = source.settings.get(size, "")
+            fixed = {"experiment": experiment, "source": source.paper, "size": size, "layer": layer}
+            for row in compare_run(measured(path.parent), source.claims, size, settings(path.parent)):
+                reason = note if row["verdict"] == NOT_COMPARABLE and not row["reason"] else row["reason"]
+                rows.append({**fixed, **row, "command": command, "reason": reason, "note": note})
     return rows
 
 
@@ -50,55 +60,85 @@ def measured(run: Path) -> Frame:
     return pd.concat([metrics, timings], ignore_index=True)
 
 
-def compare_run(metrics: Frame, claims: list[dict[str, Any]], size: str) -> Iterator[dict[str, object]]:
+def settings(run: Path) -> dict[str, Any]:
+    """The settings that the run recorded.
+
+    Raises
+    ------
+    ConfigError
+        If it recorded none, so that nobody knows of how many trials a share is.
+    """
+    try:
+        return json.loads((run / "provenance.json").read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{run}/provenance.json: expected the settings of the run; run it again") from error
+
+
+def compare_run(
+    metrics: Frame, claims: tuple[Claim, ...], size: str, config: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
     """Claim, numbers and verdict for each of `claims` about methods that `metrics` holds."""
     for claim in claims:
-        relative = "change" in claim
-        values = _change(metrics, **claim["change"]) if relative else _level(metrics, **claim["level"])
-        if values.empty:
+        values = _level(metrics, **{k: v for k, v in claim.where.items() if k not in ("baseline", "over")})
+        if claim.change:
+            values, baseline = values.align(_baseline(metrics, claim), join="inner")
+            found = change_interval(values, baseline) if len(values) else None
+        else:
+            found = ours(claim, values, config) if len(values) else None
+        if found is None:
             continue
-        ours = bootstrap(values.to_numpy())
-        target = claim["value"][0] / claim["value"][1] - 1 if relative else claim["value"]
-        tolerance = claim.get("tolerance", np.nan) * (1.0 if relative else abs(target))
-        # A change is above or below no change at all, a level above or below the published one.
-        edge = 0.0 if relative else target
-        holds = verdict(claim["rule"], ours, target, tolerance, edge, size in claim["sizes"])
+        holds = verdict(claim, found, len(values), size)
         yield {
-            "claim": claim["claim"] if relative else f"{claim['level']['method']}: {claim['claim']}",
-            "published": target,
-            "tolerance": tolerance,
-            "ours": ours.mean,
-            "lo": ours.lo,
-            "hi": ours.hi,
-            "unit": "relative change" if relative else "as in the paper",
+            "id": claim.id,
+            "claim": claim.claim if claim.change else f"{claim.where['method']}: {claim.claim}",
+            **{name: str(claim.where.get(name, "")) for name in ("method", "split", "metric", "step")},
+            "printed": " / ".join(claim.value),
+            "published": claim.target,
+            "ours": found.mean,
+            "lo": found.lo,
+            "hi": found.hi,
+            "interval": found.kind,
+            "unit": "relative change" if claim.change else "as in the paper",
             "seeds": len(values),
             "verdict": holds,
-            "cause": claim.get("cause", "") if holds == "not reproduced" else "",
+            "post_hoc": "post hoc" if claim.post_hoc else "",
+            "reason": _reason(claim, holds),
         }
 
 
-def verdict(rule: str, ours: Interval, target: float, tolerance: float, edge: float, applies: bool) -> str:
-    """`reproduced` or not; `other setting` where the rule does not apply, `one seed` where it cannot.
+def ours(claim: Claim, values: Frame, config: dict[str, Any]) -> Interval:
+    """Our number beside a published level: of the same kind, a mean beside a mean."""
+    if claim.trials:
+        return proportion_interval(values, setting(config, claim.trials))
+    if not claim.decades or values.min() <= 0:
+        return t_interval(values)
+    if not claim.mean:
+        return log_t_interval(values)
+    found = t_interval(values)
+    return Interval(found.mean, max(found.lo, 0.0), found.hi, "t, not below 0")
 
-    `within` compares the mean with `target`, `below` and `above` the whole interval with `edge`.
-    """
-    if not applies:
-        return "other setting"
-    if rule == "within":
-        return "reproduced" if abs(ours.mean - target) <= tolerance else "not reproduced"
-    if np.isnan(ours.lo):
-        return "one seed"
-    holds = {"below": ours.hi < edge, "above": ours.lo > edge}[rule]
-    return "reproduced" if holds else "not reproduced"
+
+def _reason(claim: Claim, holds: str) -> str:
+    if holds == NOT_COMPARABLE:
+        return claim.not_comparable
+    if holds in (MATCHES, REPRODUCED) or not claim.cause:
+        return ""
+    if claim.shown_by:
+        return f"{claim.cause} ({claim.shown_by})"
+    check = f"; to check: {claim.check_by}" if claim.check_by else ""
+    return f"conjecture: {claim.cause}{check}"
+
+
+def _baseline(metrics: Frame, claim: Claim) -> Frame:
+    """The values of the baseline: the same metric of another method, or `over`, which is no point of a curve."""
+    where: dict[str, Any] = {k: v for k, v in claim.where.items() if k not in ("baseline", "over")}
+    if "over" in claim.where:
+        where = {**where, "metric": claim.where["over"], "step": None}
+    return _level(metrics, **{**where, "method": claim.where["baseline"]})
 
 
 def _level(
-    metrics: Frame,
-    method: str,
-    split: str,
-    metric: str = "final_mse",
-    step: int | None = None,
-    seed: int | None = None,
+    metrics: Frame, method: str, split: str, metric: str, step: int | None = None, seed: int | None = None
 ) -> Frame:
     """Values of one metric by seed; of one step of a curve and of one seed if they are given."""
     chosen = (metrics["method"] == method) & (metrics["split"] == split) & (metrics["metric"] == metric)
@@ -107,15 +147,11 @@ def _level(
     return metrics[chosen].set_index("seed")["value"].sort_index()
 
 
-def _change(
-    metrics: Frame, method: str, baseline: str, split: str, metric: str = "final_mse", over: str | None = None
-) -> Frame:
-    """Ratio to the baseline minus one, seed by seed: both methods saw the same signals.
-
-    The baseline has the same metric, or `over`.
-    """
-    below = _level(metrics, baseline, split, over or metric)
-    return (_level(metrics, method, split, metric) / below - 1).dropna()
+def line(row: Row) -> str:
+    """A row on one line, with three significant digits."""
+    numbers = f"published {row['published']:10.3g}  ours {row['ours']:10.3g}"
+    run = f"{row['experiment']}/{row['size']}/{row['layer']}"
+    return f"{row['verdict']:<15} {run:<32} {numbers}  {row['claim']}"
 
 
 def main(arguments: list[str]) -> None:
@@ -130,11 +166,12 @@ def main(arguments: list[str]) -> None:
                 f"{results}: no tables found, expected {results}/<experiment>/<size>/<layer>/metrics.csv"
             )
         write_table(results / "comparison.csv", rows)
+        write_table(results / "contests.csv", contests(results, RIVALS))
     except (ConfigError, ValueError) as error:
         sys.exit(f"error: {error}")
     for row in rows:
-        numbers = f"published {row['published']:7.3f}  ours {row['ours']:7.3f}"
-        print(f"{row['verdict']:<15} {row['size']:<10} {numbers}  {row['claim']}")
+        print(line(row))
+    print(sentence(rows))
 
 
 if __name__ == "__main__":

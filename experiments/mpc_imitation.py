@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from experiments.common.cells import run_cells
@@ -32,6 +31,7 @@ from experiments.common.mpc.linear_quadratic import LinearQuadratic, published_d
 from experiments.common.mpc.published import FINAL_IMITATION_LOSS
 from experiments.common.recorder import Recorder
 from experiments.common.results import Row, Tables
+from experiments.common.stats import wilson
 
 METHODS = ("unbounded", "bounded")
 FINAL = (
@@ -42,6 +42,8 @@ FINAL = (
     "descended_loss",
     "descended_norm",
 )
+DECADES = ("final_imitation_loss", "final_model_loss", "descended_loss", "descended_norm")
+TRIALS = {"converged": 1}
 UNITS = ("1", "1")
 PUBLISHED_STEPS = 1000
 
@@ -248,10 +250,9 @@ def run(config: Config, directory: Path) -> Tables:
 
 
 def _proportion(rows: list[Row], method: str) -> Row:
-    """How many trials converged, with the exact binomial interval (Clopper & Pearson 1934)."""
+    """How many trials converged, with the interval of Wilson."""
     own = [row["value"] for row in rows if row["method"] == method and row["metric"] == "converged"]
-    count = sum(value == 1.0 for value in own)
-    interval = binomtest(count, len(own)).proportion_ci(method="exact")
-    numbers = {"mean": count / len(own), "lo": interval.low, "hi": interval.high, "unit": "share of trials"}
+    share = wilson(sum(value == 1.0 for value in own), len(own))
+    numbers = {"mean": share.mean, "lo": share.lo, "hi": share.hi, "unit": "share of trials"}
     labels = {"experiment": "mpc_imitation", "method": method, "baseline": "none", "split": "train"}
     return {**labels, "metric": "converged", **numbers}

@@ -40,6 +40,7 @@ IMITATORS = ("sysid", "mpc_dynamics", "mpc_cost", "mpc_cost_dynamics")
 MISSPECIFIED = ("sysid_misspecified", "mpc_dynamics_misspecified")
 METHODS = ("lstm", *IMITATORS, *MISSPECIFIED)
 FINAL = ("final_imitation_loss", "last_imitation_loss", "last_prediction_loss", "one_step_error")
+DECADES = FINAL[:3]
 UNITS = ("N m", "N^2 m^2")
 TRUE, START = (10.0, 1.0, 1.0), (15.0, 3.0, 0.5)
 DAMPING, BIAS = 1.0, 0.1

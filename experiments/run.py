@@ -42,7 +42,7 @@ from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line
 from experiments.common.provenance import provenance
 from experiments.common.results import write_table, write_text
-from experiments.common.stats import summarise
+from experiments.common.stats import scales, summarise
 from layers import LayerError
 
 EXPERIMENTS: dict[str, ModuleType] = {
@@ -86,7 +86,7 @@ def run(config: DictConfig, directory: Path) -> None:
     tables = module.run(settings, directory)
     for name, rows in tables.items():
         write_table(directory / f"{name}.csv", rows)
-    summary = summarise(pd.DataFrame(tables["metrics"]), module.FINAL)
+    summary = summarise(pd.DataFrame(tables["metrics"]), module.FINAL, **scales(module, config))
     write_table(directory / "summary.csv", summary)
     record = provenance(settings, time.perf_counter() - start, THREADS)
     write_text(directory / "provenance.json", json.dumps(record, indent=2) + "\n")

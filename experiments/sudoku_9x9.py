@@ -12,8 +12,9 @@ Methods. `identified`: the affine hull of `data.solved` boards. `identified_pass
 its answer added to its input. `identified_refined`: trained end to end from there on puzzles of 36.2 givens.
 `gradient`: from a random start, first on whole boards and without z >= 0 (stage `whole`), then on puzzles (stage
 `puzzles`). `gradient_puzzles`: from a random start on puzzles alone (stage `cold`). `true_constraints`: the rules
-themselves. `convolutional`: OptNet's baseline, here with the givens taken over. All are tested on puzzles with each
-number of `data.givens`, drawn from boards of their own, the trained layers in `passes` passes.
+themselves, and `true_constraints_passes` in `passes` passes. `convolutional`: OptNet's baseline, here with the givens
+taken over. All are tested on puzzles with each number of `data.givens`, drawn from boards of their own, the trained
+layers in `passes` passes. `gradient_puzzles` too is given the number of equalities and a point of their space.
 
     python -m experiments.run experiment=sudoku_9x9 size=smoke        # seconds, on 4x4
     python -m experiments.run experiment=sudoku_9x9 size=companion    # minutes, few puzzles
@@ -53,13 +54,15 @@ from experiments.common.sudoku.training import fit, predict, score
 
 METHODS = (
     *("identified", "identified_passes", "identified_refined", "gradient", "gradient_puzzles"),
-    *("true_constraints", "convolutional"),
+    *("true_constraints", "convolutional", "true_constraints_passes"),
 )
 # Trained equalities hold only nearly for a solved board. At small curvature such a program takes many times longer, so
 # these methods are tested at `trained_curvature` and in several passes, which make up for it.
 REFINED = {"identified_refined": "refine", "gradient": "puzzles", "gradient_puzzles": "cold"}
-PASSES = ("identified_passes", *REFINED)
+PASSES = ("identified_passes", "true_constraints_passes", *REFINED)
 FINAL = ("solved", "largest_angle", "median_angle", "boards_needed", "equalities")
+# Of how many puzzles the share of one seed is.
+TRIALS = {"solved": "data.test"}
 # Puzzles solved at once: the program of each holds some matrices of 249 x 249.
 CHUNK = 16
 WATCH = 10
@@ -176,7 +179,7 @@ def make_model(config: Config, method: str, seed: int) -> nn.Module:
         body = convolutional(order, recipe.channels, recipe.depth)
         return Network(body, order, generator, copies=True).to(recipe.device)
     layer = config.layer.build()
-    if method == "true_constraints":
+    if method.startswith("true_constraints"):
         rules = torch.from_numpy(independent_rows(true_constraints(order)))
         model = LearnedEqualities(order**6, len(rules), layer, generator, config.curvature)
         model.hold(rules, torch.full((order**6,), order**-2.0, dtype=torch.float64))

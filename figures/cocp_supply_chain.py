@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, NAMES, Frame, band, methods_in, published, rows_of
+from figures.style import COLOURS, NAMES, Frame, band, from_start, methods_in, published, rows_of
 
 TABLES = {"metrics": "cocp_supply_chain/metrics"}
 CHARGED = {
@@ -13,7 +13,7 @@ CHARGED = {
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """Bands are the range over seeds; right, a point for each seed, by what a period is charged."""
+    """Left, mean and range over seeds, each against its step 0; right, a point for each seed, by what is charged."""
     metrics = tables["metrics"]
     figure = Figure(figsize=(8.6, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
@@ -22,11 +22,11 @@ def draw(tables: dict[str, Frame]) -> Figure:
         ("test", "tuned", "one trajectory of 20 periods"),
         ("fresh", "tuned_from_search", "fresh trajectories"),
     ):
-        band(left, rows_of(curves, split=split), colour)
+        band(left, from_start(rows_of(curves, split=split)), colour)
         left.plot([], [], color=COLOURS[colour], label=label)
     printed = rows_of(metrics, metric="cost", method="tuned/published")
-    published(left, printed, rows_of(curves, split="test"), "tuned")
-    left.set(xlabel="step", ylabel="cost of a period (unit 1)", title="tuned by its derivative")
+    published(left, from_start(printed), from_start(rows_of(curves, split="test")), "tuned")
+    left.set(xlabel="step", ylabel="further below zero than at step 0 (%)", title="cost of a period")
     left.legend(fontsize=7)
     _draw_final(right, rows_of(metrics, split="fresh"))
     return figure

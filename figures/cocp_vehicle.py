@@ -18,7 +18,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
     band(left, ours, "tuned")
     left.plot([], [], color=COLOURS["tuned"], label=NAMES["tuned"])
     published(left, rows_of(curves, method="tuned/published"), ours, "tuned")
-    left.set(xlabel="step", ylabel="cost of a period (unit 1)", title="four test drives")
+    left.set(xlabel="step", ylabel="cost of a period", title="four test drives")
     left.legend(fontsize=7)
     _draw_final(right, rows_of(metrics, metric="final_cost", split="fresh"))
     return figure
@@ -34,6 +34,6 @@ def _draw_final(axes: Axes, rows: Frame) -> None:
         xlim=(-0.5, len(methods) - 0.5),
         ylim=(0, None),
         xlabel="policy",
-        ylabel="cost of a period (unit 1)",
+        ylabel="cost of a period",
         title="many drives",
     )

@@ -46,8 +46,8 @@ def _draw_points(axes: Axes, signals: Frame) -> None:
         first, second, offset = _rows(signals, name)[0]
         axes.plot(across, -(first * across + offset) / second, style, color="0.4", linewidth=1.2, label=text)
     axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
-    axes.set(title="arrows: gradient of the test loss", xlabel="first coordinate (unit 1)")
-    axes.set_ylabel("second coordinate (unit 1)")
+    axes.set(title="arrows: gradient of the test loss", xlabel="first coordinate")
+    axes.set_ylabel("second coordinate")
     axes.legend(fontsize=6)
 
 

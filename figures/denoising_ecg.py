@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure, SubFigure
 
-from figures.style import COLOURS, NAMES, Frame, methods_in, rows_of
+from figures.style import COLOURS, NAMES, Frame, NothingToDraw, methods_in, rows_of
 
 TABLES = {"signals": "denoising_ecg/signals", "summary": "denoising_ecg/summary"}
 SHOWN = ("total_variation", "wavelet", "optnet_tuned_tv")
@@ -15,6 +15,8 @@ def draw(tables: dict[str, Frame]) -> Figure:
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=[1, 1], squeeze=False)[0]
     methods = methods_in(signals, SHOWN)
+    if not methods:
+        raise NothingToDraw(f"none of {SHOWN} was run")
     for axes, method in zip(
         left.subplots(len(methods), sharex=True, squeeze=False)[:, 0], methods, strict=True
     ):

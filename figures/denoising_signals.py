@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, NAMES, Frame, methods_in, rows_of
+from figures.style import COLOURS, NAMES, Frame, NothingToDraw, methods_in, rows_of
 
 TABLES = {"signals": "denoising/signals"}
 
@@ -12,6 +12,8 @@ def draw(tables: dict[str, Frame]) -> Figure:
     signals = tables["signals"]
     examples = sorted(signals["signal"].unique())
     methods = [method for method in methods_in(signals) if method not in ("clean", "noisy")]
+    if not methods:
+        raise NothingToDraw("no method was run")
     figure = Figure(figsize=(7.5, 1.45 * len(methods) + 0.4), layout="constrained")
     grid = figure.subplots(len(methods), len(examples), sharex=True, sharey="col", squeeze=False)
     for row, method in zip(grid, methods, strict=True):

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from figures.style import COLOURS, Frame, rows_of
+from figures.style import COLOURS, Frame, dots, printed, rows_of
 
-TABLES = {"metrics": "gallery/metrics", "signals": "gallery/signals", "matrices": "gallery/matrices"}
+TABLES = {"metrics": "gallery/metrics", "signals": "gallery/signals", "comparison": "comparison"}
 LAYER, TRUTH, BASELINE = COLOURS["optnet_tuned_tv"], COLOURS["clean"], COLOURS["total_variation"]
 NETWORK = COLOURS["fully_connected"]
 
@@ -31,17 +30,23 @@ LINES = {
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """One panel for each program; bands are the range over seeds, lines across are means of baselines."""
+    """One panel for each program: mean and range over seeds; the thin line is the seed with the notebook's numbers.
+
+    Lines across are means of baselines. Black dots are what the notebooks print; that of a line stands at its end. The
+    last panel has the printed numbers that are no points of a curve.
+    """
     metrics = tables["metrics"]
     draws: list[Callable[[Axes], None]] = [
-        lambda axes, name=name: _draw_curve(axes, metrics, name)
+        lambda axes, name=name: _draw_curve(axes, metrics, name, tables["comparison"])
         for name in CURVES
         if name in set(metrics["method"])
     ]
     if "elastic_net/alpha" in set(tables["signals"]["method"]):
         draws.append(lambda axes: _draw_derivative(axes, tables["signals"]))
-    if "optimal_transport" in set(tables["matrices"]["method"]):
-        draws.append(lambda axes: _draw_plan(axes, tables["matrices"]))
+    single = printed(tables["comparison"], "gallery")
+    single = single[single["step"].isna() & (single["verdict"] != "not comparable")]
+    if len(single):
+        draws.append(lambda axes: _draw_single(axes, single))
     columns = min(4, len(draws))
     rows = -(-len(draws) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.4 * rows), layout="constrained")
@@ -53,15 +58,27 @@ def draw(tables: dict[str, Frame]) -> Figure:
     return figure
 
 
-def _draw_curve(axes: Axes, metrics: Frame, name: str) -> None:
+def _draw_curve(axes: Axes, metrics: Frame, name: str, comparison: Frame) -> None:
     title, label, split, metric = CURVES[name]
-    own = rows_of(metrics, method=name, split=split, metric=metric).groupby("step")["value"]
+    curve = rows_of(metrics, method=name, split=split, metric=metric)
+    first = rows_of(curve, seed=curve["seed"].min()).sort_values("step")
+    axes.plot(first["step"], first["value"], color=LAYER, linewidth=0.7)
+    own = curve.groupby("step")["value"]
     axes.plot(own.mean().index, own.mean(), color=LAYER, label="layer")
     axes.fill_between(own.mean().index, own.min(), own.max(), color=LAYER, alpha=0.15, linewidth=0)
     for suffix, (text, colour) in LINES.items():
         final = rows_of(metrics, method=f"{name}/{suffix}", split=split, metric="final_mse")["value"]
         if len(final):
             axes.axhline(final.mean(), color=colour, linewidth=1, linestyle="--", label=text)
+            known = printed(comparison, "gallery", method=f"{name}/{suffix}", split=split)
+            known = known[known["metric"].isin(("mse", "final_mse"))].tail(1)
+            dots(axes, [own.mean().index.max()] * len(known), known["published"], None)
+    known = printed(comparison, "gallery", method=name, split=split)
+    known = known[known["metric"].isin((metric, f"initial_{metric}", f"final_{metric}"))]
+    ends = known["metric"].map(
+        {f"initial_{metric}": own.mean().index.min(), f"final_{metric}": own.mean().index.max()}
+    )
+    dots(axes, known["step"].fillna(ends), known["published"], "printed" if len(known) else None)
     if own.max().max() > 5 * own.min().min() > 0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -82,12 +99,16 @@ def _draw_derivative(axes: Axes, signals: Frame) -> None:
     axes.legend(fontsize=6)
 
 
-def _draw_plan(axes: Axes, matrices: Frame) -> None:
-    table = rows_of(matrices, method="optimal_transport", matrix="plan")
-    plan: np.ndarray = table.pivot(index="row", columns="column", values="value").to_numpy()
-    image = axes.imshow(plan, cmap="Blues", vmin=0)
-    axes.figure.colorbar(image, ax=axes, shrink=0.8, label="mass (unit 1)")
-    axes.set(title="optimal transport", xlabel="to point", ylabel="from point")
-    axes.set_xticks(range(plan.shape[1]))
-    axes.set_yticks(range(plan.shape[0]))
-    axes.grid(False)
+def _draw_single(axes: Axes, rows: Frame) -> None:
+    """Ours against the printed number, both as they are; what agrees lies on the line."""
+    ends = [
+        min(rows["published"].min(), rows["ours"].min()),
+        max(rows["published"].max(), rows["ours"].max()),
+    ]
+    axes.plot(ends, ends, color="0.7", linewidth=0.8)
+    dots(axes, rows["published"], rows["ours"], None)
+    axes.set_xscale("symlog", linthresh=1e-2)
+    axes.set_yscale("symlog", linthresh=1e-2)
+    axes.set_xticks([-1, -0.01, 0.01, 1], ["-1", "-0.01", "0.01", "1"])
+    axes.set_yticks([-1, -0.01, 0.01, 1], ["-1", "-0.01", "0.01", "1"])
+    axes.set(title=f"{len(rows)} single numbers", xlabel="printed", ylabel="ours")

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, Frame, rows_of
+from figures.style import COLOURS, Frame, dots, rows_of
 
 TABLES = {"metrics": "mpc_imitation/metrics", "intervals": "mpc_imitation/intervals"}
 TITLES = {"unbounded": "the published program", "bounded": "controls in [-1, 1], batches of 32"}
@@ -29,13 +29,11 @@ def draw(tables: dict[str, Frame]) -> Figure:
         )
         panels[1, column].set(xlabel="step")
     published = rows_of(metrics, method="published", metric="published_imitation_loss")
-    panels[0, 0].plot(
-        published["step"], published["value"], "kx", markersize=5, label="published, at step 1,000"
-    )
+    dots(panels[0, 0], published["step"], published["value"], "published, at step 1,000")
     panels[0, 0].plot([], [], color=FOUND, label="the trial ends at the true dynamics")
     panels[0, 0].plot([], [], color=LOST, label="it does not")
-    panels[0, 0].set(ylabel="imitation loss (unit 1)", yscale="log")
-    panels[1, 0].set(ylabel="model loss (unit 1)", yscale="log")
+    panels[0, 0].set(ylabel="imitation loss", yscale="log")
+    panels[1, 0].set(ylabel="model loss", yscale="log")
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure
 

@@ -3,7 +3,7 @@
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, NAMES, Frame, methods_in, rows_of
+from figures.style import COLOURS, NAMES, Frame, dots, methods_in, rows_of
 
 TABLES = {"timings": "mpc_timing/timings", "metrics": "mpc_timing/metrics"}
 PASSES = {"forward": "forward pass", "backward": "backward pass"}
@@ -26,9 +26,17 @@ def draw(tables: dict[str, Frame]) -> Figure:
         panels[2].plot(levels[1].index, levels[1], ".-", color=COLOURS[method])
         panels[2].fill_between(levels[1].index, levels[0], levels[2], color=COLOURS[method], alpha=0.15)
     panels[2].set(
-        title="derivative", xscale="log", yscale="log", xlabel="iterations", ylabel="relative error (unit 1)"
+        title="derivative", xscale="log", yscale="log", xlabel="iterations", ylabel="relative error"
     )
-    panels[1].plot([], [], ".:", color="0.4", label="published, of its own iteration and machine")
+    panels[1].plot(
+        [],
+        [],
+        ".:",
+        color="0.4",
+        mfc="black",
+        mec="black",
+        label="published, of its own iteration and machine",
+    )
     figure.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
@@ -41,7 +49,8 @@ def _times(axes: Axes, timings: Frame, name: str) -> None:
         rows = rows.assign(count=words[1].astype(int), level=words[2])
         table = rows.pivot_table(index="count", columns="level", values="value", aggfunc="mean")
         if method.endswith("_published"):
-            axes.plot(table.index, table["median"], ".:", color=COLOURS[method], linewidth=0.9)
+            axes.plot(table.index, table["median"], ":", color=COLOURS[method], linewidth=0.9)
+            dots(axes, table.index, table["median"], None)
             continue
         axes.plot(
             table.index,

@@ -1,4 +1,4 @@
-"""Portfolios of real stocks: every measure with its block-bootstrap interval, and the gain of learning end to end."""
+"""Portfolios of real stocks: what learning end to end changes, against each other way, measure by measure."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,39 +8,41 @@ from figures.style import COLOURS, NAMES, Frame, methods_in, rows_of
 TABLES = {"intervals": "portfolio/intervals"}
 # metric -> label, factor
 MEASURES = {
+    "sharpe": ("Sharpe ratio (a year)", 1),
     "annual_return": ("return (% a year)", 100),
     "volatility": ("volatility (% a year)", 100),
-    "sharpe": ("Sharpe ratio (a year)", 1),
-    "turnover": ("turnover (% a year)", 100),
     "drawdown": ("largest drawdown (%)", 100),
+    "turnover": ("turnover (% a year)", 100),
 }
-LEARNED = "end_to_end"
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """One panel for each measure, one bar for each method; last the paired differences of the Sharpe ratio."""
+    """Paired differences over the test years, mean of the seeds; 95 % intervals of a block bootstrap of the months.
+
+    An interval that holds zero shows no difference. Levels stand in the table.
+    """
     rows = tables["intervals"].fillna({"baseline": ""})
-    own = rows_of(rows, baseline="")
-    methods = methods_in(own)
-    figure = Figure(figsize=(9.0, 4.6), layout="constrained")
-    panels = figure.subplots(2, 3).ravel()
-    for axes, (metric, (label, factor)) in zip(panels, MEASURES.items(), strict=False):
-        _bars(axes, rows_of(own, metric=metric).set_index("method").loc[methods], methods, factor)
+    others = methods_in(
+        rows[rows["baseline"] != ""].drop(columns="method").rename(columns={"baseline": "method"})
+    )
+    learned = [method for method in methods_in(rows) if method not in others]
+    pairs = [(method, other) for method in learned for other in others]
+    figure = Figure(figsize=(9.6, 0.5 * len(pairs) + 1.3), layout="constrained")
+    panels = figure.subplots(1, len(MEASURES), sharey=True)
+    for axes, (metric, (label, factor)) in zip(panels, MEASURES.items(), strict=True):
+        _forest(axes, rows_of(rows, metric=metric).set_index(["method", "baseline"]).loc[pairs], factor)
         axes.set_xlabel(label)
-    gain = rows_of(rows, method=LEARNED, metric="sharpe")
-    gain = gain[gain["baseline"] != ""].set_index("baseline")
-    others = [method for method in methods if method in gain.index]
-    _bars(panels[-1], gain.loc[others], others, 1)
-    panels[-1].axvline(0, color="0.3", linewidth=0.8)
-    panels[-1].set(xlabel="Sharpe ratio (a year)", title=f"{NAMES[LEARNED]}\nminus the method named")
-    figure.suptitle("test years, 95 % block-bootstrap intervals", fontsize=9)
+    panels[0].set_yticks(range(len(pairs)), [f"against {NAMES[other]}" for _, other in pairs])
+    panels[0].invert_yaxis()
+    said = f"{', '.join(NAMES[method] for method in learned)}: paired differences, test years, 95 % intervals"
+    figure.suptitle(said, fontsize=9, x=0.01, ha="left")
     return figure
 
 
-def _bars(axes: Axes, rows: Frame, methods: list[str], factor: float) -> None:
-    for place, method in enumerate(methods):
-        mean, lo, hi = factor * rows.loc[method, ["mean", "lo", "hi"]].astype(float)
-        axes.barh(place, mean, color=COLOURS[method], alpha=0.75)
-        axes.plot([lo, hi], [place, place], color="0.15", linewidth=1.2)
-    axes.set_yticks(range(len(methods)), [NAMES[method] for method in methods], fontsize=7)
-    axes.invert_yaxis()
+def _forest(axes: Axes, rows: Frame, factor: float) -> None:
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    for place, (_, other) in enumerate(rows.index):
+        mean, lo, hi = factor * rows.iloc[place][["mean", "lo", "hi"]].astype(float)
+        axes.plot([lo, hi], [place, place], color=COLOURS[other], linewidth=1.6)
+        axes.plot(mean, place, "o", color=COLOURS[other], markersize=5)
+    axes.margins(y=0.3)

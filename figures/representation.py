@@ -18,14 +18,20 @@ def draw(tables: dict[str, Frame]) -> Figure:
     _diagonal(middle, tables["matrices"])
     curve = rows_of(tables["matrices"], matrix="piecewise_linear")
     curve = curve.pivot(index="row", columns="column", values="value")
-    right.plot(curve[0], curve[1], color="0.6", label="sin x")
-    right.plot(curve[0], curve[2], color=COLOURS["max_layer"], label="its interpolant, a quadratic program")
-    right.set(xlabel="x (unit 1)", title="Theorem 2")
+    if len(curve):
+        right.plot(curve[0], curve[1], color="0.6", label="sin x")
+        right.plot(
+            curve[0], curve[2], color=COLOURS["max_layer"], label="its interpolant, a quadratic program"
+        )
+    right.set(xlabel="x", title="Theorem 2")
     right.legend(fontsize=7)
     return figure
 
 
 def _errors(axes: Axes, rows: Frame) -> None:
+    if rows.empty:
+        axes.set_axis_off()
+        return
     rows = rows.assign(
         place=rows["split"].str.rpartition("_")[0], width=rows["split"].str.rpartition("_")[2].astype(int)
     )

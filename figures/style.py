@@ -6,11 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import stdtrit
 
 # A pandas.DataFrame, whose own annotations leave the type of almost every selection open.
 Frame = Any
+
+
+class MissingColumn(KeyError):
+    """A table lacks a column that a figure needs."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class NothingToDraw(ValueError):
+    """None of the methods of a figure was run."""
 
 
 class _Known(dict[str, str]):
@@ -50,7 +63,8 @@ COLOURS = _Known(
         "gamma_search": "#0072B2",
         "tuned": "#D55E00",
         "tuned_from_search": "#009E73",
-        "true_constraints": "#000000",
+        "true_constraints": "#9a9a9a",
+        "true_constraints_passes": "#9a9a9a",
         "optnet": "#D55E00",
         "optnet_annealed": "#E69F00",
         "optnet_published": "#D55E00",
@@ -101,7 +115,8 @@ NAMES = _Known(
         "gamma_search": "risk aversion searched",
         "tuned": "tuned (layer)",
         "tuned_from_search": "searched, then tuned (layer)",
-        "true_constraints": "true constraints",
+        "true_constraints": "true constraints, one pass",
+        "true_constraints_passes": "true constraints, several passes",
         "optnet": "learned equalities (layer)",
         "optnet_annealed": "learned equalities, annealed rate (layer)",
         "optnet_published": "learned equalities, published",
@@ -109,7 +124,7 @@ NAMES = _Known(
         "identified_passes": "identified, several passes (layer)",
         "identified_refined": "identified, refined (layer)",
         "gradient": "gradient, whole boards first (layer)",
-        "gradient_puzzles": "gradient, puzzles only (layer)",
+        "gradient_puzzles": "gradient, puzzles only, given a point and the rank (layer)",
         "convolutional": "convolutional network",
         "convolutional_published": "convolutional network, published",
         "max_layer": "quadratic program",
@@ -167,13 +182,53 @@ def published(axes: Axes, rows: Frame, ours: Frame, method: str) -> None:
         linewidth=0.7,
         label="with the published random numbers",
     )
-    printed = rows.sort_values("step")
-    axes.plot(printed["step"], printed["value"], ".", color="black", markersize=6, label="published")
+    ordered = rows.sort_values("step")
+    dots(axes, ordered["step"], ordered["value"])
+
+
+def printed(comparison: Frame, experiment: str, **labels: object) -> Frame:
+    """The published numbers of `experiment` whose columns have the given values, once each, sorted by step.
+
+    `comparison` is the table of `python -m experiments.compare`: each number stands there once for each of our runs.
+    """
+    rows = rows_of(comparison, experiment=experiment, **labels)
+    return rows.drop_duplicates(["method", "split", "metric", "step", "printed"]).sort_values("step")
+
+
+def dots(axes: Axes, steps: Any, values: Any, label: str | None = "published") -> None:
+    """Published numbers: black dots, in every figure."""
+    axes.plot(steps, values, ".", color="black", markersize=6, zorder=5, label=label)
+
+
+def from_start(rows: Frame) -> Frame:
+    """The rows of one curve with the change against the first step, seed by seed, in per cent, as their value."""
+    first = rows.sort_values("step").groupby("seed")["value"].transform("first")
+    return rows.assign(value=100 * (rows.sort_values("step")["value"] / first - 1))
+
+
+def geometric_mean(values: Any) -> float:
+    """Of positive values, which span decades."""
+    return float(np.exp(np.log(np.asarray(values, dtype=float)).mean()))
+
+
+def half_width(values: Any) -> float:
+    """Half of the 95 % interval of Student's t for the mean of `values`, zero where there is one value alone."""
+    values = np.asarray(values, dtype=float)
+    if values.size < 2:
+        return 0.0
+    return float(stdtrit(values.size - 1, 0.975) * values.std(ddof=1) / np.sqrt(values.size))
+
+
+def note(figure: Figure, text: str) -> None:
+    """A line below everything else: which run the tables are of."""
+    figure.supxlabel(text, x=0.005, ha="left", fontsize=6, color="0.4")
 
 
 def rows_of(table: Frame, **labels: object) -> Frame:
-    """The rows of `table` whose columns have the given values."""
+    """The rows of `table` whose columns have the given values; raises MissingColumn."""
     for column, value in labels.items():
+        if column not in table:
+            raise MissingColumn(f"a table has no column {column!r}, its columns are {list(table.columns)}")
         table = table[table[column] == value]
     return table
 

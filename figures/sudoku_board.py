@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, NAMES, Frame, methods_in, rows_of
+from figures.style import COLOURS, NAMES, Frame, NothingToDraw, methods_in, rows_of
 
 TABLES = {"matrices": "sudoku_9x9/matrices"}
 
@@ -13,6 +13,8 @@ def draw(tables: dict[str, Frame]) -> Figure:
     """Digits are as dark as the layer gives them weight; givens are black."""
     matrices = tables["matrices"]
     methods = methods_in(rows_of(matrices, matrix="board_answer"), ("identified", "identified_passes"))
+    if not methods:
+        raise NothingToDraw("no method that answers a board was run")
     figure = Figure(figsize=(3.6 * len(methods), 3.9), layout="constrained")
     for axes, method in zip(figure.subplots(1, len(methods), squeeze=False)[0], methods, strict=True):
         own = rows_of(matrices, method=method)

@@ -2,14 +2,14 @@
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
-from figures.style import COLOURS, NAMES, Frame, band, methods_in, rows_of
+from figures.style import COLOURS, NAMES, Frame, band, dots, methods_in, rows_of
 
 TABLES = {"metrics": "sudoku/metrics"}
 TITLES = {"test": "boards that training has shown", "test_strict": "boards that training has not shown"}
-# Zero has no place on a logarithmic axis: boards without error stand at the lower edge.
-FLOOR = 1e-3
+# Zero has no place on a logarithmic axis: no wrong board stands here, under a tick of its own; one of 1,000 is 0.1 %.
+FLOOR = 4e-4
+TICKS = {FLOOR: "0", 1e-3: "0.1 %", 1e-2: "1 %", 1e-1: "10 %", 1.0: "100 %"}
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
@@ -23,8 +23,8 @@ def draw(tables: dict[str, Frame]) -> Figure:
         axes.set(title=title, xlabel="puzzles met in training (thousands)")
     panels[0].set(ylabel="wrong boards (unit: all test boards)", ylim=(0.8 * FLOOR, 1.2))
     panels[0].set_yscale("log")
-    panels[0].yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-    panels[0].plot([], [], ".:", color="0.4", label="published, of its own data")
+    panels[0].set_yticks(list(TICKS), list(TICKS.values()))
+    panels[0].plot([], [], ".:", color="0.4", mfc="black", mec="black", label="published, of its own data")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
@@ -33,7 +33,8 @@ def _panel(axes: Axes, rows: Frame) -> None:
     for method in methods_in(rows):
         own = rows_of(rows, method=method)
         if method.endswith("_published"):
-            axes.plot(own["step"], own["value"], ".:", color=COLOURS[method], linewidth=0.9, markersize=4)
+            axes.plot(own["step"], own["value"], ":", color=COLOURS[method], linewidth=0.9)
+            dots(axes, own["step"], own["value"], None)
         else:
             band(axes, own, method)
             axes.plot([], [], color=COLOURS[method], label=NAMES[method])

@@ -1,7 +1,7 @@
-"""Carry the tracked results into README.md, docs/choosing.md and docs/gallery.md: ``python tools/readme.py``.
+"""Carry the tracked results into README.md and docs/: ``python -m tools.readme``.
 
 Each number, table and list stands between ``<!-- name -->`` and ``<!-- /name -->`` and comes from a file that a program
-wrote.
+wrote; docs/results.md is such a page as a whole.
 `make publish`, `make proofs` and `make bench` call it.
 """
 
@@ -10,22 +10,20 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from itertools import groupby
 from pathlib import Path
 from statistics import geometric_mean
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.results_page import page as results
+from tools.scores import ROOT, counted, losses, rows_of, scoreboard
+
 README = ROOT / "README.md"
 CHOOSING = ROOT / "docs" / "choosing.md"
 GALLERY = ROOT / "docs" / "gallery.md"
+RESULTS = ROOT / "docs" / "results.md"
 BENCHMARK = ROOT / "benchmarks" / "results.csv"
 RATIOS = ROOT / "benchmarks" / "ratios.csv"
-#: a change above this is shown as a factor
-LARGE = 10
 #: groups of rows that are averaged, as in benchmarks/report.py
 COUNTED = ("peers", "applications", "latency")
-HEAD = """| experiment | claim | published | ours [95 % interval over seeds] | size | verdict |
-|---|---|---:|---|---|---|"""
 
 
 def minutes() -> str:
@@ -44,56 +42,6 @@ def tally() -> str:
     if found is None:
         raise ValueError("proofs/LEDGER.md: expected a line in bold type with the tally; run `make proofs`")
     return found.group(1).rstrip(".")
-
-
-def comparison() -> str:
-    """Return the claims of results/comparison.csv that apply to the setting they were run in."""
-    with (ROOT / "results" / "comparison.csv").open(encoding="utf-8", newline="") as file:
-        return table(list(csv.DictReader(file)))
-
-
-def table(rows: list[dict[str, str]]) -> str:
-    """Return a line for each claim with an interval over seeds, and one for all single numbers of an experiment.
-
-    Below stand the causes of what was not reproduced, and where the settings differ from the published ones.
-    """
-    rows = [row for row in rows if row["verdict"] != "other setting"]
-    rows.sort(key=lambda row: (_experiment(row), _size(row)))
-    listed = [_row(row) for row in rows if row["lo"]]
-    singles = groupby((row for row in rows if not row["lo"]), key=lambda row: (_experiment(row), _size(row)))
-    tallies = [_tally(*key, list(group)) for key, group in singles]
-    causes = {f"- Not reproduced: {row['claim']}. Cause: {row['cause']}." for row in rows if row["cause"]}
-    notes = {f"- {_experiment(row)}, size {_size(row)}: {row['note']}." for row in rows if row["note"]}
-    below = [*tallies, *sorted(causes), *sorted(notes)]
-    return "\n" + "\n".join([HEAD, *listed, "", *below]) + "\n"
-
-
-def _experiment(row: dict[str, str]) -> str:
-    return row["command"].partition("experiment=")[2].split()[0]
-
-
-def _size(row: dict[str, str]) -> str:
-    """The size of a run, with its layer where that is not ours."""
-    layer = row["command"].partition("layer=")[2]
-    return row["size"] if layer in ("", "auto") else f"{row['size']}, layer={layer}"
-
-
-def _tally(experiment: str, size: str, rows: list[dict[str, str]]) -> str:
-    good = sum(row["verdict"] == "reproduced" for row in rows)
-    which = f"{experiment}, size {size}: {good} of {len(rows)} single published numbers reproduced"
-    return f"- {which}; see [comparison.csv](results/comparison.csv)."
-
-
-def _row(row: dict[str, str]) -> str:
-    def show(name: str) -> str:
-        value = float(row[name])
-        if row["unit"] != "relative change":
-            return f"{value:.4g}"
-        return f"{100 * value:+.1f} %" if value < LARGE else f"× {1 + value:.3g}"
-
-    ours = f"{show('ours')} [{show('lo')}, {show('hi')}], {row['seeds']} seeds"
-    cells = (_experiment(row), row["claim"], show("published"), ours, _size(row), row["verdict"])
-    return "| " + " | ".join(cells) + " |"
 
 
 def measured(path: Path = BENCHMARK) -> str:
@@ -143,20 +91,29 @@ def speed(path: Path = RATIOS) -> str:
 
 
 def gallery() -> str:
-    """Return every tracked figure under the script that draws it and what the script says of it."""
+    """Return every tracked figure under the script that draws it, with what the script says of figure and marks."""
     drawn = sorted(path for path in (ROOT / "figures").rglob("*.png") if path.with_suffix(".py").exists())
     return "\n" + "\n".join(_shown(path.relative_to(ROOT)) for path in drawn) + "\n"
 
 
 def _shown(picture: Path) -> str:
     script = picture.with_suffix(".py")
-    said = ast.get_docstring(ast.parse((ROOT / script).read_text("utf-8"))) or ""
-    title = said.partition("\n")[0]
-    return f"## [`{script}`](../{script})\n\n{title}\n\n![{title}](../{picture})\n"
+    program = ast.parse((ROOT / script).read_text("utf-8"))
+    title = (ast.get_docstring(program) or "").partition("\n")[0]
+    draws = [node for node in program.body if isinstance(node, ast.FunctionDef) and node.name == "draw"]
+    caption = "".join(f"\n{' '.join((ast.get_docstring(node) or '').split())}\n" for node in draws)
+    return f"## [`{script}`](../{script})\n\n{title}\n\n![{title}](../{picture})\n{caption}"
 
 
 Blocks = dict[str, Callable[[], str]]
-BLOCKS: Blocks = {"minutes": minutes, "tally": tally, "comparison": comparison, "speed": speed}
+BLOCKS: Blocks = {
+    "minutes": minutes,
+    "counted": lambda: counted(rows_of("comparison")),
+    "scoreboard": lambda: scoreboard(rows_of("comparison")),
+    "losses": lambda: losses(rows_of("contests")),
+    "speed": speed,
+    "tally": tally,
+}
 CHOOSING_BLOCKS: Blocks = {"measured": measured}
 GALLERY_BLOCKS: Blocks = {"gallery": gallery}
 
@@ -180,5 +137,6 @@ def filled(text: str, blocks: Blocks = BLOCKS, page: str = "README.md") -> str:
 
 if __name__ == "__main__":
     README.write_text(filled(README.read_text("utf-8")), "utf-8")
+    RESULTS.write_text(results(), "utf-8")
     for page, blocks in ((CHOOSING, CHOOSING_BLOCKS), (GALLERY, GALLERY_BLOCKS)):
         page.write_text(filled(page.read_text("utf-8"), blocks, page.name), "utf-8")

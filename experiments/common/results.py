@@ -19,14 +19,31 @@ COLUMNS = {
     "timings": ("experiment", "method", "seed", "phase", "value", "unit"),
     "signals": ("experiment", "method", "seed", "signal", "index", "value", "unit"),
     "matrices": ("experiment", "method", "seed", "matrix", "row", "column", "value", "unit"),
-    "summary": ("experiment", "method", "split", "metric", "mean", "lo", "hi", "seeds", "unit"),
+    "summary": ("experiment", "method", "split", "metric", "mean", "lo", "hi", "interval", "seeds", "unit"),
     "intervals": ("experiment", "method", "baseline", "split", "metric", "mean", "lo", "hi", "unit"),
+    "contests": (
+        *(
+            "experiment",
+            "method",
+            "rival",
+            "split",
+            "metric",
+            "change",
+            "lo",
+            "hi",
+            "interval",
+            "unit",
+            "good",
+        ),
+        *("seeds", "outcome", "size", "command"),
+    ),
     "comparison": (
-        *("claim", "source", "published", "tolerance", "ours", "lo", "hi", "unit", "size", "seeds"),
-        *("command", "verdict", "cause", "note"),
+        *("experiment", "id", "claim", "method", "split", "metric", "step", "source", "printed", "published"),
+        *("ours", "lo", "hi", "interval"),
+        *("unit", "size", "layer", "seeds", "command", "verdict", "post_hoc", "reason", "note"),
     ),
 }
-NUMBERS = ("value", "mean", "lo", "hi", "ours", "published", "tolerance")
+NUMBERS = ("value", "mean", "lo", "hi", "ours", "published", "change")
 # Wall-clock times differ from run to run; every other table repeats bit for bit on one machine.
 UNREPEATABLE = ("timings",)
 

@@ -1,156 +1,222 @@
-"""Comparison rows are computed from the tables, and each verdict follows its declared rule."""
+"""Comparison rows are computed from the tables; what was published is read as facts, and wrong facts are told."""
+
+import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from experiments.common.claims import Claim, load
+from experiments.common.errors import ConfigError
+from experiments.common.overrides import check_command_line
 from experiments.common.results import read_table, write_table
-from experiments.common.stats import Interval
-from experiments.compare import compare, compare_run, main, measured, published, verdict
+from experiments.compare import compare, compare_run, main, measured, published, settings
+from experiments.run import CONFIGS
+
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def metrics(tuned=(9.0, 8.0, 8.5), baseline=(10.0, 10.0, 10.0)):
     labels = {"experiment": "denoising", "split": "test", "metric": "final_mse", "step": 0, "unit": "1"}
     return [
         {**labels, "method": method, "seed": seed, "value": value}
-        for method, values in (("optnet_tuned_tv", tuned), ("total_variation", baseline))
+        for method, values in (("optnet_tuned_tv", tuned), ("total_variation_on_test", baseline))
         for seed, value in enumerate(values)
     ]
 
 
-CHANGE = {
-    "claim": "beats",
-    "value": [14.4, 16.5],
-    "change": {"method": "optnet_tuned_tv", "baseline": "total_variation", "split": "test"},
-    "rule": "below",
-    "sizes": ["paper"],
-}
+def claim(value, **facts):
+    where = {"method": "optnet_tuned_tv", "split": "test", "metric": "final_mse", **facts.pop("where", {})}
+    if len(value) == 2:
+        where.setdefault("baseline", "total_variation_on_test")
+    return Claim(id="c", claim="c", value=value, where=where, sizes=("paper",), **facts)
+
+
+def compared(rows, facts, config=None):
+    (found,) = compare_run(pd.DataFrame(rows), (facts,), "paper", config or {})
+    return found
 
 
 def test_change_is_paired_over_seeds():
     # Seeds with errors a hundred times apart: only the pairing shows that each gains exactly 10 %.
-    rows = pd.DataFrame(metrics(tuned=(9.0, 900.0, 90.0), baseline=(10.0, 1000.0, 100.0)))
-    (row,) = compare_run(rows, [CHANGE], "paper")
+    rows = metrics(tuned=(9.0, 900.0, 90.0), baseline=(10.0, 1000.0, 100.0))
+    row = compared(rows, claim(("14.4", "16.5")))
     np.testing.assert_allclose([row["ours"], row["lo"], row["hi"]], -0.1, rtol=1e-12)
     np.testing.assert_allclose(row["published"], 14.4 / 16.5 - 1, rtol=1e-15)
-    assert row["verdict"] == "reproduced"
+    assert (row["seeds"], row["verdict"], row["printed"]) == (3, "trend", "14.4 / 16.5")
 
 
-def test_a_gain_that_the_interval_does_not_carry_is_not_reproduced():
-    rows = pd.DataFrame(metrics(tuned=(9.0, 10.5, 9.9)))
-    (row,) = compare_run(rows, [CHANGE], "paper")
-    assert row["ours"] < 0 < row["hi"]
-    assert row["verdict"] == "not reproduced"
+def test_a_seed_without_its_baseline_is_no_pair():
+    row = compared(metrics(tuned=(9.0, 9.0, 9.0), baseline=(10.0, 10.0)), claim(("14.4", "16.5")))
+    assert row["seeds"] == 2
 
 
-@pytest.mark.parametrize(
-    ("rule", "interval", "applies", "expected"),
-    [
-        ("below", Interval(-1.0, -2.0, -0.5), True, "reproduced"),
-        ("above", Interval(-1.0, -2.0, -0.5), True, "not reproduced"),
-        ("above", Interval(1.0, 0.5, 2.0), True, "reproduced"),
-        ("within", Interval(2.9, 0.0, 9.0), True, "reproduced"),
-        ("within", Interval(3.1, 2.0, 4.0), True, "not reproduced"),
-        ("within", Interval(2.0, 2.0, 2.0), False, "other setting"),
-        ("below", Interval(-1.0, np.nan, np.nan), True, "one seed"),
-    ],
-)
-def test_verdict_follows_the_rule(rule, interval, applies, expected):
-    assert verdict(rule, interval, target=2.0, tolerance=1.0, edge=0.0, applies=applies) == expected
+def test_a_baseline_that_is_no_curve_has_no_step():
+    rows = [{**row, "step": 50, "metric": "mse"} for row in metrics()[:3]] + metrics()[3:]
+    row = compared(rows, claim(("14.4", "16.5"), where={"metric": "mse", "step": 50, "over": "final_mse"}))
+    np.testing.assert_allclose(row["ours"], (0.9 * 0.8 * 0.85) ** (1 / 3) - 1, rtol=1e-12)
 
 
-def test_a_level_is_above_or_below_the_published_one():
-    rows = pd.DataFrame(metrics(tuned=(9.0, 8.0, 8.5)))
-    claim = {
-        "claim": "c",
-        "sizes": ["paper"],
-        "cause": "why",
-        "level": {"method": "optnet_tuned_tv", "split": "test"},
-    }
-    for rule, value, expected in (
-        ("above", 7.0, "reproduced"),
-        ("above", 8.5, "not reproduced"),
-        ("below", 10.0, "reproduced"),
-    ):
-        (row,) = compare_run(rows, [{**claim, "rule": rule, "value": value}], "paper")
-        assert (row["verdict"], row["cause"]) == (expected, "" if expected == "reproduced" else "why")
+def test_a_mean_stands_beside_a_mean_and_else_the_geometric_mean_over_decades():
+    rows = metrics(tuned=(1e-4, 1e-2, 1e-6))
+    assert compared(rows, claim(("1e-4",), decades=True))["ours"] == pytest.approx(1e-4)
+    mean = compared(rows, claim(("1e-4",), decades=True, mean=True))
+    assert mean["ours"] == pytest.approx((1e-4 + 1e-2 + 1e-6) / 3)
+    assert mean["lo"] == 0.0
+
+
+def test_a_share_has_the_interval_of_its_trials():
+    rows = metrics(tuned=(1.0, 1.0, 1.0))
+    found = compared(rows, claim(("0.983",), trials="data.test"), {"data": {"test": 100}})
+    assert (found["interval"], found["hi"]) == ("Wilson and t", 1.0)
+    np.testing.assert_allclose(found["lo"], 300 / (300 + 1.959964**2), rtol=1e-6)
+
+
+def test_a_cause_is_a_claim_with_its_run_or_a_conjecture():
+    rows = metrics()
+    shown = compared(rows, claim(("2.0",), cause="why", shown_by="python -m this"))
+    assert (shown["verdict"], shown["reason"]) == ("not reproduced", "why (python -m this)")
+    guessed = compared(rows, claim(("2.0",), cause="why", check_by="python -m that"))
+    assert guessed["reason"] == "conjecture: why; to check: python -m that"
+    assert compared(rows, claim(("8.5",), cause="why"))["reason"] == ""
 
 
 def test_a_claim_may_be_about_one_point_of_one_seed_s_curve():
     labels = {"experiment": "e", "split": "validation", "metric": "mse", "unit": "1", "method": "a"}
-    rows = pd.DataFrame(
-        [
-            {**labels, "seed": seed, "step": step, "value": 10.0 * seed + step}
-            for seed in (0, 1)
-            for step in range(3)
-        ]
-    )
-    level = {"method": "a", "split": "validation", "metric": "mse", "step": 2}
-    claim = {
-        "claim": "c",
-        "value": 2.0,
-        "rule": "within",
-        "tolerance": 0.1,
-        "sizes": ["paper"],
-        "level": level,
-    }
-    (every,) = compare_run(rows, [claim], "paper")
-    assert (every["seeds"], every["ours"], every["verdict"]) == (2, 7.0, "not reproduced")
-    (one,) = compare_run(rows, [{**claim, "level": {**level, "seed": 0}}], "paper")
-    assert (one["seeds"], one["ours"], one["verdict"]) == (1, 2.0, "reproduced")
+    rows = [
+        {**labels, "seed": seed, "step": step, "value": 10.0 * seed + step}
+        for seed in (0, 1)
+        for step in range(3)
+    ]
+    where = {"method": "a", "split": "validation", "metric": "mse", "step": 2}
+    every = compared(rows, claim(("2.0",), where=where))
+    assert (every["seeds"], every["ours"]) == (2, 7.0)
+    one = compared(rows, claim(("2.0",), where={**where, "seed": 0}, rebuilt=True))
+    assert (one["seeds"], one["ours"], one["verdict"]) == (1, 2.0, "matches")
 
 
 def test_a_change_may_be_that_between_two_metrics_of_one_method():
-    rows = pd.DataFrame(
-        [
-            {"method": "a", "split": "timings", "seed": seed, "step": 0, "metric": metric, "value": value}
-            for seed, values in enumerate([(2.0, 8.0), (3.0, 9.0)])
-            for metric, value in zip(("short", "long"), values, strict=True)
-        ]
-    )
-    change = {"method": "a", "baseline": "a", "split": "timings", "metric": "long", "over": "short"}
-    (row,) = compare_run(rows, [{**CHANGE, "value": [5.0, 1.0], "change": change}], "paper")
-    assert (row["ours"], row["published"]) == (2.5, 4.0)
+    rows = [
+        {"method": "a", "split": "timings", "seed": seed, "step": 0, "metric": metric, "value": value}
+        for seed, values in enumerate([(2.0, 8.0), (3.0, 12.0)])
+        for metric, value in zip(("short", "long"), values, strict=True)
+    ]
+    where = {"method": "a", "baseline": "a", "split": "timings", "metric": "long", "over": "short"}
+    row = compared(rows, claim(("5.0", "1.0"), where=where))
+    assert row["ours"] == pytest.approx(3.0)
+    assert row["published"] == 4.0
 
 
 def test_timings_are_metrics_named_by_their_phase(tmp_path):
-    write_table(tmp_path / "metrics.csv", metrics())
-    labels = {"experiment": "denoising", "method": "optnet_tuned_tv", "unit": "s"}
-    write_table(tmp_path / "timings.csv", [{**labels, "seed": 1, "phase": "train", "value": 7.0}])
+    write_run(tmp_path)
     table = measured(tmp_path)
     assert len(table) == 7
     (row,) = table[table["split"] == "timings"].to_dict("records")
     assert (row["metric"], row["seed"], row["value"]) == ("train", 1, 7.0)
 
 
-def test_every_published_claim_is_complete():
+def test_every_published_row_finds_its_numbers_in_the_tracked_run_of_the_paper_s_size():
+    # A row that names a metric which no table has would silently leave the comparison.
+    for experiment, source in published().items():
+        run = RESULTS / experiment / "paper" / "auto"
+        found = list(compare_run(measured(run), source.claims, "paper", settings(run)))
+        assert len(found) == len(source.claims), experiment
+        assert set(source.settings) == {"paper", "companion", "smoke"}
+
+
+def test_the_tracked_comparison_is_that_of_the_tracked_tables(tmp_path):
+    write_table(tmp_path / "comparison.csv", compare(RESULTS))
+    again = (tmp_path / "comparison.csv").read_text("utf-8")
+    assert again == (RESULTS / "comparison.csv").read_text("utf-8"), "run `python -m experiments.compare`"
+
+
+def test_commands_behind_causes_are_runs_and_what_shows_a_cause_is_tracked():
     for source in published().values():
-        for claim in source["claims"]:
-            assert ("change" in claim) != ("level" in claim)
-            assert claim["rule"] in ("below", "above", "within")
-            assert (claim["rule"] == "within") == ("tolerance" in claim)
-            assert set(claim["sizes"]) <= {"companion", "paper"}
+        for claim in source.claims:
+            for command in filter(None, (claim.shown_by, claim.check_by)):
+                overrides = command.removeprefix("python -m experiments.run ").replace("'", "").split()
+                check_command_line(CONFIGS, overrides)
+                given = dict(part.split("=", 1) for part in overrides)
+                tracked = RESULTS / given["experiment"] / given["size"] / "auto" / "metrics.csv"
+                assert not claim.shown_by or (tracked.exists() and set(given) == {"experiment", "size"})
 
 
-def test_rows_name_size_and_command_of_every_run_found(tmp_path):
+def write_run(folder):
+    write_table(folder / "metrics.csv", metrics())
+    labels = {"experiment": "denoising", "method": "optnet_tuned_tv", "unit": "s"}
+    write_table(folder / "timings.csv", [{**labels, "seed": 1, "phase": "train", "value": 7.0}])
+    (folder / "provenance.json").write_text(json.dumps({"config": {}}), encoding="utf-8")
+
+
+def test_rows_name_run_and_reason_and_the_last_line_counts(tmp_path, capsys):
     for size in ("companion", "paper"):
-        folder = tmp_path / "denoising" / size / "auto"
-        write_table(folder / "metrics.csv", metrics())
-        labels = {"experiment": "denoising", "method": "optnet_tuned_tv", "unit": "s"}
-        write_table(folder / "timings.csv", [{**labels, "seed": 0, "phase": "train", "value": 1.0}])
+        write_run(tmp_path / "denoising" / size / "auto")
     main(["--results", str(tmp_path)])
     table = read_table(tmp_path / "comparison.csv")
     assert set(table["size"]) == {"companion", "paper"}
-    beats = table[table["claim"].str.contains("beats")]
-    assert list(beats["verdict"]) == ["reproduced", "reproduced"]
-    assert all(f"size={row['size']} layer=auto" in row["command"] for _, row in beats.iterrows())
-    level = table[table["claim"] == "optnet_tuned_tv: test MSE"].set_index("size")
-    assert level.loc["companion", "verdict"] == "other setting"
-    assert "30 samples" in level.loc["companion", "note"]
-    np.testing.assert_allclose(level["ours"], 8.5)
+    assert all(f"size={row['size']} layer=auto" in row["command"] for _, row in table.iterrows())
+    level = table[table["claim"] == "total_variation_on_test: test MSE"].set_index("size")
+    assert level.loc["companion", "verdict"] == "not comparable"
+    assert "30 samples" in level.loc["companion", "reason"]
+    np.testing.assert_allclose(level["ours"], 10.0)
+    lines = capsys.readouterr().out.splitlines()
+    assert re.search(r"denoising/paper/auto .* published +16\.5 +ours +10 ", "\n".join(lines))
+    assert lines[-1] == (
+        "1 distinct published claims: 0 matches, 0 reproduced, 1 better, 0 trend, 0 not reproduced; "
+        "0 more are not comparable, and not counted"
+    )
+
+
+def test_a_run_without_settings_is_named(tmp_path):
+    write_run(tmp_path / "denoising" / "paper" / "auto")
+    (tmp_path / "denoising" / "paper" / "auto" / "provenance.json").unlink()
+    with pytest.raises(SystemExit, match=r"denoising/paper/auto/provenance\.json"):
+        main(["--results", str(tmp_path)])
 
 
 def test_nothing_to_compare_is_said_in_one_line(tmp_path):
     assert compare(tmp_path) == []
     with pytest.raises(SystemExit, match="no tables found"):
         main(["--results", str(tmp_path)])
+
+
+GOOD_FILE = """
+e:
+  paper: p
+  settings: {paper: s}
+  defaults: {good: down}
+  claims:
+    - {id: i, claim: c, value: "16.940", where: {method: a, split: test, metric: m}, sizes: [paper]}
+"""
+
+
+def test_the_printed_digits_are_kept(tmp_path):
+    (tmp_path / "p.yaml").write_text(GOOD_FILE, "utf-8")
+    ((found,),) = (source.claims for source in load(tmp_path / "p.yaml").values())
+    assert (found.target, found.good, found.sizes) == (16.94, "down", ("paper",))
+    assert found.rounding == pytest.approx(5e-4)
+    assert Claim("i", "c", ("1.5e-04",), {}).rounding == pytest.approx(5e-6)
+    assert Claim("i", "c", ("13",), {}).rounding == 0.5
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"16.940"', "16.940", "as printed, in quotes"),
+        ('"16.940"', '"sixteen"', "as printed, in quotes"),
+        ("id: i, ", "", "expected id"),
+        ("sizes: [paper]", "tolerance: 0.1", "tolerance"),
+        ("good: down", "good: left", "good is one of"),
+        ("metric: m", "metric: m, baseline: b", "two values go with a baseline"),
+        ("sizes: [paper]", "shown_by: run", "a command without a cause"),
+        ("paper: p", "rules: p", "expected"),
+    ],
+)
+def test_wrong_facts_are_told_with_their_place(tmp_path, old, new, message):
+    assert old in GOOD_FILE
+    (tmp_path / "p.yaml").write_text(GOOD_FILE.replace(old, new), "utf-8")
+    with pytest.raises(ConfigError, match=message) as told:
+        load(tmp_path / "p.yaml")
+    assert "published.yaml, e" in str(told.value)

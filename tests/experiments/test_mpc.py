@@ -133,15 +133,12 @@ def test_training_imitates_and_descent_ends_at_the_true_dynamics():
     np.testing.assert_allclose(norm, expert.norm(), rtol=1e-6)
 
 
-def test_the_share_of_converged_trials_has_its_exact_interval():
+def test_the_share_of_converged_trials_has_the_interval_of_wilson():
     rows = [{"method": "unbounded", "metric": "converged", "value": float(trial < 4)} for trial in range(8)]
     row = mpc_imitation._proportion(rows, "unbounded")
-    # Clopper and Pearson: P(X >= 4 | lo) = P(X <= 4 | hi) = 2.5 %.
-    tails = [
-        sum(math.comb(8, k) * p**k * (1 - p) ** (8 - k) for k in range(4, 9))
-        for p in (row["lo"], 1 - row["hi"])
-    ]
-    np.testing.assert_allclose([row["mean"], *tails], [0.5, 0.025, 0.025], rtol=1e-9)
+    # At both ends p the share is 1.96 standard errors of p away: (1/2 - p)^2 = z^2 p (1 - p) / 8.
+    errors = [(0.5 - p) / np.sqrt(p * (1 - p) / 8) for p in (row["lo"], row["hi"])]
+    np.testing.assert_allclose([row["mean"], *errors], [0.5, 1.959964, -1.959964], rtol=1e-6)
 
 
 def timing(bound=1.0):

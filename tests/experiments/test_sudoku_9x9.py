@@ -84,6 +84,21 @@ def test_passes_leave_answers_that_are_boards_and_sharpen_the_others(hull_and_mo
     assert (thrice.square().sum(dim=1) >= once.square().sum(dim=1) - 1e-6).all()
 
 
+def test_the_rules_themselves_are_tested_with_as_many_passes_as_what_was_learned(monkeypatch):
+    # A learned layer in three passes against the rules in one would win by its passes.
+    used: list[int] = []
+    monkeypatch.setattr(sudoku_9x9, "repeated", lambda model, z, passes: used.append(passes) or z)
+    config = small_config(passes=3)
+    splits = make_data(config, 0)
+    for method in ("true_constraints", "true_constraints_passes", "identified_passes", "gradient"):
+        sudoku_9x9.evaluate(config, method, sudoku_9x9.make_model(config, method, 0), splits)
+    assert used == [1, 1, 3, 3, 3, 3, 3, 3]
+    one, many = (
+        sudoku_9x9.make_model(config, name, 0) for name in ("true_constraints", "true_constraints_passes")
+    )
+    assert torch.equal(one.A, many.A)
+
+
 def test_whole_boards_teach_the_rules_from_a_random_start():
     config = small_config()
     model = sudoku_9x9.make_model(config, "gradient", 0)

@@ -33,6 +33,8 @@ def problems():
         row for name in ("unconstrained", "unconstrained/published") for row in curve(name, "test", "gap")
     ]
     rows += final("box/lower_bound", "theory", "average_cost")
+    pairs = ("box", "box/bound_policy", "unconstrained", "unconstrained/optimal")
+    rows += [row for name in pairs for row in final(name, "fresh")]
     return rows + [row for name in ("box/bound_policy", "box/untuned") for row in final(name, "test")]
 
 

@@ -51,6 +51,10 @@ def pendulum():
                 for epoch, split in itertools.product((0, 10, 20), ("train", "test")):
                     curve = {"metric": "imitation_loss", "step": epoch, "value": 1 / (1 + epoch)}
                     rows.append({**own, **curve, "split": f"{split}_{count}"})
+    for method in MISSPECIFIED:
+        for seed in (0, 1):
+            own = {**labels, "method": method, "seed": seed, "split": "train_50", "step": 20}
+            rows.append({**own, "metric": "last_imitation_loss", "value": 0.1 + seed})
     for method in IMITATORS:
         own = {**labels, "method": f"{method}_published", "seed": 0, "step": 0, "split": "test_10"}
         rows.append({**own, "metric": "published_imitation_loss", "value": 0.1})

@@ -11,7 +11,7 @@ METHODS = (
     "identified_refined",
     "gradient",
     "gradient_puzzles",
-    "true_constraints",
+    "true_constraints_passes",
     "convolutional",
 )
 

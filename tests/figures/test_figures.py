@@ -1,7 +1,9 @@
 """Every figure draws from small tables, with labels and units, and repeats bit for bit."""
 
+import contextlib
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +11,14 @@ import pytest
 
 from figures import __main__ as program
 from figures import style
-from tests.figures import control_tables, gallery_tables, mpc_tables, portfolio_tables, sudoku_tables
+from tests.figures import (
+    control_tables,
+    gallery_tables,
+    mpc_tables,
+    portfolio_tables,
+    published_tables,
+    sudoku_tables,
+)
 
 METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected")
 ECG = ("noisy", "total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv")
@@ -35,7 +44,8 @@ def metrics():
     ]
     final = {"split": "test", "step": 0, "metric": "final_mse"}
     rows += [
-        {**labels, **final, "method": "total_variation", "seed": seed, "value": 16.0 + seed}
+        {**labels, **final, "method": method, "seed": seed, "value": 16.0 + seed}
+        for method in ("total_variation", "total_variation_on_test")
         for seed in (0, 1)
     ]
     return pd.DataFrame(rows)
@@ -115,6 +125,7 @@ def results(tmp_path_factory):
     gallery_tables.write(root)
     mpc_tables.write(root)
     sudoku_tables.write(root)
+    published_tables.comparison().to_csv(root / "comparison.csv", index=False)
     return root
 
 
@@ -124,14 +135,12 @@ def test_figure_draws_with_labelled_axes(stem, results):
     module = program.modules()[stem]
     tables = program.load(results, "companion/auto", module.TABLES)
     figure = module.draw(tables)
-    figure.canvas.draw()
     assert figure.axes
-    words = " ".join(
-        [axes.get_xlabel() + axes.get_ylabel() for axes in figure.axes]
-        + [text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))]
-    )
-    assert any(unit in words for unit in ("unit", "entry of D", "(share of wealth)", "(% a year)"))
+    words = _words(figure)
+    assert "(unit 1)" not in words
     assert any(axes.get_xlabel() for axes in figure.axes)
+    titles = [axes.get_ylabel() + axes.get_title() + axes.get_title(loc="left") for axes in figure.axes]
+    assert any(titles) or figure.get_suptitle()
 
 
 # What these draw are settings of one study, named in a table of titles, not methods that are set side by side.
@@ -166,6 +175,73 @@ def test_methods_without_a_name_come_last_whatever_the_order_asked_for():
     table = pd.DataFrame({"method": ["zebra", "tuned", "aardvark", "untuned", "tuned"]})
     assert style.methods_in(table) == ["untuned", "tuned", "aardvark", "zebra"]
     assert style.methods_in(table, ("tuned",)) == ["tuned", "aardvark", "zebra"]
+
+
+@pytest.mark.parametrize(
+    "stem", ["denoising_curves", "gallery", "mpc_pendulum", "sudoku_9x9", "cocp_lqr", "adp"]
+)
+def test_published_numbers_are_black_dots(stem, results):
+    module = program.modules()[stem]
+    figure = module.draw(program.load(results, "companion/auto", module.TABLES))
+    drawn = [
+        line
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_marker() == "." and len(line.get_xdata())
+    ]
+    black = [line for line in drawn if line.get_color() == "black"]
+    assert black
+    assert all(line.get_linestyle() == "None" for line in black)
+
+
+def test_each_published_number_is_shown_once_whatever_the_number_of_runs():
+    rows = style.printed(published_tables.comparison(), "denoising", method="optnet_tuned_tv")
+    assert list(rows["published"]) == [16.01, 14.4]
+
+
+def test_a_curve_is_shown_against_its_own_first_step():
+    rows = pd.DataFrame({"seed": [1, 0, 0, 1], "step": [0, 0, 5, 5], "value": [4.0, 10.0, 9.0, 6.0]})
+    changed = style.from_start(rows).sort_values(["seed", "step"])["value"]
+    assert list(changed.round(9)) == [0.0, -10.0, 0.0, 50.0]
+
+
+def test_the_half_width_is_student_s():
+    assert style.half_width([0.0, 1.0, 2.0]) == pytest.approx(4.302653 / 3**0.5, rel=1e-6)
+    assert style.half_width([1.0]) == 0.0
+
+
+def test_a_run_of_the_paper_s_size_that_is_not_there_falls_back_and_says_so(results):
+    wanted = program.modules()["adp"].TABLES
+    assert program.found(results, "companion/auto", wanted)[1] == "tables of companion/auto"
+    tables, said = program.found(results, "paper/auto", wanted)
+    assert said == "tables of companion/auto: those of paper/auto are not there"
+    assert len(tables["metrics"])
+    assert program.found(results, "smoke/auto", wanted) is None
+    assert program.found(results, "paper/qpth", wanted) is None
+
+
+@pytest.mark.parametrize("stem", program.modules())
+def test_a_run_of_one_method_is_drawn_or_told(stem, results):
+    module = program.modules()[stem]
+    tables = program.load(results, "companion/auto", module.TABLES)
+    own = {name: table for name, table in tables.items() if name != "comparison"}
+    # What stands behind a slash belongs to the method before it.
+    for method in sorted({name.split("/")[0] for table in own.values() for name in table["method"]}):
+        only = {name: table[table["method"].str.split("/").str[0] == method] for name, table in own.items()}
+        with warnings.catch_warnings(), contextlib.suppress(style.NothingToDraw):
+            warnings.simplefilter("ignore")
+            module.draw({**tables, **only}).canvas.draw()
+
+
+def test_a_missing_column_is_named_and_the_other_figures_are_drawn(tmp_path):
+    for experiment, columns in (("adp", ["metric"]), ("cocp_vehicle", [])):
+        folder = tmp_path / experiment / "companion" / "auto"
+        folder.mkdir(parents=True)
+        rows = pd.DataFrame(control_tables.policies("final_cost")).assign(experiment=experiment)
+        rows.drop(columns=columns).to_csv(folder / "metrics.csv", index=False)
+    with pytest.raises(SystemExit, match="error: adp: a table has no column 'metric'"):
+        program.main(["--results", str(tmp_path), "--output", str(tmp_path)])
+    assert (tmp_path / "cocp_vehicle.png").exists()
 
 
 @pytest.mark.slow

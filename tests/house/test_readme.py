@@ -10,22 +10,30 @@ import pytest
 
 from benchmarks import report
 from experiments.common.overrides import check_command_line
-from experiments.run import CONFIGS
+from experiments.run import CONFIGS, EXPERIMENTS
 from tools.readme import (
     CHOOSING,
     CHOOSING_BLOCKS,
     COUNTED,
     GALLERY,
     GALLERY_BLOCKS,
+    RESULTS,
     filled,
     measured,
+    results,
     speed,
-    table,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-LINKS = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", README)
+# The pages that the README leads to, which hold what it has no room for.
+USING, RUNNING = ((ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("using", "running"))
+PAGES = {
+    "README.md": README,
+    "docs/using.md": USING,
+    "docs/running.md": RUNNING,
+    "docs/results.md": RESULTS.read_text("utf-8"),
+}
 
 
 def test_the_first_lines_of_code_print_what_the_readme_says():
@@ -42,43 +50,79 @@ def test_the_first_example_is_six_lines_long():
     assert len([line for line in code.group(1).splitlines() if line.strip()]) == 6
 
 
-@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_page_is_at_most_ten_kilobytes():
+    assert len(README.encode("utf-8")) <= 10_000
+
+
+@pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README + USING, re.DOTALL))
 def test_every_piece_of_code_runs(code: str):
     exec(compile(code, "README.md", "exec"), {})
 
 
-def test_links_lead_to_files():
-    assert LINKS
-    absent = [link for link in LINKS if "://" not in link and not (ROOT / link).exists()]
-    assert absent == []
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files(page: str):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", PAGES[page])
+    assert links
+    folder = (ROOT / page).parent
+    assert [link for link in links if "://" not in link and not (folder / link).exists()] == []
 
 
-def test_paths_in_code_type_exist():
+def test_links_to_a_line_of_code_lead_to_equation_8():
+    lines = re.findall(r"\]\((layers/[\w/.]+)#L(\d+)\)", README)
+    assert lines
+    for file, line in lines:
+        assert (ROOT / file).read_text("utf-8").splitlines()[int(line) - 1].startswith("def equation_8(")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_in_code_type_exist(page: str):
     folders = "layers|experiments|configs|proofs|figures|results|tests|docs|tools"
-    named = set(re.findall(rf"`((?:{folders})/[\w./-]*)`", README))
-    assert named
+    named = set(re.findall(rf"`((?:{folders})/[\w./-]*)`", PAGES[page]))
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_commands_compose():
-    commands = re.findall(r"python -m experiments\.run ([^`#\n]*)", README)
-    assert commands
+    commands = re.findall(r"python -m experiments\.run ([^`#\n]*)", README + RUNNING)
+    assert len(commands) > 4
     for command in commands:
         check_command_line(CONFIGS, shlex.split(command))
 
 
+def test_the_environment_is_activated_before_any_line_that_needs_it():
+    # `python -m experiments.run` in a shell that has not been told of the environment finds no torch.
+    for page in (README, RUNNING):
+        assert 0 < page.index("source .venv/bin/activate") < page.index("python -m experiments.run")
+
+
+def test_every_experiment_is_on_the_scoreboard_with_a_figure():
+    board = README.split("<!-- scoreboard -->")[1].split("<!-- /scoreboard -->")[0]
+    rows = re.findall(
+        r"^\| \[`(\w+)`\]\(experiments/(\w+)\.py\) \|.*\(figures/\w+\.png\)", board, re.MULTILINE
+    )
+    assert rows == [(name, name) for name in sorted(EXPERIMENTS)]
+
+
+def test_every_section_of_the_proofs_is_in_the_map():
+    sections = sorted(path.stem for path in (ROOT / "docs" / "proofs").glob("[0-9]*.md"))
+    assert re.findall(r"\]\(docs/proofs/([\w-]+)\.md\)", README.split("## The theory")[1]) == sections
+
+
+def test_published_numbers_beside_ours_are_those_of_the_tracked_comparison():
+    assert PAGES["docs/results.md"] == results(), "run `python -m tools.readme`"
+
+
 def test_numbers_are_those_of_the_tracked_results():
-    assert filled(README) == README, "run `python tools/readme.py`"
+    assert filled(README) == README, "run `python -m tools.readme`"
 
 
 def test_the_measured_engines_are_those_of_the_tracked_benchmark():
     page = CHOOSING.read_text("utf-8")
-    assert filled(page, CHOOSING_BLOCKS, "docs/choosing.md") == page, "run `python tools/readme.py`"
+    assert filled(page, CHOOSING_BLOCKS, "docs/choosing.md") == page, "run `python -m tools.readme`"
 
 
 def test_every_tracked_figure_is_in_the_gallery_under_its_script():
     page = GALLERY.read_text("utf-8")
-    assert filled(page, GALLERY_BLOCKS, "docs/gallery.md") == page, "run `python tools/readme.py`"
+    assert filled(page, GALLERY_BLOCKS, "docs/gallery.md") == page, "run `python -m tools.readme`"
     drawn = {path.relative_to(ROOT).as_posix() for path in (ROOT / "figures").rglob("*.png")}
     shown = re.findall(r"^!\[.+\]\(\.\./(.*)\)$", page, re.MULTILINE)
     assert sorted(shown) == sorted(drawn)
@@ -122,56 +166,3 @@ def test_the_counted_rows_are_those_of_the_report():
 def test_a_missing_mark_is_told():
     with pytest.raises(ValueError, match="<!-- minutes -->"):
         filled("no marks here")
-
-
-def _claim(**changes: str) -> dict[str, str]:
-    row = {
-        **{
-            "claim": "wrong boards",
-            "published": "0.00053",
-            "ours": "0.00061239",
-            "lo": "0.0005",
-            "hi": "0.0007",
-        },
-        **{"unit": "as in the paper", "size": "paper", "seeds": "3", "verdict": "reproduced"},
-        **{"command": "python -m experiments.run experiment=sudoku size=paper", "cause": "", "note": ""},
-    }
-    return {**row, **changes}
-
-
-def test_small_numbers_keep_their_digits_and_changes_are_percentages():
-    (line,) = (line for line in table([_claim()]).splitlines() if "wrong boards" in line)
-    assert "| 0.00053 | 0.0006124 [0.0005, 0.0007], 3 seeds | paper | reproduced |" in line
-    change = {"published": "-0.12727", "ours": "-0.0992", "lo": "-0.1057", "hi": "-0.0937"}
-    (line,) = (
-        line for line in table([_claim(unit="relative change", **change)]).splitlines() if "wrong" in line
-    )
-    assert "| -12.7 % | -9.9 % [-10.6 %, -9.4 %], 3 seeds |" in line
-
-
-def test_large_changes_are_factors():
-    (line,) = (
-        line
-        for line in table(
-            [_claim(unit="relative change", published="34399", ours="999", lo="9", hi="99999")]
-        ).splitlines()
-        if "wrong" in line
-    )
-    assert "| × 3.44e+04 | × 1e+03 [+900.0 %, × 1e+05], 3 seeds |" in line
-
-
-def test_single_numbers_are_counted_by_experiment_and_size():
-    single = {"lo": "", "hi": "", "seeds": "1", "command": "python -m experiments.run experiment=gallery"}
-    rows = [_claim(**single) for _ in range(3)]
-    rows += [_claim(**single, verdict=verdict) for verdict in ("not reproduced", "other setting")]
-    page = table([*rows, _claim(**{**single, "size": "companion"})])
-    assert page.count("wrong boards") == 0
-    assert "gallery, size paper: 3 of 4 single published numbers reproduced" in page
-    assert "gallery, size companion: 1 of 1 single published numbers reproduced" in page
-
-
-def test_causes_of_misses_and_differing_settings_stand_below():
-    miss = _claim(verdict="not reproduced", cause="another bound", note="fewer boards")
-    page = table([miss, _claim(claim="another", note="fewer boards")])
-    assert page.count("- Not reproduced: wrong boards. Cause: another bound.") == 1
-    assert page.count("- sudoku, size paper: fewer boards.") == 1

@@ -1,0 +1,103 @@
+"""Where the layer wins and where it loses: every method with a layer against every method without one on the same data.
+
+What meets what stands in experiments/rivals.yaml; the outcome is computed, paired over seeds.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from experiments.common.results import Frame, read_table
+from experiments.common.stats import Interval, change_interval, t_interval
+
+OUTCOMES = ("wins", "open", "loses")
+
+
+def contests(results: Path, facts: Path) -> list[dict[str, Any]]:
+    """One row for each pair of methods, from the run of the paper's size with our layer, else the companion's.
+
+    A row `wins` or `loses` where the 95 % interval of the paired change leaves out no change, and is `open` elsewhere.
+    Methods that were not run meet nobody.
+    """
+    plain: Any = OmegaConf.to_container(OmegaConf.load(facts))
+    rows: list[dict[str, Any]] = []
+    for experiment, meetings in plain.items():
+        run = next(
+            (
+                path
+                for size in ("paper", "companion")
+                if (path := results / experiment / size / "auto").exists()
+            ),
+            None,
+        )
+        if run is None:
+            continue
+        size = run.parts[-2]
+        command = f"python -m experiments.run experiment={experiment} size={size} layer=auto"
+        for meeting in meetings:
+            rows += [{**row, "size": size, "command": command} for row in _meeting(experiment, run, meeting)]
+    return rows
+
+
+def outcome(change: Interval, good: str) -> str:
+    """`wins`, `loses` or `open` for a change of what the layer reaches against what its rival does."""
+    if change.lo > 0:
+        return "wins" if good == "up" else "loses"
+    if change.hi < 0:
+        return "wins" if good == "down" else "loses"
+    return "open"
+
+
+def _meeting(experiment: str, run: Path, meeting: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    table = read_table(run / f"{meeting.get('table', 'metrics')}.csv")
+    table = table[
+        (table["experiment"] == meeting.get("of", experiment)) & (table["metric"] == meeting["metric"])
+    ]
+    seeds = read_table(run / "metrics.csv").groupby("method")["seed"].nunique().to_dict()
+    for split in meeting["splits"]:
+        for method in meeting["layer"]:
+            for rival in meeting["rivals"]:
+                found = _met(table[table["split"] == split], method, rival, meeting, seeds)
+                if found is None:
+                    continue
+                change, count = found
+                relative = not meeting.get("difference") and "table" not in meeting
+                yield {
+                    "experiment": meeting.get("of", experiment),
+                    "method": method,
+                    "rival": rival,
+                    "split": split,
+                    "metric": meeting["metric"],
+                    "change": change.mean,
+                    "lo": change.lo,
+                    "hi": change.hi,
+                    "interval": change.kind,
+                    "unit": "relative change" if relative else "difference",
+                    "good": meeting["good"],
+                    "seeds": count,
+                    "outcome": outcome(change, meeting["good"]),
+                }
+
+
+def _met(
+    table: Frame, method: str, rival: str, meeting: dict[str, Any], seeds: dict[str, int]
+) -> tuple[Interval, int] | None:
+    """The change of `method` against `rival` and its number of seeds; None where one of them was not run."""
+    ours = table[table["method"] == method]
+    if meeting.get("table") == "intervals":
+        ours = ours[ours["baseline"] == rival]
+        if ours.empty:
+            return None
+        (row,) = ours.to_dict("records")
+        return Interval(row["mean"], row["lo"], row["hi"], "block bootstrap of months"), seeds[method]
+    mine, theirs = (
+        table[table["method"] == name].set_index("seed")["value"].sort_index() for name in (method, rival)
+    )
+    mine, theirs = mine.align(theirs, join="inner")
+    if mine.empty:
+        return None
+    pair = mine.to_numpy(), theirs.to_numpy()
+    change = t_interval(pair[0] - pair[1]) if meeting.get("difference") else change_interval(*pair)
+    return change, len(mine)

@@ -1,0 +1,126 @@
+"""docs/results.md, from the tracked comparison: every published number beside ours, every cause, every setting."""
+
+from itertools import groupby
+
+from experiments.common import verdicts
+from tools.scores import Rows, counted, interval, losses, met, rows_of, scoreboard, title
+
+FEW = f"the interval holds the printed number, but is of fewer than {verdicts.SEEDS} seeds"
+HEAD = "| claim | printed | ours [95 % interval] | seeds | verdict |\n|---|---:|---|---:|---|"
+
+
+def page() -> str:
+    """Return the whole page."""
+    rows, contests = rows_of("comparison"), rows_of("contests")
+    return "\n".join(
+        [
+            "# Published numbers beside ours",
+            "",
+            "Written by `python -m tools.readme` from `results/comparison.csv` and `results/contests.csv`, which",
+            "`python -m experiments.compare` computes from the tracked tables. What was published stands with its",
+            "source in `experiments/published.yaml`, as facts; the rules stand in `experiments/common/verdicts.py`.",
+            "",
+            f"**{counted(rows)}**",
+            "",
+            rules(),
+            "",
+            scoreboard(rows).replace("](", "](../").strip(),
+            "",
+            "Minutes are those of the companion's size. Applications with no claims have no published numbers.",
+            "",
+            "## Where the layer loses",
+            losses(contests).replace("It loses:", "Pairs are of the same seeds."),
+            "Open, behind or ahead:",
+            "",
+            met([row for row in contests if row["outcome"] == "open"]),
+            "## What was missed, and why",
+            "",
+            missed(rows),
+            "",
+            *(
+                application(name, list(group))
+                for name, group in groupby(rows, key=lambda row: row["experiment"])
+            ),
+        ]
+    )
+
+
+def rules() -> str:
+    """Return the rule of each verdict as the program states it."""
+    table = (verdicts.__doc__ or "").split("=  =")[1]
+    lines = table.split("\n")[1:-1]
+    said: list[str] = []
+    for line in lines:
+        name, text = line[:17].strip(), line[17:].strip()
+        said += [f"- **{name}**: {text}"] if name else [f"  {text}"]
+    return "\n".join(said)
+
+
+def missed(rows: Rows) -> str:
+    """Return every comparable row that neither matches nor is reproduced, with its cause if one is known."""
+    short = (verdicts.MATCHES, verdicts.REPRODUCED, verdicts.NOT_COMPARABLE)
+    lines: dict[str, None] = {}
+    for row in rows:
+        if row["verdict"] in short:
+            continue
+        numbers = f"printed {row['printed']}, ours {_ours(row)}, {row['seeds']} seeds"
+        few = row["lo"] and float(row["lo"]) <= float(row["published"]) <= float(row["hi"])
+        cause = row["reason"] or (FEW if few and int(row["seeds"]) < verdicts.SEEDS else "cause unknown")
+        lines[
+            f"- `{row['experiment']}`, {_run(row)}, **{row['verdict']}**: {row['claim']} ({numbers}): {cause}."
+        ] = None
+    return "\n".join(lines)
+
+
+def application(experiment: str, rows: Rows) -> str:
+    """Return the section of one application: settings and every row, by run."""
+    parts = [f"## {title(experiment)}", "", f"`{experiment}`. {rows[0]['source']}.", ""]
+    for run, group in groupby(sorted(rows, key=_run, reverse=True), key=_run):
+        of_run = sorted(group, key=lambda row: verdicts.VERDICTS.index(row["verdict"]))
+        parts += [
+            f"### {experiment}, {run}",
+            "",
+            f"Settings: {of_run[0]['note']}. `{of_run[0]['command']}`",
+            "",
+        ]
+        compared = [row for row in of_run if row["verdict"] != verdicts.NOT_COMPARABLE]
+        if compared:
+            parts += [HEAD, *(_line(row) for row in compared), ""]
+        parts += _aside([row for row in of_run if row["verdict"] == verdicts.NOT_COMPARABLE])
+    return "\n".join(parts)
+
+
+def _aside(rows: Rows) -> list[str]:
+    parts: list[str] = []
+    for reason, group in groupby(sorted(rows, key=lambda row: row["reason"]), key=lambda row: row["reason"]):
+        parts += [f"Not comparable, {reason}:", "", HEAD, *(_line(row) for row in group), ""]
+    return parts
+
+
+def _line(row: dict[str, str]) -> str:
+    verdict = row["verdict"] + (", post hoc" if row["post_hoc"] else "")
+    cells = (row["claim"], _printed(row), _ours(row), row["seeds"], verdict)
+    return "| " + " | ".join(cells) + " |"
+
+
+def _printed(row: dict[str, str]) -> str:
+    if row["unit"] != "relative change":
+        return row["printed"]
+    return f"{interval({**row, 'lo': '', 'hi': ''}, 'published', relative=True)} ({row['printed']})"
+
+
+def _ours(row: dict[str, str]) -> str:
+    relative = row["unit"] == "relative change"
+    if row["lo"] or relative:
+        return interval(row, "ours", relative)
+    # A single number is shown with a digit more than the printed one has.
+    return f"{float(row['ours']):.{_digits(row['printed']) + 1}g}"
+
+
+def _digits(printed: str) -> int:
+    return max(3, len(printed.lower().split("e")[0].replace(".", "").lstrip("-0")))
+
+
+def _run(row: dict[str, str]) -> str:
+    """The size of a run, with its layer where that is not ours."""
+    return row["size"] if row["layer"] == "auto" else f"{row['size']}, layer={row['layer']}"
