@@ -253,7 +253,8 @@ def solve_cone_program(
     See :mod:`layers.cone.adjoint` for the derivative and its assumptions.
     """
     engines = _engines(solver, program, options)
-    tol, max_iterations = check_options(adjoint, ("auto", *ADJOINTS), tol, max_iterations, on_failure)
+    require_choice("adjoint", adjoint, ("auto", *ADJOINTS))
+    tol, max_iterations = check_options(tol, max_iterations, on_failure)
     guess = None if warm_start is None else _guess(warm_start, program)
     call = Call(
         program.structure,

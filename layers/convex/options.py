@@ -16,6 +16,7 @@ from layers.errors import LayerError
 from layers.policy import EPSILON, require_choice, tolerance, whole_number
 from layers.qp.adjoints import named
 from layers.qp.engines import Request
+from layers.qp.gradients import Adjoint
 from layers.qp_layer import QPLayer, engines
 
 #: engines of cone programs; they take quadratic programs too
@@ -53,7 +54,7 @@ class Options:
     """
 
     solver: str
-    adjoint: str
+    adjoint: str | Adjoint
     tol: float
     max_iterations: int
     on_failure: str

@@ -7,6 +7,7 @@ differentiated: :mod:`layers.qp.function` attaches the derivative.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,8 @@ from layers.errors import UnavailableError
 from layers.native import qp as native
 from layers.problem import QP, check_values, curvature_rounding
 from layers.qp import interior_point
-from layers.qp.adjoints import implicit
+from layers.qp.activity import activity
+from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, slack
 from layers.qp.warm import start_warm
 from layers.solution import Point, Residuals, Status
@@ -33,8 +35,8 @@ class Request(NamedTuple):
     ----------
     solver : str
         Of :data:`ENGINES`.
-    adjoint : str
-        Of :data:`layers.qp.adjoints.ADJOINTS`.
+    adjoint : str or Adjoint
+        Of :data:`layers.qp.adjoints.ADJOINTS`, or one with settings of its own.
     tol, max_iterations, on_failure
         As in :func:`layers.solve_qp`.
     precision : float
@@ -44,7 +46,7 @@ class Request(NamedTuple):
     """
 
     solver: str
-    adjoint: str
+    adjoint: str | Adjoint
     tol: float
     max_iterations: int
     on_failure: str
@@ -61,7 +63,7 @@ class Answer:
     point : Point
         With zeros in place of what is not finite.
     kind : Tensor of int8, shape ``(B, m)``
-        Class of every constraint (:mod:`layers.qp.adjoints.implicit`); 0 for elements that were not solved.
+        Class of every constraint (:mod:`layers.qp.activity`); 0 for elements that were not solved.
     value : Tensor, shape ``(B,)``
         Objective.
     slack : Tensor, shape ``(B, m)``
@@ -167,8 +169,15 @@ def _warn_once() -> None:
         )
 
 
-def _answer_flat(flat: QP, request: Request) -> Answer:
-    cold = partial(interior_point.solve, tol=request.tol, max_iterations=request.max_iterations)
+def answer_by(problem: QP, request: Request, solve: Callable[[QP], Point]) -> Answer:
+    """The answer of a function that solves a flat problem, such as the iteration that an adjoint differentiates."""
+    check_values(problem, request.precision)
+    return _answer_flat(problem.flatten(), request._replace(guess=None), solve)
+
+
+def _answer_flat(flat: QP, request: Request, cold: Callable[[QP], Point] | None = None) -> Answer:
+    if cold is None:
+        cold = partial(interior_point.solve, tol=request.tol, max_iterations=request.max_iterations)
     parts: list[Point] = []
     for where in flat.chunks():
         part = flat.part(where)
@@ -179,7 +188,7 @@ def _answer_flat(flat: QP, request: Request) -> Answer:
             parts.append(start_warm(part, cold=cold, guess=(z, lam, nu, s), tol=request.tol))
     point = _finite(Point.join(parts) if parts else _no_points(flat))
     kind = torch.cat(
-        [implicit.activity(flat.part(c), point.z[c], point.lam[c], point.nu[c]) for c in flat.chunks()]
+        [activity(flat.part(c), point.z[c], point.lam[c], point.nu[c]) for c in flat.chunks()]
         or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)]
     )
     solved = (point.status == Status.OPTIMAL).unsqueeze(-1)
@@ -216,7 +225,7 @@ def _merge(answer: Answer, index: Tensor, part: Answer) -> Answer:
 def _tell_activity(problem: QP, answer: Answer) -> Answer:
     unclear = (answer.kind == native.UNCLEAR).any(-1).nonzero().squeeze(-1)
     point = answer.point
-    kind = implicit.activity(
+    kind = activity(
         problem.flat_view().take(unclear).symmetric(), point.z[unclear], point.lam[unclear], point.nu[unclear]
     )
     return replace(answer, kind=answer.kind.index_copy(0, unclear, kind))

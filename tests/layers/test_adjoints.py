@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from layers import DifferentiationError, LayerError, QPLayer, adjoints, solve_qp
+from layers.qp.adjoints import ADJOINTS
 from tests.layers.catalogue import SOLVABLE
 from tests.layers.instances import NAMES, assert_close, leaves, random_qp, weigh
 
@@ -111,10 +112,9 @@ def test_optnet_gives_what_implicit_gives_or_refuses(name: str) -> None:
 
 
 def test_names_that_do_not_exist_are_refused_with_those_that_do() -> None:
-    with pytest.raises(
-        LayerError, match="adjoint must be one of 'auto', 'implicit', 'optnet'; found 'magic'"
-    ):
+    names = ["auto", *ADJOINTS]
+    with pytest.raises(LayerError, match=f"one of {', '.join(map(repr, names))}; found 'magic'"):
         QPLayer(adjoint="magic")
-    assert list(adjoints()) == ["auto", "implicit", "optnet"]
+    assert list(adjoints()) == names
     with pytest.raises(LayerError, match='brings its own derivative: adjoint must be "auto"'):
         QPLayer("qpth", adjoint="optnet")
