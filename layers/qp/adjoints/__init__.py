@@ -15,7 +15,7 @@ from typing import Any
 
 from layers.errors import LayerError, ProblemError
 from layers.policy import require_choice, tolerance, whole_number
-from layers.qp.adjoints import active_set, implicit, optnet, smoothed
+from layers.qp.adjoints import active_set, first_order, implicit, lpgd, optnet, qp_backward, smoothed
 from layers.qp.gradients import Adjoint
 
 _REGULAR = "active rows independent, Q positive definite on their null space"
@@ -43,17 +43,19 @@ ADJOINTS: dict[str, Adjoint] = {
         ),
         _of("optnet", optnet, _STRICT),
         _of("active_set", active_set, _STRICT),
+        _of("qp_backward", qp_backward, _STRICT),
         _of("smoothed", smoothed, _STRICT, "O(kappa)"),
+        _of("lpgd", lpgd, _STRICT, "O(tau); O(tau²) in the mean"),
+        _of("first_order", first_order, _STRICT, "O(tau)"),
     )
 }
 
 
 def _side(name: str, value: object) -> str:
-    require_choice(name, value, SIDES)
+    require_choice(name, value, tuple(lpgd.SIDES))
     return str(value)
 
 
-SIDES = ("lower", "upper", "mean")
 #: what a setting takes, whichever adjoint has it
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "k": whole_number,
