@@ -15,7 +15,19 @@ from typing import Any
 
 from layers.errors import LayerError, ProblemError
 from layers.policy import require_choice, tolerance, whole_number
-from layers.qp.adjoints import active_set, first_order, implicit, lpgd, optnet, qp_backward, smoothed
+from layers.qp.adjoints import (
+    active_set,
+    alternating,
+    first_order,
+    implicit,
+    lpgd,
+    one_step,
+    optnet,
+    qp_backward,
+    smoothed,
+    truncated,
+    unrolled,
+)
 from layers.qp.gradients import Adjoint
 
 _REGULAR = "active rows independent, Q positive definite on their null space"
@@ -44,6 +56,10 @@ ADJOINTS: dict[str, Adjoint] = {
         _of("optnet", optnet, _STRICT),
         _of("active_set", active_set, _STRICT),
         _of("qp_backward", qp_backward, _STRICT),
+        _of("unrolled", unrolled, _STRICT, "geometric in k; exact for the iterate"),
+        _of("alternating", alternating, _STRICT, "geometric in k; exact in q, h and b for the iterate"),
+        _of("one_step", one_step, "nowhere", "the norm of a step's derivative"),
+        _of("truncated", truncated, _STRICT, "geometric in k"),
         _of("smoothed", smoothed, _STRICT, "O(kappa)"),
         _of("lpgd", lpgd, _STRICT, "O(tau); O(tau²) in the mean"),
         _of("first_order", first_order, _STRICT, "O(tau)"),
