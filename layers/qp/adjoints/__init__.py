@@ -18,11 +18,13 @@ from layers.policy import require_choice, tolerance, whole_number
 from layers.qp.adjoints import (
     active_set,
     alternating,
+    conic,
     first_order,
     implicit,
     lpgd,
     one_step,
     optnet,
+    penalty,
     qp_backward,
     smoothed,
     truncated,
@@ -56,6 +58,7 @@ ADJOINTS: dict[str, Adjoint] = {
         _of("optnet", optnet, _STRICT),
         _of("active_set", active_set, _STRICT),
         _of("qp_backward", qp_backward, _STRICT),
+        _of("conic", conic, _STRICT),
         _of("unrolled", unrolled, _STRICT, "geometric in k; exact for the iterate"),
         _of("alternating", alternating, _STRICT, "geometric in k; exact in q, h and b for the iterate"),
         _of("one_step", one_step, "nowhere", "the norm of a step's derivative"),
@@ -63,6 +66,7 @@ ADJOINTS: dict[str, Adjoint] = {
         _of("smoothed", smoothed, _STRICT, "O(kappa)"),
         _of("lpgd", lpgd, _STRICT, "O(tau); O(tau²) in the mean"),
         _of("first_order", first_order, _STRICT, "O(tau)"),
+        _of("penalty", penalty, _REGULAR, "O(beta)"),
     )
 }
 
@@ -72,6 +76,15 @@ def _side(name: str, value: object) -> str:
     return str(value)
 
 
+def _weight(name: str, value: object) -> float:
+    number = tolerance(name, value)
+    if number <= 1:
+        raise LayerError(
+            f"{name} must be larger than 1, so that no multiplier exceeds the penalty; found {value!r}"
+        )
+    return number
+
+
 #: what a setting takes, whichever adjoint has it
 CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "k": whole_number,
@@ -79,6 +92,8 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "kappa": tolerance,
     "tau": tolerance,
     "side": _side,
+    "beta": tolerance,
+    "weight": _weight,
 }
 
 

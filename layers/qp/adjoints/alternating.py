@@ -39,17 +39,11 @@ def gradients(problem: QP, x: Triple, bars: Triple, *, k: int = 1000, rho: float
     jacobian = Jacobian(problem)
     with torch.no_grad():
         found = admm.iterate(problem, k, rho, arrival(x), jacobian)
-    # in and out of the equilibrated units of the steps: a gradient there is Jᵀ x̄
-    y = scaled.r / scaled.c
-    z_bar, y_bar = (
-        scaled.r * scaled.D * bars.z,
-        y * torch.cat([scaled.E_G * bars.lam, scaled.E_A * bars.nu], -1),
-    )
+    z_bar, *y_bar = scaled.cotangents(*bars)
     J_y = found.split.rho.unsqueeze(-1) * (jacobian.J_v - jacobian.projected(found.split, found.v))
-    gradient = mtv(jacobian.J_x, z_bar) + mtv(J_y, y_bar)
+    gradient = mtv(jacobian.J_x, z_bar) + mtv(J_y, torch.cat(y_bar, -1))
     g_q, g_h, g_b = gradient.split([problem.n, problem.m, problem.p], -1)
-    d = Triple(scaled.D * g_q / y, -scaled.E_G * g_h / scaled.r, -scaled.E_A * g_b / scaled.r)
-    return of_direction(found.point, d)
+    return of_direction(found.point, Triple(*scaled.direction(g_q, -g_h, -g_b)))
 
 
 def iterate(problem: QP, tol: float, *, k: int = 1000, rho: float = 1.0) -> Point:
