@@ -300,6 +300,11 @@ class FirstDerivative(torch.autograd.Function):
         ]
         solved = (saved.status.expand(batch).reshape(-1) == int(Status.OPTIMAL)).nonzero().squeeze(-1)
         x, bars = (Triple(*(v[solved] for v in vectors[i : i + 3])) for i in (0, 3))
+        if not solved.numel():
+            return tuple(
+                v.new_zeros((*batch, *v.shape[v.dim() - k :]))
+                for v, k in zip(saved.data, DATA_AXES, strict=True)
+            )
         found = bound(adjoint).gradients(flat.take(solved), x, bars)
         whole = (g.new_zeros((batch.numel(), *g.shape[1:])).index_copy(0, solved, g) for g in found)
         return tuple(g.reshape((*batch, *g.shape[1:])) for g in whole)

@@ -1,4 +1,4 @@
-"""Alternating differentiation: ADMM together with the recursion of its Jacobian (Alt-Diff, Sun et al. 2023, arXiv 2210.01802).
+"""ADMM together with the recursion of its Jacobian (Alt-Diff, Sun et al. 2023, arXiv 2210.01802).
 
 The derivative of each step of ADMM is written down and carried along, forward: with w_t = (x_t, v_t) of
 :mod:`layers.qp.admm`, r = Π(v), J_• the derivative of • in ϑ = (q, h, b), M the matrix of its eq. (1) and I_h, I_b, I_q
@@ -8,14 +8,15 @@ the derivatives of h, b, q in ϑ,
     J_x̃ = M⁻¹ (σJ_x − I_q + CᵀD(ρ)(2J_r − J_v)),                                                              (1)
     J_x ← J_x + α(J_x̃ − J_x),   J_v ← J_v + α(C J_x̃ − J_r).
 
-Only the size of x̃ enters the matrix, which the steps share: the paper's point. Its iteration is this one with α = 1 and
-σ = 0, its slack s = h − r. The multipliers have J_y = D(ρ)(J_v − J_r), and a loss with cotangent x̄ has d = Jᵀx̄ and then
-equation 8 with the k-th iterate, so that Q, G and A, whose Jacobians would have n² columns, need none of their own.
+The matrix has the size of x alone, and the steps share it: the paper's point. Its iteration is this one with α = 1 and
+σ = 0, its slack s = h − r. The multipliers have J_y = D(ρ)(J_v − J_r), a loss with cotangent x̄ has d = Jᵀx̄, and
+equation 8 with the k-th iterate makes the gradients of Q, G and A of it, whose own Jacobians would have n² columns.
 
-*Exact* for the gradients of q, h and b of the k-th iterate; the derivative of the solution in the limit. The error is of
-the order of the iterate's once the active rows have settled: an early stop costs no more digits of the gradient than of
-the solution (theorem 4.3 there). An element stops at k steps, or sooner where it meets ``tol``.
-*At a kink* v_G = h counts as inequality that holds up, J_r = I_h.
+*Exact* for the gradients of q, h and b of the k-th iterate; the derivative of the solution in the limit, where it
+exists. Once the active rows have settled its error is of the order of the iterate's, so that an early stop costs no
+more digits of the gradient than of the solution (theorem 4.3 there). An element stops at k steps, or sooner where it
+meets ``tol``; where a derivative does not exist, that of the iterate grows with k.
+*At a kink* v_G = h counts as active, J_r = I_h.
 *Cost*: a step costs n² + n(m + p) for each of the n + m + p columns; memory does not grow with k.
 """
 

@@ -14,9 +14,9 @@ and with M = (𝒬 − I)DΠ + I and the cotangents X̄, ȳ the derivative in re
 
     Mᵀg = −(X̄, DΠ_K*ᵀ ȳ, −XᵀX̄ − yᵀȳ),   c̄ = g₁ − g₃X,   β̄ = g₂ − g₃y.                                        (3)
 
-c̄ and β̄ hold the gradients of q, h and b, which are d; equation 8 makes the others of it, as 𝒜̄ = y g₁ᵀ − g₂Xᵀ does. 𝒩 is
-homogeneous, so M is singular along (u, v, w) and Mᵀ along (X, y, 1); no multiple of the latter changes (3), and g is the
-solution that is orthogonal to it.
+c̄ and β̄ hold the gradients of q, h and b, which are d; equation 8 makes the others of it, as 𝒜̄ = y g₁ᵀ − g₂Xᵀ does.
+𝒩 is homogeneous, so M is singular along (u, v, w) and Mᵀ along (X, y, 1); no multiple of the latter changes (3), and g
+is the solution that is orthogonal to it.
 
 *Exact* where active rows are independent, none is weakly active, and Q is positive definite on their null space.
 Elsewhere M is singular further, and it is refused; the authors' LSQR would give a least-squares answer.

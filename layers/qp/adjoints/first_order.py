@@ -24,7 +24,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from layers.problem import QP
-from layers.qp.adjoints.lpgd import lagrangian
+from layers.qp.adjoints.lpgd import quotient
 from layers.qp.adjoints.qp_backward import solved_on_face
 from layers.qp.gradients import Triple
 
@@ -39,4 +39,4 @@ def gradients(problem: QP, x: Triple, bars: Triple, *, tau: float = 1e-4) -> tup
     """
     q, h, b = problem.q + tau * bars.z, problem.h - tau * bars.lam, problem.b - tau * bars.nu
     moved = solved_on_face(problem, x, Triple(q, h, b))
-    return tuple(u - v for u, v in zip(lagrangian(moved, tau), lagrangian(x, tau), strict=True))
+    return quotient(moved, x, tau)

@@ -1,4 +1,4 @@
-"""Lagrangian proximal gradients: a second solve in place of a linear system (LPGD, Paulus et al. 2024, arXiv 2407.05920).
+"""Lagrangian proximal gradients: a second solve, no linear system (LPGD, Paulus et al. 2024, arXiv 2407.05920).
 
 The loss, linearised at the solution as z̄ᵀz + λ̄ᵀλ + ν̄ᵀν, is added to the Lagrangian with a weight τ, or −τ. That moves
 the data of the program, and the engine solves it again:
@@ -25,9 +25,9 @@ from torch import Tensor
 
 from layers.problem import QP
 from layers.qp.adjoints.again import solved_again
-from layers.qp.gradients import Triple, of_objective
+from layers.qp.gradients import Triple, of_direction
 
-#: (τ of the point from which is subtracted, τ of the one that is subtracted), in multiples of τ
+#: of which points the difference is, in multiples of τ
 SIDES = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "mean": (1.0, -1.0)}
 
 OTHERWISE = (
@@ -46,13 +46,8 @@ def gradients(
     DifferentiationError
         If the program of (1) has no solution.
     """
-    first, second = SIDES[side]
-    width = (first - second) * tau
-    upper, lower = (
-        lagrangian(x if weight == 0 else _moved(problem, x, bars, weight * tau), width)
-        for weight in (first, second)
-    )
-    return tuple(u - v for u, v in zip(upper, lower, strict=True))
+    first, second = (x if weight == 0 else _moved(problem, x, bars, weight * tau) for weight in SIDES[side])
+    return quotient(first, second, tau * (SIDES[side][0] - SIDES[side][1]))
 
 
 def _moved(problem: QP, x: Triple, bars: Triple, tau: float) -> Triple:
@@ -61,7 +56,9 @@ def _moved(problem: QP, x: Triple, bars: Triple, tau: float) -> Triple:
     return solved_again(QP(problem.Q, q, problem.G, h, problem.A, b), OTHERWISE, x)
 
 
-def lagrangian(x: Triple, width: float) -> tuple[Tensor, ...]:
-    """∇_θL(x) / width, for Q, q, G, h, A and b."""
-    terms = of_objective(x, x.z.new_tensor(1 / width)).terms
-    return tuple(term(lambda u, v: u.unsqueeze(-1) * v.unsqueeze(-2)) for term in terms if term is not None)
+def quotient(first: Triple, second: Triple, width: float) -> tuple[Tensor, ...]:
+    """(∇_θL(first) − ∇_θL(second)) / width: equation 8 midway, as aaᵀ − bbᵀ = ½(a − b)(a + b)ᵀ + ½(a + b)(a − b)ᵀ."""
+    pairs = list(zip(first, second, strict=True))
+    return of_direction(
+        Triple(*(0.5 * (u + v) for u, v in pairs)), Triple(*((u - v) / width for u, v in pairs))
+    )

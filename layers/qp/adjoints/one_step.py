@@ -1,13 +1,13 @@
 """The derivative of the last iteration alone (Bolte, Pauwels & Vaiter 2023, arXiv 2305.13768).
 
-Of a fixed point w* = T(w*; θ) with x* = X(w*; θ), the iteration that made it is differentiated as if what it started from
-did not depend on the data:
+Of a fixed point w* = T(w*; θ) with x* = X(w*; θ), the iteration that made it is differentiated as if what it started
+from did not depend on the data:
 
     dx = (∂_wX ∂_θT + ∂_θX) dθ,                                                                               (1)
 
 the first term of the series of :mod:`layers.qp.adjoints.truncated`. The paper's estimate is that its error is about
-‖∂_wT‖ times the derivative: it is good where one step nearly solves the program, as Newton's method does, and poor where
-convergence is slow. T is a step of ADMM (:mod:`layers.qp.admm`), which is in between.
+‖∂_wT‖ times the derivative: it is good where one step nearly solves the program, as Newton's method does, and poor
+where convergence is slow. T is a step of ADMM (:mod:`layers.qp.admm`), which is not fast.
 
 *Exact* nowhere. *At a kink* as ``truncated``.
 *Cost*: one factorisation and a product.

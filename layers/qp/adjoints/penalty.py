@@ -11,14 +11,14 @@ The solution that some engine found stands for the minimiser of (1), and the bac
     (Q + GᵀDG + AᵀEA) d_z = −(z̄ + GᵀDλ̄ + AᵀEν̄),   D = (ϱ/β) σ(1 − σ) at Gz − h,   E = ϱ / (2β),              (2)
     d_λ = D(G d_z + λ̄),   d_ν = E(A d_z + ν̄),
 
-σ the logistic function of r/β, then equation 8 with the true multipliers. Eliminated the other way, (2) is the matrix of
-:mod:`layers.qp.adjoints.smoothed` with D⁻¹ in place of s/λ, and E⁻¹ on equalities.
+σ the logistic function of r/β, then equation 8 with the true multipliers. Eliminated the other way, (2) is the matrix
+of :mod:`layers.qp.adjoints.smoothed` with D⁻¹ in place of s/λ, and E⁻¹ on equalities.
 
-*Exact* in the limit β → 0 where active rows are independent and Q is positive definite on their null space; the error is
-linear in β. Rows far from active count as e^{−s/β}.
+*Exact* in the limit β → 0 where active rows are independent, none is weakly active, and Q is positive definite on their
+null space; the error is linear in β. Rows far from active count as e^{−s/β}.
 *At a kink* a weakly active row counts like an active one, D = ϱ/4β: the side on which it stays active.
-*Cost*: n³/3 + n²(m + p). ``beta`` and ``weight`` (ϱ over the largest multiplier; their defaults are the authors') count on
-the equilibrated problem.
+*Cost*: n³/3 + n²(m + p). ``beta`` and ``weight`` (ϱ over the largest multiplier), whose defaults are the authors',
+count on the equilibrated problem.
 """
 
 from __future__ import annotations

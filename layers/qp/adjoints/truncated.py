@@ -5,11 +5,12 @@ implicit function theorem, and the series of (I − ∂_wT)⁻¹, its derivative
 
     dx = ∂_wX dw + ∂_θX dθ,   dw = Σ_{j<k} (∂_wT)ʲ ∂_θT dθ   for k → ∞.                                       (1)
 
-In reverse that is u = Σ_{j<k} (∂_wTᵀ)ʲ ∂_wXᵀ x̄ and θ̄ = ∂_θTᵀ u + ∂_θXᵀ x̄: k − 1 products with ∂_wTᵀ, no linear system and
-no memory of an iteration.
+In reverse that is u = Σ_{j<k} (∂_wTᵀ)ʲ ∂_wXᵀ x̄ and θ̄ = ∂_θTᵀ u + ∂_θXᵀ x̄: k − 1 products with ∂_wTᵀ, no linear
+system and no memory of an iteration.
 
-*Exact* in the limit k → ∞; the error falls geometrically, at the rate at which ADMM converges near the solution. The rate
-depends on ``rho``, which counts on the equilibrated problem.
+*Exact* in the limit k → ∞ where the derivative exists; the error falls geometrically, at the rate at which ADMM
+converges near the solution. It depends on ``rho``, which counts on the equilibrated problem. Where the derivative does
+not exist the sum grows with k.
 *At a kink* Π has the derivative that torch gives min(v, h) at v = h, one half for each side; the series goes to what
 belongs to that.
 *Cost*: one factorisation, n³/3 + n²(m + p), and k products.
