@@ -13,10 +13,11 @@ The matrix has the size of x alone, and the steps share it: the paper's point. I
 equation 8 with the k-th iterate makes the gradients of Q, G and A of it, whose own Jacobians would have n² columns.
 
 *Exact* for the gradients of q, h and b of the k-th iterate; the derivative of the solution in the limit, where it
-exists. Once the active rows have settled its error is of the order of the iterate's, so that an early stop costs no
-more digits of the gradient than of the solution (theorem 4.3 there). An element stops at k steps, or sooner where it
-meets ``tol``; where a derivative does not exist, that of the iterate grows with k.
-*At a kink* v_G = h counts as active, J_r = I_h.
+exists. Once the active rows have settled its error is of the order of the iterate's (theorem 4.3 there), as long as the
+iterate comes in along the slowest mode; one that happens to be there already may have a derivative that is not. An
+element stops at k steps, or sooner where it meets ``tol``; where a derivative does not exist, that of the iterate grows
+with k.
+*At a kink* it is the derivative on the side from which the iterates come; v_G = h counts as active.
 *Cost*: a step costs n² + n(m + p) for each of the n + m + p columns; memory does not grow with k.
 """
 

@@ -15,7 +15,8 @@ The solution that some engine found stands for the minimiser of (1), and the bac
 of :mod:`layers.qp.adjoints.smoothed` with D⁻¹ in place of s/λ, and E⁻¹ on equalities.
 
 *Exact* in the limit β → 0 where active rows are independent, none is weakly active, and Q is positive definite on their
-null space; the error is linear in β. Rows far from active count as e^{−s/β}.
+null space; the error is linear in β. Rows far from active count as e^{−s/β}. The matrix is as badly conditioned as ϱ/β
+is large, and what is left of the digits bounds β from below.
 *At a kink* a weakly active row counts like an active one, D = ϱ/4β: the side on which it stays active.
 *Cost*: n³/3 + n²(m + p). ``beta`` and ``weight`` (ϱ over the largest multiplier), whose defaults are the authors',
 count on the equilibrated problem.

@@ -11,8 +11,7 @@ system and no memory of an iteration.
 *Exact* in the limit k → ∞ where the derivative exists; the error falls geometrically, at the rate at which ADMM
 converges near the solution. It depends on ``rho``, which counts on the equilibrated problem. Where the derivative does
 not exist the sum grows with k.
-*At a kink* Π has the derivative that torch gives min(v, h) at v = h, one half for each side; the series goes to what
-belongs to that.
+*At a kink* v_G = h on a weakly active row, where torch takes half of both sides: an answer between them.
 *Cost*: one factorisation, n³/3 + n²(m + p), and k products.
 """
 
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor
 
 from layers.problem import QP
+from layers.qp.activity import WEAK, activity
 from layers.qp.adjoints.unrolled import own
 from layers.qp.admm import Splitting, inside
 from layers.qp.gradients import Triple
@@ -35,7 +35,9 @@ def gradients(problem: QP, x: Triple, bars: Triple, *, k: int = 100, rho: float 
         leaves = own(problem)
         split = Splitting.of(inside(scaled, leaves), problem.q.new_full((len(x.z), 1), rho))
         with torch.no_grad():
-            state = split.state(Triple(*scaled.scale(*x)))
+            weak = torch.nn.functional.pad(activity(problem, *x) == WEAK, (0, problem.p))
+            point, v = split.state(Triple(*scaled.scale(*x)))
+            state = point, torch.where(weak, split.project(torch.full_like(v, torch.inf)), v)
         w = tuple(v.requires_grad_() for v in state)
         moved = split.step(*w)
         after = tuple(v.detach().requires_grad_() for v in moved)

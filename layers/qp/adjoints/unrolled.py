@@ -14,7 +14,7 @@ at k steps, or sooner where it meets ``tol``; a status tells which. At a loose `
 *Exact* for x_k at every k, which is what other adjoints are not; the derivative of the solution in the limit, where it
 exists: the error falls geometrically once the active rows have settled. The step sizes that the iteration picks on its
 way count as constants.
-*At a kink* Π has the derivative that torch gives min(v, h) at v = h, one half for each side.
+*At a kink* it is the derivative on the side from which the iterates come; at v_G = h torch takes half of both.
 *Cost*: the forward steps once more, with their graph, and their reverse; memory linear in k. Nothing is kept from
 forward to backward.
 """
