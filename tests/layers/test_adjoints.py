@@ -90,7 +90,7 @@ def test_an_adjoint_gives_what_implicit_gives_or_refuses(kind: str, name, settin
     given = leaves(data)
     expected = torch.autograd.grad(weigh(solve_qp(*given, tol=1e-11).z), given)
     own = adjoint(name, **settings)
-    z = solve_qp(*given, tol=1e-11, adjoint=own).z
+    z = solve_qp(*given, tol=1e-10 if own.iteration and kind in OUTSIDE else 1e-11, adjoint=own).z
     try:
         found = torch.autograd.grad(weigh(z), given)
     except DifferentiationError as error:
@@ -102,7 +102,8 @@ def test_an_adjoint_gives_what_implicit_gives_or_refuses(kind: str, name, settin
         assert kind not in OUTSIDE
     if kind not in OUTSIDE:
         for label, x, y in zip(NAMES, found, expected, strict=True):
-            assert_close(x, y, max(miss, 1e-6), label)
+            # an iterate of residual 1e-11 has a derivative that is further out than itself
+            assert_close(x, y, max(miss, 1e-5 if own.iteration else 1e-6), label)
 
 
 @pytest.mark.parametrize("name", ADJOINTS)
