@@ -10,6 +10,8 @@ from layers.errors import (
     SolverError,
     UnavailableError,
 )
+from layers.qp.adjoints import adjoint
+from layers.qp.gradients import Adjoint
 from layers.qp_layer import QPLayer, adjoints, engines, solve_qp, third_party
 from layers.solution import Degeneracy, Residuals, Solution, Status
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from layers.convex_layer import ConvexLayer
 
 __all__ = [
+    "Adjoint",
     "ConvexLayer",
     "ConvexSolution",
     "CvxpylayersSolver",
@@ -32,6 +35,7 @@ __all__ = [
     "SolverError",
     "Status",
     "UnavailableError",
+    "adjoint",
     "adjoints",
     "engines",
     "solve_qp",

@@ -50,6 +50,7 @@ from layers.errors import ProblemError, SolverError, refuse_inference
 from layers.opaque import opaque
 from layers.policy import with_rounding
 from layers.problem import common_dtype
+from layers.qp.gradients import Adjoint
 from layers.solution import Degeneracy, Residuals, Solution
 from layers.transforms import in_transform
 
@@ -119,7 +120,7 @@ class ConvexLayer(nn.Module):
         canon_backend: str | None = None,
         solver_args: Mapping[str, Any] | None = None,
         *,
-        adjoint: str = "auto",
+        adjoint: str | Adjoint = "auto",
         tol: float = 1e-8,
         max_iterations: int = 100,
         on_failure: str = "raise",
@@ -129,14 +130,8 @@ class ConvexLayer(nn.Module):
         canonical, compiled = compile_problem(
             problem, list(parameters), gp=gp, canon_backend=canon_backend, verbose=verbose
         )
-        options = Options(
-            solver_name(solver),
-            adjoint,
-            tol,
-            max_iterations,
-            on_failure,
-            precision=precision_of_constants(problem),
-        )
+        precision = precision_of_constants(problem)
+        options = Options(solver_name(solver), adjoint, tol, max_iterations, on_failure, precision=precision)
         self.options = with_solver_args(options, {} if solver_args is None else solver_args)
         self._structure = canonical.structure
         self._sources, self._maximise, self._gp = canonical.sources, canonical.maximise, gp

@@ -36,9 +36,7 @@ ADVICE = {
 DOUBTFUL = 1e-6
 
 
-def check_options(
-    adjoint: str, adjoints: Collection[str], tol: float, max_iterations: int, on_failure: str
-) -> tuple[float, int]:
+def check_options(tol: float, max_iterations: int, on_failure: str) -> tuple[float, int]:
     """Refuse a word or a number that no solve takes, and return ``tol`` and ``max_iterations`` as numbers.
 
     Raises
@@ -46,8 +44,7 @@ def check_options(
     LayerError
         Naming the option, what was found and what there is.
     """
-    for name, value, choices in (("adjoint", adjoint, adjoints), ("on_failure", on_failure, POLICIES)):
-        require_choice(name, value, choices)
+    require_choice("on_failure", on_failure, POLICIES)
     return tolerance("tol", tol), whole_number("max_iterations", max_iterations)
 
 

@@ -16,10 +16,11 @@ from layers.opaque import opaque
 from layers.policy import check_options, describe_failures, require_choice
 from layers.problem import QP, check_values, make_qp
 from layers.qp import dispatch, hosted
-from layers.qp.adjoints import ADJOINTS, named
+from layers.qp.adjoints import ADJOINTS, bound, check_adjoint, named
 from layers.qp.degeneracy import degeneracy
 from layers.qp.engines import ENGINES, Guess, Request
 from layers.qp.function import Outputs, under_policy
+from layers.qp.gradients import Adjoint
 from layers.qp.kkt import residuals, slack
 from layers.solution import Degeneracy, Point, Residuals, Solution, Status
 
@@ -53,7 +54,7 @@ def solve_qp(
     b: Tensor | None = None,
     *,
     solver: str = "auto",
-    adjoint: str = "auto",
+    adjoint: str | Adjoint = "auto",
     tol: float = 1e-8,
     max_iterations: int = 100,
     warm_start: Solution | None = None,
@@ -79,9 +80,10 @@ def solve_qp(
         where that takes less time than solving them there (docs/choosing.md); ``"interior_point"`` stays there.
         ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole third-party layers, with their own derivative.
         :func:`engines` lists them.
-    adjoint : {"auto", "implicit", "optnet"}
-        How our solution is differentiated (:data:`layers.qp.adjoints.ADJOINTS`); ``"auto"`` is ``"implicit"``. A
-        third-party layer takes ``"auto"`` only.
+    adjoint : str or Adjoint
+        How our solution is differentiated: a name of :func:`adjoints`, or, with other settings than its defaults, what
+        :func:`layers.adjoint` returns (docs/adjoints.md); ``"auto"`` is ``"implicit"``. A third-party layer takes
+        ``"auto"`` only.
     tol : float
         ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.qp.kkt.residuals`) are at most this in norm,
         and, up to a tolerance of 1e-7, that no row misses more than 1e-6 of its own terms (:class:`layers.Status`).
@@ -164,7 +166,7 @@ class QPLayer(nn.Module):
     def __init__(
         self,
         solver: str = "auto",
-        adjoint: str = "auto",
+        adjoint: str | Adjoint = "auto",
         tol: float = 1e-8,
         max_iterations: int = 100,
         on_failure: str = "raise",
@@ -215,13 +217,18 @@ class QPLayer(nn.Module):
 
 
 def _check_options(
-    solver: str, adjoint: str, tol: float, max_iterations: int, on_failure: str
+    solver: str, adjoint: str | Adjoint, tol: float, max_iterations: int, on_failure: str
 ) -> tuple[float, int]:
     require_choice("solver", solver, (*ENGINES, *BACKENDS))
-    numbers = check_options(adjoint, ("auto", *ADJOINTS), tol, max_iterations, on_failure)
+    check_adjoint(adjoint)
+    numbers = check_options(tol, max_iterations, on_failure)
     if solver in BACKENDS and adjoint != "auto":
         raise LayerError(
             f'solver={solver!r} brings its own derivative: adjoint must be "auto", found {adjoint!r}'
+        )
+    if bound(named(adjoint)).iteration is not None and solver != "auto":
+        raise LayerError(
+            f'adjoint={adjoint!r} differentiates an iteration of its own: solver must be "auto", found {solver!r}'
         )
     return numbers
 

@@ -1,25 +1,37 @@
 """The settings every experiment has, and their checks."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from experiments.common.errors import ConfigError, require, require_one_of
-from layers import QPLayer, adjoints, engines
+from layers import Adjoint, ProblemError, QPLayer, adjoint, adjoints, engines
+
+
+def _no_options() -> dict[str, Any]:
+    """Every setting that some adjoint has, each left at its default."""
+    return dict.fromkeys(sorted({key for name in adjoints() for key, _ in adjoint(name).settings}))
 
 
 @dataclass
 class LayerConfig:
-    """Which layer solves and differentiates the programs."""
+    """Which layer solves and differentiates the programs; of `adjoint_options`, those of the adjoint may be set."""
 
     solver: str = "auto"
     adjoint: str = "auto"
+    adjoint_options: dict[str, Any] = field(default_factory=_no_options)
     tol: float = 1e-6
     max_iterations: int = 100
 
     def build(self) -> QPLayer:
         """The layer itself."""
         return QPLayer(
-            solver=self.solver, adjoint=self.adjoint, tol=self.tol, max_iterations=self.max_iterations
+            solver=self.solver, adjoint=self.derivative(), tol=self.tol, max_iterations=self.max_iterations
         )
+
+    def derivative(self) -> str | Adjoint:
+        """The adjoint, with its settings where some are given."""
+        given = {name: value for name, value in self.adjoint_options.items() if value is not None}
+        return adjoint(self.adjoint, **given) if given else self.adjoint
 
     def check(self) -> None:
         """Raise a `ConfigError` unless solver and adjoint exist here and the numbers make sense."""
@@ -32,6 +44,10 @@ class LayerConfig:
             )
         require_one_of("layer.solver", self.solver, available)
         require_one_of("layer.adjoint", self.adjoint, list(adjoints()))
+        try:
+            self.derivative()
+        except ProblemError as error:
+            raise ConfigError(f"layer.adjoint_options: {error}") from error
         require(0 < self.tol < 1, "layer.tol", self.tol, "a number between 0 and 1")
         require(self.max_iterations > 0, "layer.max_iterations", self.max_iterations, "a positive integer")
 

@@ -25,7 +25,7 @@ def builder(config: LayerConfig) -> Build:
 
     def build(problem: cp.Problem, parameters: list[cp.Parameter], variables: list[cp.Variable]) -> Layer:
         return ConvexLayer(
-            problem, parameters, variables, solver=config.solver, adjoint=config.adjoint, tol=config.tol,
+            problem, parameters, variables, solver=config.solver, adjoint=config.derivative(), tol=config.tol,
             max_iterations=config.max_iterations,
         )  # fmt: skip
 

@@ -19,6 +19,7 @@ from layers.cone import adjoint, kkt
 from layers.cone import solve as solver_
 from layers.cone.engines import AUTOMATIC, ENGINES, Engine, Limits
 from layers.cone.linearised.system import threads_for
+from layers.cone.lpgd import ORDER, Again, Perturbation, Perturbed, with_quotient
 from layers.cone.products import times_A, times_AT, times_P
 from layers.cone.rows import without_single_rows
 from layers.cone_program import ConeProgram, ConeSolution, ConeStructure, batch_shape, flat_program
@@ -29,7 +30,6 @@ from layers.policy import check_options, describe_failures, require_choice, with
 from layers.solution import Point, Residuals, Status
 from layers.transforms import forward_mode, vectorised
 
-ADJOINTS = ("implicit",)
 #: core axes of (P, A, y, Π_K(s), solved, r₁, r₂)
 DERIVATIVE_AXES = (1, 1, 1, 1, 0, 1, 1)
 
@@ -50,6 +50,7 @@ class Call:
     tol: float
     on_failure: str
     guess: tuple[Tensor, Tensor, Tensor] | None
+    again: Again | None = None
 
 
 class Outputs(NamedTuple):
@@ -106,7 +107,7 @@ class ConeSolutionMap(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.structure = inputs[0].structure
+        ctx.structure, ctx.again = inputs[0].structure, inputs[0].again
         found = Outputs(*output)
         ctx.mark_non_differentiable(*found.constant)
         ctx.set_materialize_grads(False)
@@ -125,26 +126,30 @@ class ConeSolutionMap(torch.autograd.Function):
         )
         structure: ConeStructure = ctx.structure
         d_x, d_y, on_s = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(y)
+        between = None
         if x_bar is not None or y_bar is not None or s_bar is not None:
             top, low = (torch.zeros_like(u) if c is None else c for u, c in ((x, x_bar), (y, y_bar)))
             if s_bar is not None:
                 top, on_s = top - times_AT(structure, A, s_bar), s_bar
-            d_x, d_y = ConeDerivative.apply(structure, P, A, y, cone_s, solved, -top, -low)
+            if ctx.again is None:
+                d_x, d_y = ConeDerivative.apply(structure, P, A, y, cone_s, solved, -top, -low)
+            else:
+                between = Perturbed.apply(ctx.again, P, q, A, b, x, y, cone_s, solved, top, low)
         # the objective: the derivative of the Lagrangian, half of the weight on each of the two products
         w = torch.zeros_like(x[..., 0]) if value_bar is None else value_bar
-        w = w.unsqueeze(-1)
-        return (
-            None,
-            *adjoint.gradients(
-                ctx.needs_input_grad[1:], structure, (P, q, A, b), (x, y), (d_x, d_y), on_s, w
-            ),
-        )
+        given = ctx.needs_input_grad[1:], structure, (P, q, A, b)
+        found = adjoint.gradients(*given, (x, y), (d_x, d_y), on_s, w.unsqueeze(-1))
+        if between is not None:
+            found = with_quotient(found, given, between)
+        return None, *found
 
     @staticmethod
     @forward_mode
     def jvp(ctx: Any, values: list[Tensor], *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         P, q, A, b, x, y, cone_s, status = Saved(*values)
         structure: ConeStructure = ctx.structure
+        if ctx.again is not None:
+            raise DifferentiationError(ORDER)
         dP, dq, dA, db = (
             torch.zeros_like(u) if t is None else t for u, t in zip((P, q, A, b), tangents[1:], strict=True)
         )
@@ -203,7 +208,7 @@ def solve_cone_program(
     program: ConeProgram,
     *,
     solver: str = "auto",
-    adjoint: str = "auto",
+    adjoint: str | Perturbation = "auto",
     tol: float = 1e-8,
     max_iterations: int = 100,
     on_failure: str = "raise",
@@ -222,7 +227,8 @@ def solve_cone_program(
     solver : {"auto", "native", "moreau", "clarabel", "diffcp"}
         ``"auto"``: the compiled core for small programs with zero, nonnegative and second-order cones, else moreau
         where it is installed; what one does not solve goes to the next, at last to Clarabel.
-    adjoint : {"auto", "implicit"}
+    adjoint : {"auto", "implicit"} or Perturbation
+        The implicit function theorem, or differences of solutions (:mod:`layers.cone.lpgd`).
     tol : float
         ``OPTIMAL`` means that the relative residuals (:func:`layers.cone.kkt.residuals`) are at most this.
     max_iterations : int
@@ -253,16 +259,15 @@ def solve_cone_program(
     See :mod:`layers.cone.adjoint` for the derivative and its assumptions.
     """
     engines = _engines(solver, program, options)
-    tol, max_iterations = check_options(adjoint, ("auto", *ADJOINTS), tol, max_iterations, on_failure)
+    if not isinstance(adjoint, Perturbation):
+        require_choice("adjoint", adjoint, ("auto", "implicit"))
+    tol, max_iterations = check_options(tol, max_iterations, on_failure)
     guess = None if warm_start is None else _guess(warm_start, program)
-    call = Call(
-        program.structure,
-        engines,
-        Limits(tol, max_iterations, options, torch.get_num_threads()),
-        tol,
-        on_failure,
-        guess,
-    )
+    limits = Limits(tol, max_iterations, options, torch.get_num_threads())
+    again = None
+    if isinstance(adjoint, Perturbation):
+        again = Again(program.structure, engines, limits, tol, adjoint)
+    call = Call(program.structure, engines, limits, tol, on_failure, guess, again)
     x, y, s, value, _, status, error, iterations = ConeSolutionMap.apply(call, *program.data)
     x, y, s, value = (
         without_failures(v, status == int(Status.OPTIMAL), on_failure) for v in (x, y, s, value)

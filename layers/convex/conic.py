@@ -33,7 +33,7 @@ def solve_conic(
     found = solve_cone_program(
         ConeProgram(form.structure, flat["P"], q, flat["A"], b),
         solver=options.solver,
-        adjoint=options.adjoint,
+        adjoint=options.derivative_of_cones(),
         tol=options.tol,
         max_iterations=options.max_iterations,
         on_failure=options.on_failure,

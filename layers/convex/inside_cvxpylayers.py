@@ -229,7 +229,8 @@ def _solve(program: ConeProgram, options: Options) -> tuple[Tensor, Tensor]:
     limits: dict[str, Any] = {"tol": options.tol, "max_iterations": options.max_iterations}
     s = program.structure
     if not uses_qp(options, s.cones):
-        found = solve_cone_program(program, solver=options.solver, adjoint=options.adjoint, **limits)
+        adjoint = options.derivative_of_cones()
+        found = solve_cone_program(program, solver=options.solver, adjoint=adjoint, **limits)
         return found.x, found.y
     p = s.cones.zero
     Q = _dense(program.P, s.P_rows, s.P_cols, (s.n, s.n))

@@ -11,15 +11,20 @@ from typing import Any
 import torch
 
 from layers.backends import BACKENDS
+from layers.cone.lpgd import Perturbation
 from layers.cone_program import Cones
 from layers.errors import LayerError
 from layers.policy import EPSILON, require_choice, tolerance, whole_number
-from layers.qp.adjoints import named
+from layers.qp.adjoints import bound, named
+from layers.qp.adjoints.lpgd import SIDES
 from layers.qp.engines import Request
+from layers.qp.gradients import Adjoint
 from layers.qp_layer import QPLayer, engines
 
 #: engines of cone programs; they take quadratic programs too
 CONE_ENGINES = ("clarabel", "moreau", "diffcp")
+#: adjoints that programs with curved cones have
+CONE_ADJOINTS = ("implicit", "lpgd")
 #: where conic engines keep their settings
 SETTINGS = {"clarabel": ("clarabel", "DefaultSettings"), "moreau": ("moreau", "IPMSettings")}
 #: CVXPY's names of solvers that have no counterpart here
@@ -53,7 +58,7 @@ class Options:
     """
 
     solver: str
-    adjoint: str
+    adjoint: str | Adjoint
     tol: float
     max_iterations: int
     on_failure: str
@@ -64,6 +69,14 @@ class Options:
         """What is asked of an engine of quadratic programs."""
         numbers = (self.tol, self.max_iterations, self.on_failure, self.precision)
         return Request(self.solver, named(self.adjoint), *numbers)
+
+    def derivative_of_cones(self) -> str | Perturbation:
+        """What is asked of the derivative of a cone program; :func:`uses_qp` has refused what it does not have."""
+        own = bound(named(self.adjoint))
+        if own.name != "lpgd":
+            return own.name
+        settings = dict(own.settings)
+        return Perturbation(settings["tau"], SIDES[settings["side"]])
 
     def for_curvature(self, dtypes: Sequence[torch.dtype]) -> Options:
         """The same where parameters of these dtypes are in the quadratic part of the objective."""
@@ -180,6 +193,14 @@ def uses_qp(options: Options, cones: Cones) -> bool:
         options.max_iterations,
         options.on_failure,
     )
+    if not linear and bound(named(options.adjoint)).name not in CONE_ADJOINTS:
+        why = (
+            f"solver={options.solver!r} takes cones" if cones.linear else f"this program has others: {cones}"
+        )
+        raise LayerError(
+            f"adjoint={options.adjoint!r} is for programs with linear constraints, as quadratic programs; {why}. "
+            f"Choose 'auto', {' or '.join(map(repr, CONE_ADJOINTS))}"
+        )
     return linear
 
 

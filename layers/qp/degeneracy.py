@@ -18,7 +18,7 @@ from layers.linalg.faces import face_dimension
 from layers.linalg.shortest import rank
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
-from layers.qp.adjoints.implicit import ACTIVE, INACTIVE, WEAK, activity, relative
+from layers.qp.activity import ACTIVE, INACTIVE, WEAK, activity, relative
 from layers.solution import Degeneracy
 
 

@@ -24,15 +24,18 @@ from layers.native import qp as native
 from layers.opaque import opaque
 from layers.problem import QP
 from layers.qp import hosted, operators, plain
-from layers.qp.adjoints import ADJOINTS, refusal
+from layers.qp.adjoints import bound, refusal
 from layers.qp.engines import Request, completed, solve_in_core
 from layers.qp.function import Call, Outputs, SolutionMap, under_policy
+from layers.qp.gradients import Adjoint
 
 #: engines that are the compiled core, where it can be used
 CORE = ("auto", "native")
 
 
-def takes_plain(tensors: Sequence[Tensor], solver: str, adjoint: str, sizes: tuple[int, int, int]) -> bool:
+def takes_plain(
+    tensors: Sequence[Tensor], solver: str, adjoint: str | Adjoint, sizes: tuple[int, int, int]
+) -> bool:
     """Whether a call with (n, m, p) = sizes goes the plain way."""
     return (
         solver in CORE
@@ -118,9 +121,9 @@ def _by_function(problem: QP, request: Request, handle: Any) -> Outputs:
         raise
 
 
-def _require_order(tensors: Sequence[Tensor], adjoint: str) -> None:
+def _require_order(tensors: Sequence[Tensor], adjoint: str | Adjoint) -> None:
     """Refuse an adjoint of finite order where a transform around the call already asks for more."""
-    order = ADJOINTS[adjoint].order
+    order = bound(adjoint).order
     if order is None or torch.compiler.is_compiling():
         return
     around = [level.key() for level in functorch.get_interpreter_stack() or ()]

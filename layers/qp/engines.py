@@ -7,6 +7,7 @@ differentiated: :mod:`layers.qp.function` attaches the derivative.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -20,7 +21,8 @@ from layers.linalg.semidefinite import curvature_rounding
 from layers.native import qp as native
 from layers.problem import QP, check_values
 from layers.qp import interior_point
-from layers.qp.adjoints import implicit
+from layers.qp.activity import activity
+from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, slack
 from layers.qp.warm import start_warm
 from layers.solution import Point, Residuals, Status
@@ -35,8 +37,8 @@ class Request(NamedTuple):
     ----------
     solver : str
         Of :data:`ENGINES`.
-    adjoint : str
-        Of :data:`layers.qp.adjoints.ADJOINTS`.
+    adjoint : str or Adjoint
+        Of :data:`layers.qp.adjoints.ADJOINTS`, or one with settings of its own.
     tol, max_iterations, on_failure
         As in :func:`layers.solve_qp`.
     precision : float
@@ -46,7 +48,7 @@ class Request(NamedTuple):
     """
 
     solver: str
-    adjoint: str
+    adjoint: str | Adjoint
     tol: float
     max_iterations: int
     on_failure: str
@@ -63,7 +65,7 @@ class Answer(Batched):
     point : Point
         With zeros in place of what is not finite.
     kind : Tensor of int8, shape ``(B, m)``
-        Class of every constraint (:mod:`layers.qp.adjoints.implicit`); 0 for elements that were not solved.
+        Class of every constraint (:mod:`layers.qp.activity`); 0 for elements that were not solved.
     value : Tensor, shape ``(B,)``
         Objective.
     slack : Tensor, shape ``(B, m)``
@@ -169,8 +171,15 @@ def _warn_once() -> None:
         )
 
 
-def _answer_flat(flat: QP, request: Request) -> Answer:
-    cold = partial(interior_point.solve, tol=request.tol, max_iterations=request.max_iterations)
+def answer_by(problem: QP, request: Request, solve: Callable[[QP], Point]) -> Answer:
+    """The answer of a function that solves a flat problem, such as the iteration that an adjoint differentiates."""
+    check_values(problem, request.precision)
+    return _answer_flat(problem.flatten(), request._replace(guess=None), solve)
+
+
+def _answer_flat(flat: QP, request: Request, cold: Callable[[QP], Point] | None = None) -> Answer:
+    if cold is None:
+        cold = partial(interior_point.solve, tol=request.tol, max_iterations=request.max_iterations)
     parts: list[Point] = []
     for where in flat.chunks():
         part = flat.take(where)
@@ -181,7 +190,7 @@ def _answer_flat(flat: QP, request: Request) -> Answer:
             parts.append(start_warm(part, cold=cold, guess=(z, lam, nu, s), tol=request.tol))
     point = _finite(join(parts) if parts else _no_points(flat))
     kind = torch.cat(
-        [implicit.activity(flat.take(c), point.z[c], point.lam[c], point.nu[c]) for c in flat.chunks()]
+        [activity(*take((flat, point.z, point.lam, point.nu), c)) for c in flat.chunks()]
         or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)]
     )
     solved = (point.status == Status.OPTIMAL).unsqueeze(-1)
@@ -210,7 +219,7 @@ def _for_part(request: Request, index: Tensor) -> Request:
 def _tell_activity(problem: QP, answer: Answer) -> Answer:
     unclear = (answer.kind == native.UNCLEAR).any(-1).nonzero().squeeze(-1)
     point = answer.point
-    kind = implicit.activity(
+    kind = activity(
         problem.flat_view().take(unclear).symmetric(), point.z[unclear], point.lam[unclear], point.nu[unclear]
     )
     return replace(answer, kind=answer.kind.index_copy(0, unclear, kind))

@@ -13,6 +13,7 @@ rule, so nothing above them knows of it.
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -24,9 +25,10 @@ from layers.linalg.products import mv
 from layers.native import qp as native
 from layers.policy import describe_failures, without_failures
 from layers.problem import AXES, QP, broadcast
-from layers.qp.adjoints import ADJOINTS, implicit, refusal
-from layers.qp.engines import ENGINES, Answer, Request
+from layers.qp.adjoints import bound, implicit, refusal
+from layers.qp.engines import ENGINES, Answer, Request, answer_by
 from layers.qp.gradients import (
+    Adjoint,
     Saved,
     Six,
     Triple,
@@ -97,11 +99,17 @@ def solve(call: Call, problem: QP) -> Outputs:
     SolverError
         With ``on_failure="raise"``, naming the elements that failed.
     """
-    request = call.request
-    answer = ENGINES[request.solver](problem, request) if call.known is None else call.known
+    request, own = call.request, bound(call.request.adjoint)
+    if own.iteration is not None:
+        iterate = partial(own.iteration, tol=request.tol, **dict(own.settings))
+        answer = answer_by(problem, request, iterate)
+    else:
+        answer = ENGINES[request.solver](problem, request) if call.known is None else call.known
     status = answer.point.status
     if request.on_failure == "raise" and not answer.settled and bool(status.any()):
-        raise SolverError(describe_failures(answer.point, problem.batch_shape, problem.h, request.precision))
+        text = describe_failures(answer.point, problem.batch_shape, problem.h, request.precision)
+        stops = f"\n{own!r} is the answer of its own iterations: raise k, or tol"
+        raise SolverError(text if own.iteration is None else text + stops)
     return Outputs.of(answer, problem.batch_shape)
 
 
@@ -148,7 +156,7 @@ class SolutionMap(torch.autograd.Function):
     @forward_mode
     def jvp(ctx: Any, values: list[Tensor], *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         saved = Saved(*values)
-        if ADJOINTS[ctx.adjoint].order:
+        if bound(ctx.adjoint).order:
             raise DifferentiationError(refusal(ctx.adjoint, "forward mode"))
         dQ, dq, dG, dh, dA, db = (
             torch.zeros_like(v) if t is None else t for v, t in zip(saved.data, tangents[-6:], strict=True)
@@ -172,7 +180,11 @@ class SolutionMap(torch.autograd.Function):
 
 
 def pull_back(
-    needed: tuple[bool, ...], saved: Saved, cotangents: tuple[Tensor | None, ...], adjoint: str, solve: Any
+    needed: tuple[bool, ...],
+    saved: Saved,
+    cotangents: tuple[Tensor | None, ...],
+    adjoint: str | Adjoint,
+    solve: Any,
 ) -> tuple[Tensor | None, ...]:
     """Reverse derivative of the solution map in its six tensors.
 
@@ -182,8 +194,8 @@ def pull_back(
         Which of Q, q, G, h, A, b are asked for.
     cotangents : tuple of Tensor or None
         Of :class:`Outputs`, in order; what follows the fifth is not read.
-    adjoint : str
-        Of :data:`layers.qp.adjoints.ADJOINTS`.
+    adjoint : str or Adjoint
+        As in :class:`layers.qp.engines.Request`.
     solve : callable
         :class:`LinearisedSystem`, applied, or the same as an operator.
     """
@@ -197,7 +209,7 @@ def pull_back(
     if z_bar is not None or lam_bar is not None or nu_bar is not None:
         bars = zip(x, (z_bar, lam_bar, nu_bar), strict=True)
         bars = Triple(*(torch.zeros_like(v) if bar is None else bar for v, bar in bars))
-        if ADJOINTS[adjoint].order is None:
+        if bound(adjoint).order is None:
             terms.append(equation_8(x, Triple(*solve(True, *saved.system, *(-bar for bar in bars)))))
         else:
             gradients = FirstDerivative.apply(adjoint, *saved, *bars)
@@ -279,7 +291,7 @@ class FirstDerivative(torch.autograd.Function):
     """(adjoint, saved, cotangents) -> six gradients with all batch axes, by an adjoint of first order."""
 
     @staticmethod
-    def forward(adjoint: str, *tensors: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(adjoint: str | Adjoint, *tensors: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         saved = Saved(*tensors[:-3])
         batch = broadcast([QP(*saved.data).batch_shape, saved.status.shape, tensors[-3].shape[:-1]])
         flat = QP(saved.Q, saved.q.expand(*batch, -1), saved.G, saved.h, saved.A, saved.b).flatten()
@@ -288,7 +300,12 @@ class FirstDerivative(torch.autograd.Function):
         ]
         solved = (saved.status.expand(batch).reshape(-1) == int(Status.OPTIMAL)).nonzero().squeeze(-1)
         x, bars = (Triple(*(v[solved] for v in vectors[i : i + 3])) for i in (0, 3))
-        found = ADJOINTS[adjoint].gradients(flat.take(solved), x, bars)
+        if not solved.numel():
+            return tuple(
+                v.new_zeros((*batch, *v.shape[v.dim() - k :]))
+                for v, k in zip(saved.data, DATA_AXES, strict=True)
+            )
+        found = bound(adjoint).gradients(flat.take(solved), x, bars)
         whole = (g.new_zeros((batch.numel(), *g.shape[1:])).index_copy(0, solved, g) for g in found)
         return tuple(g.reshape((*batch, *g.shape[1:])) for g in whole)
 
@@ -306,7 +323,7 @@ class FirstDerivative(torch.autograd.Function):
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
-        info: Any, in_dims: tuple[int | None, ...], adjoint: str, *tensors: Tensor
+        info: Any, in_dims: tuple[int | None, ...], adjoint: str | Adjoint, *tensors: Tensor
     ) -> tuple[Any, Any]:
         outputs = FirstDerivative.apply(adjoint, *align(in_dims[1:], tensors, (*SAVED_AXES, 1, 1, 1)))
         return outputs, (0,) * len(outputs)

@@ -1,4 +1,4 @@
-"""Equation 8 of OptNet (Amos & Kolter 2017), once, and how a call's gradients are made of it.
+"""Equation 8 of OptNet (Amos & Kolter 2017), once, how a call's gradients are made of it, and what an adjoint is.
 
 The derivative of a solution is one linear solve, d = −K⁻ᵀ (z̄, λ̄, ν̄) with the cotangents of z, λ and ν, and six products
 with what it finds. Here λ is part of the solution and not of the system, so that d_λ stands for D(λ) d_λ of the paper.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from layers.linalg.products import mv
-from layers.solution import Status
+from layers.problem import QP
+from layers.solution import Point, Status
 
 Outer = Callable[[Tensor, Tensor], Tensor]
 Term = Callable[[Outer], Tensor]
@@ -58,6 +59,50 @@ class Saved(NamedTuple):
         return self.Q, self.G, self.A, self.kind, self.status
 
 
+@dataclass(frozen=True, repr=False)
+class Adjoint:
+    """A way to differentiate a solution: what it says of itself, its derivative, and the settings that it is used with.
+
+    Attributes
+    ----------
+    name : str
+        In :data:`layers.qp.adjoints.ADJOINTS`.
+    exact : str
+        The domain in which it is the true derivative; of an approximation, the domain in which it tends to that.
+    order : int or None
+        The highest order of derivative that it has; None for every order, in reverse and forward mode. With a finite
+        order it has reverse mode alone.
+    derivative : callable
+        (problem, x, x̄, **settings) -> the gradients of Q, q, G, h, A and b, each with the batch axis. The problem is
+        flat (:meth:`layers.problem.QP.flatten`), x = (z, λ, ν) is a solution of every element and x̄ its cotangent,
+        shapes ``(B, ·)``; elements that were not solved do not come here, and the caller sums over the batch where it
+        shares an argument. Raises :class:`layers.DifferentiationError` outside of the domain; what it returns is
+        checked.
+    error : str
+        How far it is from the derivative that it tends to, as "O(kappa)"; empty if it is that derivative.
+    settings : tuple of (str, value)
+        The keywords of ``derivative``, and of ``iteration``.
+    iteration : callable, optional
+        (problem, tol, **settings) -> its own last iterate, with a status and the number of iterations. Given by an
+        adjoint that differentiates an iteration: forward and backward then belong together.
+    """
+
+    name: str
+    exact: str
+    order: int | None
+    derivative: Callable[..., tuple[Tensor, ...]]
+    error: str = ""
+    settings: tuple[tuple[str, Any], ...] = ()
+    iteration: Callable[..., Point] | None = None
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The derivative, with these settings."""
+        return self.derivative(problem, x, bars, **dict(self.settings))
+
+    def __repr__(self) -> str:
+        return f"adjoint({', '.join([repr(self.name), *(f'{name}={value!r}' for name, value in self.settings)])})"
+
+
 @dataclass(frozen=True)
 class Six:
     """A term for each argument of a quadratic program, computed when it is called with an outer product; None for 0."""
@@ -89,6 +134,12 @@ def equation_8(x: Triple, d: Triple) -> Six:
         A=lambda outer: outer(x.nu, d.z) + outer(d.nu, x.z),
         b=lambda _: -d.nu,
     )
+
+
+def of_direction(x: Triple, d: Triple) -> tuple[Tensor, ...]:
+    """Equation 8 as an adjoint returns it: six gradients with the batch axis, from vectors ``(B, ·)``."""
+    terms = equation_8(x, d).terms
+    return tuple(term(lambda u, v: u.unsqueeze(-1) * v.unsqueeze(-2)) for term in terms if term is not None)
 
 
 def of_objective(x: Triple, w: Tensor) -> Six:

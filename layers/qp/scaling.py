@@ -60,6 +60,15 @@ class ScaledQP(Batched):
         y = self.c / self.r
         return z / (self.r * self.D), y * lam / self.E_G, y * nu / self.E_A
 
+    def cotangents(self, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Cotangents of a point in the caller's units as those of a point of the scaled problem."""
+        y = self.r / self.c
+        return self.r * self.D * z, y * self.E_G * lam, y * self.E_A * nu
+
+    def direction(self, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """d of :func:`layers.qp.gradients.equation_8` for the scaled problem as that of the caller's."""
+        return self.c / self.r * self.D * z, self.E_G / self.r * lam, self.E_A / self.r * nu
+
     def weighted(self) -> QP:
         """The scaled problem with the factor c in Q."""
         p = self.problem

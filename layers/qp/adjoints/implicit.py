@@ -24,57 +24,15 @@ from layers.linalg.batched import put, take
 from layers.linalg.saddle import Block
 from layers.linalg.shortest import shortest
 from layers.native import qp as native
-from layers.native.constants import ACTIVE, INACTIVE, WEAK_RATIO, WEAK_TOLERANCE
 from layers.policy import require_accurate
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
+from layers.qp.activity import ACTIVE, INACTIVE, WEAK, activity
 from layers.qp.adjoints.degenerate import Projected
-from layers.qp.gradients import Triple, equation_8
-from layers.qp.kkt import relative_residual, scales, shares, slack
-from layers.qp.scaling import scale_problem
+from layers.qp.gradients import Triple, of_direction
 
-#: a constraint that is neither ACTIVE nor INACTIVE at a solution
-WEAK = 2
-#: what sᵢ or λᵢ is of the terms of its own row, from which on it is clear
-OWN = 1e-6
 #: bound on the backward error of the derivative's linear solve
 SOLVE_TOLERANCE = 1e-9
-
-
-def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
-    """Class of every constraint, INACTIVE, ACTIVE or WEAK: int8, shape ``(B, m)``.
-
-    sᵢ and λᵢ are compared on the equilibrated problem, each relative to its scale there, so the class does not
-    change when a row of (G, h) or the objective is multiplied by a number. The scales are those of all rows together:
-    beside a multiplier, a bound or a curvature of another size they make what is clear in its own row look like
-    nothing. So what sᵢ is of the terms of its row, and λᵢ of the terms that it holds up, counts where it is more than
-    ``OWN``; below, it may be the rounding of terms that have cancelled.
-    """
-    weighted, point = _equilibrated(problem, z, lam, nu)
-    own = shares(weighted, *point)
-    s_hat, lam_hat = (
-        torch.where(share > OWN, share.maximum(size), size)
-        for size, share in zip(relative(problem, z, lam, nu), own, strict=True)
-    )
-    larger, smaller = s_hat.maximum(lam_hat), s_hat.minimum(lam_hat)
-    reach = 10 * relative_residual(problem, z, lam, nu).clamp(min=1e-18, max=1e-6).sqrt().unsqueeze(-1)
-    weak = (larger <= WEAK_TOLERANCE) | ((larger <= reach) & (smaller >= WEAK_RATIO * larger))
-    kind = torch.where(lam_hat > s_hat, ACTIVE, INACTIVE)
-    return torch.where(weak, WEAK, kind).to(torch.int8)
-
-
-def relative(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
-    """sᵢ and λᵢ of the equilibrated problem relative to the scales of all rows together, ``(B, m)``."""
-    weighted, point = _equilibrated(problem, z, lam, nu)
-    scale = scales(weighted, *point)
-    return slack(weighted, point[0]).clamp(min=0) / scale.g, point[1] / scale.y.unsqueeze(-1)
-
-
-def _equilibrated(
-    problem: QP, z: Tensor, lam: Tensor, nu: Tensor
-) -> tuple[QP, tuple[Tensor, Tensor, Tensor]]:
-    scaled = scale_problem(problem)
-    return scaled.weighted(), scaled.scale(z, lam, nu)
 
 
 def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) -> tuple[Block, Tensor]:
@@ -85,7 +43,7 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
     problem : QP
         Flat problem; only Q, G, A are read.
     kind : Tensor of int8, shape ``(B, m)``
-        From :func:`activity`.
+        From :func:`layers.qp.activity.activity`.
     r : tuple of Tensor, shapes ``(B, n), (B, m), (B, p)``
         Entries that K does not have (inactive rows) are not read.
 
@@ -134,10 +92,7 @@ def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
     solved = torch.ones(len(x.z), dtype=torch.bool, device=x.z.device)
     right = QP(problem.Q, -bars.z, problem.G, -bars.lam, problem.A, -bars.nu)
     d = solve_accurately(right, activity(problem, *x), solved, transpose=True)
-    six = equation_8(x, Triple(*d))
-    return tuple(
-        term(lambda u, v: u.unsqueeze(-1) * v.unsqueeze(-2)) for term in six.terms if term is not None
-    )
+    return of_direction(x, Triple(*d))
 
 
 def solve_accurately(

@@ -19,8 +19,8 @@ from torch import Tensor
 from layers.errors import DifferentiationError
 from layers.linalg.products import column_max, mv, one_where_zero, row_max
 from layers.problem import QP
-from layers.qp.adjoints.implicit import WEAK, activity
-from layers.qp.gradients import Triple, equation_8
+from layers.qp.activity import WEAK, activity
+from layers.qp.gradients import Triple, of_direction
 
 #: an equilibrated J with a larger condition number is singular to working precision
 CONDITION = 1e12
@@ -38,10 +38,7 @@ def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
     d = torch.cat([_direction(*part) for part in parts] or [torch.cat(x, -1)])
     d_z, d_lam, d_nu = d.split([problem.n, problem.m, problem.p], -1)
     # Eq. 8. As printed, ∇_G = D(λ)(d_λ zᵀ + λ d_zᵀ) has one D(λ) too many: it belongs to d_λ alone, here as in ∇_h.
-    six = equation_8(x, Triple(d_z, x.lam * d_lam, d_nu))
-    return tuple(
-        term(lambda u, v: u.unsqueeze(-1) * v.unsqueeze(-2)) for term in six.terms if term is not None
-    )
+    return of_direction(x, Triple(d_z, x.lam * d_lam, d_nu))
 
 
 def _direction(problem: QP, x: Triple, bars: Triple) -> Tensor:

@@ -1,0 +1,42 @@
+"""Hypergradients without second-order data (FFOLayer, Zhao et al. 2025, arXiv 2512.02494).
+
+The layer is the lower level of a bilevel program, whose inequalities are replaced by the equalities that are active at
+the solution, a "ghost" program with the same solution and multipliers nearby. Its cost is moved by a step τ along z̄,
+
+    x(τ) solves min ½zᵀQz + (q + τz̄)ᵀz  subject to  G_J z = h_J − τλ̄_J,  Az = b − τν̄,                          (1)
+
+and two evaluations of the gradient of the Lagrangian in the data make the answer,
+
+    (∇_θL(x(τ)) − ∇_θL(x*)) / τ,   ∇_θL = (½zzᵀ, z, λzᵀ, −λ, νzᵀ, −ν).                                        (2)
+
+No Hessian of anything is formed or factorised: whatever solves (1) will do, here the engine of ``solver="auto"``.
+LPGD keeps the inequalities in (1); here no row can enter or leave.
+
+*Exact* in the limit τ → 0, where active rows are independent, none is weakly active, and Q is positive definite on
+their null space. x(τ) is affine in τ: the gradients of q, h and b are exact at every τ, those of the matrices miss
+½τ d_z d_zᵀ, τ d_λ d_zᵀ and τ d_ν d_zᵀ.
+*At a kink* a weakly active row is an equality: the derivative on the side on which it stays active.
+*Cost*: one solve of an equality-constrained program. Rounding counts as 1/τ times itself.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from layers.problem import QP
+from layers.qp.adjoints.lpgd import quotient
+from layers.qp.adjoints.qp_backward import solved_on_face
+from layers.qp.gradients import Triple
+
+
+def gradients(problem: QP, x: Triple, bars: Triple, *, tau: float = 1e-4) -> tuple[Tensor, ...]:
+    """The gradients of Q, q, G, h, A and b by (2), from the cotangents of z, λ and ν.
+
+    Raises
+    ------
+    DifferentiationError
+        If (1) has no solution.
+    """
+    q, h, b = problem.q + tau * bars.z, problem.h - tau * bars.lam, problem.b - tau * bars.nu
+    moved = solved_on_face(problem, x, Triple(q, h, b))
+    return quotient(moved, x, tau)
