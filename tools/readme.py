@@ -20,6 +20,7 @@ README = ROOT / "README.md"
 CHOOSING = ROOT / "docs" / "choosing.md"
 GALLERY = ROOT / "docs" / "gallery.md"
 RESULTS = ROOT / "docs" / "results.md"
+GRADIENTS = ROOT / "layers" / "qp" / "gradients.py"
 BENCHMARK = ROOT / "benchmarks" / "results.csv"
 RATIOS = ROOT / "benchmarks" / "ratios.csv"
 #: groups of rows that are averaged, as in benchmarks/report.py
@@ -65,6 +66,13 @@ def measured(path: Path = BENCHMARK) -> str:
         "|---|---|---|---:|---|---:|",
     ]
     return "\n" + "\n".join([*head, *(_measured_row(name, rows[name]) for name in names)]) + "\n"
+
+
+def linked(text: str) -> str:
+    """Return ``text`` with every link to equation 8 in code at the line where the function stands now."""
+    lines = GRADIENTS.read_text("utf-8").splitlines()
+    at = next(i for i, line in enumerate(lines, 1) if line.startswith("def equation_8("))
+    return re.sub(r"(\(layers/qp/gradients\.py#L)\d+\)", rf"\g<1>{at})", text)
 
 
 def _measured_row(name: str, engines: list[dict[str, str]]) -> str:
@@ -136,7 +144,7 @@ def filled(text: str, blocks: Blocks = BLOCKS, page: str = "README.md") -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text("utf-8")), "utf-8")
+    README.write_text(linked(filled(README.read_text("utf-8"))), "utf-8")
     RESULTS.write_text(results(), "utf-8")
     for page, blocks in ((CHOOSING, CHOOSING_BLOCKS), (GALLERY, GALLERY_BLOCKS)):
         page.write_text(filled(page.read_text("utf-8"), blocks, page.name), "utf-8")

@@ -15,7 +15,7 @@ from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line
 from experiments.common.results import COLUMNS, UNREPEATABLE, read_table
 from experiments.run import CONFIGS, EXPERIMENTS, run
-from layers import engines
+from layers import adjoint, adjoints, engines
 
 LAYERS = sorted(path.stem for path in (CONFIGS / "layer").glob("*.yaml"))
 SIZES = sorted(path.stem for path in (CONFIGS / "size").glob("*.yaml"))
@@ -135,6 +135,23 @@ def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
     assert set(LAYERED[experiment].partition("[")[2].rstrip("]").split(",")) <= set(summary["method"])
 
 
+@pytest.mark.parametrize("name", thinned(((name,) for name in adjoints()), lambda name: name == "smoothed"))
+def test_smoke_run_with_every_adjoint(name, tmp_path):
+    layer = (f"layer.adjoint={name}", "methods=[optnet_tuned_tv,optnet_pure]", "seeds=[0]")
+    run(composed("experiment=denoising", "size=smoke", *layer), tmp_path)
+    assert read_table(tmp_path / "summary.csv")["mean"].notna().all()
+
+
+@pytest.mark.parametrize(
+    "override", ["layer.adjoint_options.kappa=1e-3", "layer.adjoint_options={kappa: 1e-3}"]
+)
+def test_an_adjoint_takes_its_settings_from_the_command_line(override):
+    config = OmegaConf.to_object(composed("layer.adjoint=smoothed", override))
+    config.check()
+    assert config.layer.build().adjoint == adjoint("smoothed", kappa=1e-3)
+    assert OmegaConf.to_object(composed("layer.adjoint=smoothed")).layer.build().adjoint == "smoothed"
+
+
 @pytest.fixture(scope="module", params=EXPERIMENTS)
 def smoke(request, tmp_path_factory):
     directory = tmp_path_factory.mktemp(request.param)
@@ -226,6 +243,10 @@ def test_cells_of_other_settings_are_not_reused(tmp_path, monkeypatch):
         (["train.lr=-1"], "train.lr: got -1.0, expected a positive"),
         (["data.length=12.5"], "could not be converted to Integer"),
         (["garbage"], "expected name=value"),
+        (["layer.adjoint=magic"], "layer.adjoint: got 'magic', expected one of: auto, implicit"),
+        (["layer.adjoint_options.kapa=1"], "expected one of: beta, k, kappa"),
+        (["layer.adjoint=optnet", "layer.adjoint_options.k=3"], "has no setting k"),
+        (["layer.adjoint=truncated", "layer.adjoint_options.k=0"], "whole number, at least 1"),
         (["+x=1"], "not added or removed"),
         (["layer=auto,qpth"], "need --multirun"),
         (["--multirun", "train.epochs=1,0"], "train.epochs: got 0"),

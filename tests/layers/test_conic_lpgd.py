@@ -55,9 +55,9 @@ def test_multipliers_slacks_and_the_objective_have_their_derivative_too() -> Non
     inside = cp.SOC(r, x)
     program = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(x) - y @ x), [inside])
     grads = []
-    for name in ("implicit", "lpgd"):
+    for each in ("implicit", adjoint("lpgd", tau=1e-4)):
         given = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in ([2.0, -1.0, 2.0], 1.5)]
-        found = ConvexLayer(program, [y, r], [x], adjoint=name).solve(*given)
+        found = ConvexLayer(program, [y, r], [x], adjoint=each).solve(*given)
         parts = (found.variables[0], found.y, found.s)
         value = sum(((v * torch.linspace(1, 2, v.numel()).to(v)).sum() for v in parts), 3 * found.objective)
         grads.append(torch.autograd.grad(value, given))

@@ -1,0 +1,33 @@
+"""docs/adjoints.md tells of every adjoint, with the settings that it has."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from layers.qp.adjoints import ADJOINTS
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "adjoints.md").read_text("utf-8")
+
+
+def test_the_table_and_the_sections_are_of_all_adjoints_in_one_order() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
+    sections = re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE)
+    assert rows == sections
+    assert set(rows) == set(ADJOINTS)
+
+
+@pytest.mark.parametrize("name", ADJOINTS)
+def test_settings_and_defaults_are_those_of_the_code(name: str) -> None:
+    row = re.search(rf"^\| `{name}` \| (.*?) \|", PAGE, re.MULTILINE)
+    assert row is not None
+    own = [f"`{key}={value!r}`" for key, value in ADJOINTS[name].settings]
+    assert row[1] == (", ".join(own) or "none")
+
+
+@pytest.mark.parametrize("name", ADJOINTS)
+def test_every_section_has_one_equation(name: str) -> None:
+    section = PAGE.split(f"## `{name}`\n")[1].split("\n## ")[0]
+    assert section.count("$$") == 2
