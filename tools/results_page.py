@@ -26,7 +26,7 @@ def page() -> str:
             "",
             scoreboard(rows).replace("](", "](../").strip(),
             "",
-            "Minutes are those of the companion's size. Applications with no claims have no published numbers.",
+            "Minutes are of the companion's size. Where nothing is counted, nothing was published or can be compared.",
             "",
             "## Where the layer loses",
             losses(contests).replace("It loses:", "Pairs are of the same seeds."),

@@ -52,6 +52,8 @@ def outcome(change: Interval, good: str) -> str:
 
 def _meeting(experiment: str, run: Path, meeting: dict[str, Any]) -> Iterator[dict[str, Any]]:
     table = read_table(run / f"{meeting.get('table', 'metrics')}.csv")
+    if meeting.get("table") == "timings":
+        table = table.rename(columns={"phase": "metric"}).assign(split="timings")
     table = table[
         (table["experiment"] == meeting.get("of", experiment)) & (table["metric"] == meeting["metric"])
     ]
@@ -63,7 +65,7 @@ def _meeting(experiment: str, run: Path, meeting: dict[str, Any]) -> Iterator[di
                 if found is None:
                     continue
                 change, count = found
-                relative = not meeting.get("difference") and "table" not in meeting
+                relative = not meeting.get("difference") and meeting.get("table") != "intervals"
                 yield {
                     "experiment": meeting.get("of", experiment),
                     "method": method,

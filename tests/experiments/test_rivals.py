@@ -93,6 +93,21 @@ def test_the_tracked_contests_are_those_of_the_tracked_tables(tmp_path):
     assert again == (RESULTS / "contests.csv").read_text("utf-8"), "run `python -m experiments.compare`"
 
 
+def test_times_meet_as_ratios(tmp_path):
+    labels = {"experiment": "e", "phase": "backward", "unit": "s"}
+    rows = [
+        {**labels, "method": m, "seed": s, "value": v + s}
+        for m, v in (("ours", 3.0), ("other", 1.0))
+        for s in (0, 1)
+    ]
+    write_table(tmp_path / "e" / "paper" / "auto" / "timings.csv", rows)
+    write_table(tmp_path / "e" / "paper" / "auto" / "metrics.csv", [])
+    fact = "{layer: [ours], rivals: [other], splits: [timings], metric: backward, good: down, table: timings}"
+    (tmp_path / "rivals.yaml").write_text(f"e:\n  - {fact}\n", "utf-8")
+    (row,) = contests(tmp_path, tmp_path / "rivals.yaml")
+    assert (row["unit"], row["change"]) == ("relative change", pytest.approx(6**0.5 - 1))
+
+
 def test_known_losses_are_among_them():
     lost = {
         (row["experiment"], row["method"], row["rival"])
