@@ -49,7 +49,8 @@ def draw(tables: dict[str, Frame]) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     above = [f"above the picture: {said}" for said in far]
     axes.set_title("\n".join(["mean squared error on the same test signals", *above]))
-    axes.legend(fontsize=7, loc="lower left")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=7, loc="lower left")
     return figure
 
 

@@ -157,7 +157,8 @@ def interval(
     if trials is not None:
         return proportion_interval(values, trials)
     plain = t_interval(values)
-    if unit != "fraction":
+    # An error relative to something is called a fraction as well, and may be above one.
+    if unit != "fraction" or values.min() < 0 or values.max() > 1:
         return plain
     return Interval(plain.mean, *np.clip((plain.lo, plain.hi), 0.0, 1.0).tolist(), kind=plain.kind)
 

@@ -153,6 +153,7 @@ def test_what_a_metric_is_decides_its_interval():
     assert interval(values).kind == "t"
     cut = interval(values, "fraction")
     assert (cut.hi, cut.kind) == (1.0, "t")
+    assert interval(np.array([0.9, 1.0, 1.1]), "fraction").hi > 1.1
     assert interval(values, "fraction", trials=100).kind == "Wilson and t"
     assert interval(np.array([0.0, 1.0, 1.0]), "fraction").kind == "Wilson"
     assert interval(values, decades=True).kind == "t of logarithms"
