@@ -15,6 +15,9 @@ SMALL = {
         {"kkt_rows": n, "iterations": 8, "forward": 8 * n**3, "backward": 2 * n**2} for n in (10, 20)
     ],
     "cost_scaling": [{"kkt_rows": n, "forward_s": 1e-7 * n**3, "backward_s": 1e-7 * n**2} for n in (10, 20)],
+    "value_curve": [
+        {"bound": h, "value": -h + h**2 / 8, "multiplier": 1 - h / 4} for h in (0.5, 1, 1.5, 2, 2.5, 3, 3.5)
+    ],
     "cone_projections": [
         {"cone": cone, "position": t, "distance": abs(t), "trace": 1.0 + (t > 0)}
         for cone in ("nonnegative", "second_order", "semidefinite", "exponential", "power")
