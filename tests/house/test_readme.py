@@ -81,6 +81,12 @@ def test_paths_in_code_type_exist(page: str):
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
+def test_marks_do_not_hide_what_stands_behind_them():
+    # A line that begins with a comment is raw HTML to its end: a link in it would not be one.
+    for page in PAGES.values():
+        assert [line for line in page.splitlines() if re.match(r"<!--.*-->\s*\S", line)] == []
+
+
 def test_commands_compose():
     commands = re.findall(r"python -m experiments\.run ([^`#\n]*)", README + RUNNING)
     assert len(commands) > 4
