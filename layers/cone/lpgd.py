@@ -118,6 +118,6 @@ def _moved(program: ConeProgram, again: Again, tau: float, own: list[Tensor]) ->
 def with_quotient(found: list[Tensor | None], given: Any, between: tuple[Tensor, ...]) -> list[Tensor | None]:
     """Gradients that are known, plus those of (2), with what :func:`layers.cone.adjoint.gradients` is given."""
     x, y, d_x, d_y = between
-    none = torch.zeros_like(y), torch.zeros_like(y[..., :1])
-    more = adjoint.gradients(*given, (x, y), (d_x, d_y), *none)
+    s_bar, weight = torch.zeros_like(y), torch.zeros_like(y[..., :1])
+    more = adjoint.gradients(*given, (x, y), (d_x, d_y), s_bar, weight)
     return [None if u is None or v is None else u + v for u, v in zip(found, more, strict=True)]
