@@ -139,6 +139,27 @@ def test_a_batch_of_failures_has_gradients_of_zero(name: str) -> None:
     assert not g.any()
 
 
+@pytest.mark.parametrize("size", [float("nan"), float("inf"), 1e12, 1e-12])
+@pytest.mark.parametrize("name", ADJOINTS)
+def test_a_loss_of_any_size_has_a_finite_gradient_and_one_that_is_none_is_refused(
+    rng, name: str, size: float
+) -> None:
+    given = leaves(random_qp(rng, 4, 3, 1))
+    value = (
+        QPLayer(adjoint=adjoint(name, tau=1e-12) if name in ("lpgd", "first_order") and size > 1 else name)(
+            *given
+        )
+        * size
+    ).sum()
+    if not np.isfinite(size):
+        with pytest.raises(DifferentiationError):
+            torch.autograd.grad(value, given)
+        return
+    found = torch.autograd.grad(value, given)
+    assert all(g.isfinite().all() for g in found)
+    assert found[1].abs().max() > 1e-3 * size
+
+
 @pytest.mark.parametrize("transform", ["jvp", "hessian", "dual", "create_graph"])
 @pytest.mark.parametrize("name", FIRST)
 def test_an_adjoint_of_first_order_is_refused_where_more_is_asked(rng, name: str, transform: str) -> None:
