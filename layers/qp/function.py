@@ -306,13 +306,9 @@ class FirstDerivative(torch.autograd.Function):
                 v.new_zeros((*batch, *v.shape[v.dim() - k :]))
                 for v, k in zip(saved.data, DATA_AXES, strict=True)
             )
-        _require_finite(
-            bars, f"the loss has a gradient in z, λ or ν that is not finite, so adjoint={adjoint!r} has none"
-        )
+        _require_finite(bars, f"adjoint={adjoint!r} was given a gradient of the loss that is not finite")
         found = bound(adjoint).gradients(flat.take(solved), x, bars)
-        _require_finite(
-            found, f"adjoint={adjoint!r} found a gradient that is not finite; adjoint='implicit' may have one"
-        )
+        _require_finite(found, f"adjoint={adjoint!r} found a gradient that is not finite: try 'implicit'")
         whole = (g.new_zeros((batch.numel(), *g.shape[1:])).index_copy(0, solved, g) for g in found)
         return tuple(g.reshape((*batch, *g.shape[1:])) for g in whole)
 
