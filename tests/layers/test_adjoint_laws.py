@@ -318,7 +318,7 @@ def test_lpgd_refuses_a_loss_that_has_no_minimum() -> None:
     )
     case = Case(data, pull)
     assert case.by("lpgd", tau=0.05, side="lower")[1].abs().max() < 1e-9
-    with pytest.raises(DifferentiationError, match="UNBOUNDED(.|\n)*smaller tau"):
+    with pytest.raises(DifferentiationError, match=r"UNBOUNDED(.|\n)*smaller tau"):
         case.by("lpgd", tau=0.2, side="lower")
 
 
