@@ -32,9 +32,12 @@ def engines() -> dict[str, str | None]:
 
 
 def adjoints() -> dict[str, str]:
-    """Every name that ``adjoint=`` accepts, with the domain in which its derivative is the true one."""
-    own = {name: adjoint.exact for name, adjoint in ADJOINTS.items()}
-    return {"auto": own[named("auto")]} | own
+    """Every name that ``adjoint=`` accepts, with the domain in which its derivative is the true one.
+
+    Of an approximation, the domain in which it tends to that, and how far it is from it.
+    """
+    own = {each.name: each.exact + (each.error and f"; error {each.error}") for each in ADJOINTS.values()}
+    return {"auto": own[bound(named("auto")).name]} | own
 
 
 def third_party() -> dict[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ Lagrangian, ½xxᵀ, x, yxᵀ, −y at fixed (x, y), with no solve (envelope the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -137,10 +137,10 @@ class ConeSolutionMap(torch.autograd.Function):
                 between = Perturbed.apply(ctx.again, P, q, A, b, x, y, cone_s, solved, top, low)
         # the objective: the derivative of the Lagrangian, half of the weight on each of the two products
         w = torch.zeros_like(x[..., 0]) if value_bar is None else value_bar
-        given = ctx.needs_input_grad[1:], structure, (P, q, A, b)
-        found = adjoint.gradients(*given, (x, y), (d_x, d_y), on_s, w.unsqueeze(-1))
+        gradients = partial(adjoint.gradients, ctx.needs_input_grad[1:], structure, (P, q, A, b))
+        found = gradients((x, y), (d_x, d_y), on_s, w.unsqueeze(-1))
         if between is not None:
-            found = with_quotient(found, given, between)
+            found = with_quotient(found, gradients, between)
         return None, *found
 
     @staticmethod

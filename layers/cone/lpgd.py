@@ -12,19 +12,21 @@ the vertex of a cone, is as good as any other: the answer is a difference betwee
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from layers.cone import adjoint
 from layers.cone import solve as solver_
 from layers.cone.engines import Engine, Limits
 from layers.cone_program import ConeProgram, ConeStructure, flat_program
 from layers.errors import DifferentiationError
 from layers.linalg.batched import align
 from layers.solution import Status
+
+Gradients = Callable[..., list[Tensor | None]]
 
 #: core axes of (P, q, A, b, x, y, Π_K(s), solved, x̄, ȳ)
 AXES = (1, 1, 1, 1, 1, 1, 1, 0, 1, 1)
@@ -115,9 +117,10 @@ def _moved(program: ConeProgram, again: Again, tau: float, own: list[Tensor]) ->
     return point.x, point.y
 
 
-def with_quotient(found: list[Tensor | None], given: Any, between: tuple[Tensor, ...]) -> list[Tensor | None]:
-    """Gradients that are known, plus those of (2), with what :func:`layers.cone.adjoint.gradients` is given."""
+def with_quotient(
+    found: list[Tensor | None], gradients: Gradients, between: tuple[Tensor, ...]
+) -> list[Tensor | None]:
+    """Gradients that are known, plus those of (2), by :func:`layers.cone.adjoint.gradients` of the program."""
     x, y, d_x, d_y = between
-    none = torch.zeros_like(y), torch.zeros_like(y[..., :1])
-    more = adjoint.gradients(*given, (x, y), (d_x, d_y), *none)
+    more = gradients((x, y), (d_x, d_y), torch.zeros_like(y), torch.zeros_like(y[..., :1]))
     return [None if u is None or v is None else u + v for u, v in zip(found, more, strict=True)]

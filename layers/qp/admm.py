@@ -11,7 +11,7 @@ v = Cx + y/ρ. Everything here is plain torch without data-dependent branches in
 can be differentiated.
 
 Steps are taken on the equilibrated problem, whose scales count as constants. ρ is D(1, …, 1, 10³, …) times a number for
-each element, which is brought to where primal and dual residual fall alike (sec. 5.2 there), at steps 20, 40, 80, ….
+each element, which is brought to where primal and dual residual fall alike, at steps 20, 40, 80, ….
 Cost: n³/3 + n²(m + p) for each ρ, and n² + n(m + p) for a step.
 """
 

@@ -13,6 +13,7 @@ rule, so nothing above them knows of it.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -305,7 +306,9 @@ class FirstDerivative(torch.autograd.Function):
                 v.new_zeros((*batch, *v.shape[v.dim() - k :]))
                 for v, k in zip(saved.data, DATA_AXES, strict=True)
             )
+        _require_finite(bars, f"adjoint={adjoint!r} was given a gradient of the loss that is not finite")
         found = bound(adjoint).gradients(flat.take(solved), x, bars)
+        _require_finite(found, f"adjoint={adjoint!r} found a gradient that is not finite: try 'implicit'")
         whole = (g.new_zeros((batch.numel(), *g.shape[1:])).index_copy(0, solved, g) for g in found)
         return tuple(g.reshape((*batch, *g.shape[1:])) for g in whole)
 
@@ -327,6 +330,11 @@ class FirstDerivative(torch.autograd.Function):
     ) -> tuple[Any, Any]:
         outputs = FirstDerivative.apply(adjoint, *align(in_dims[1:], tensors, (*SAVED_AXES, 1, 1, 1)))
         return outputs, (0,) * len(outputs)
+
+
+def _require_finite(tensors: Sequence[Tensor], otherwise: str) -> None:
+    if not all(bool(t.isfinite().all()) for t in tensors):
+        raise DifferentiationError(otherwise)
 
 
 # torch asks for the signature of forward at every call; looking it up takes longer than solving a small problem

@@ -256,6 +256,16 @@ def test_penalty_in_closed_form() -> None:
     assert found[3].item() == pytest.approx(-D / (1 + D), rel=1e-12)
 
 
+def test_penalty_of_an_equality_in_closed_form() -> None:
+    """z = 0 with ν = −1: both softplus together have twice the curvature of one, E = ϱ/2β."""
+    data = as_data([[1.0]], [1.0], np.zeros((0, 1)), [], [[1.0]], [0.0])
+    one, none = torch.ones(1, 1).double(), torch.zeros(1, 1).double()
+    found = Case(data, Triple(one, none[:, :0], none)).by("penalty", beta=1e-2, weight=4.0)
+    E = 4.0 / 2e-2
+    assert found[1].item() == pytest.approx(-1 / (1 + E), rel=1e-12)
+    assert found[5].item() == pytest.approx(E / (1 + E), rel=1e-12)
+
+
 # min ½z² + qz subject to z ≥ 0 at q = 0: dz/dq is −1 while z > 0, and 0 while the row holds.
 
 KINKS: dict[str, tuple[dict[str, Any], float]] = {
@@ -308,7 +318,7 @@ def test_lpgd_refuses_a_loss_that_has_no_minimum() -> None:
     )
     case = Case(data, pull)
     assert case.by("lpgd", tau=0.05, side="lower")[1].abs().max() < 1e-9
-    with pytest.raises(DifferentiationError, match="UNBOUNDED(.|\n)*smaller tau"):
+    with pytest.raises(DifferentiationError, match=r"UNBOUNDED(.|\n)*smaller tau"):
         case.by("lpgd", tau=0.2, side="lower")
 
 

@@ -42,7 +42,9 @@ ARRIVED: dict[str, tuple[dict[str, Any], float]] = {
     "first_order": ({"tau": 1e-7}, 1e-4),
     "penalty": ({"beta": 1e-8}, 1e-5),
 }
-#: where every adjoint comes out at these settings
+#: problems on which the approximations are always tried; on the others they wait for `make test-all`
+SAMPLE = {"strictly_convex", "linear", "redundant_rows", "variables_of_many_sizes"}
+#: every adjoint with settings at which it comes out, and what it misses then
 EVERY = [*((name, {}, 1e-9) for name in EXACT), *((name, *rest) for name, rest in ARRIVED.items())]
 
 
@@ -51,7 +53,7 @@ def test_every_approximation_says_what_it_misses() -> None:
     assert {*ARRIVED, "one_step"} == {name for name, each in ADJOINTS.items() if each.error}
 
 
-@pytest.mark.parametrize("batch", [(), (1,), (7,), (2, 3)])
+@pytest.mark.parametrize("batch", [(), (1,), pytest.param((7,), marks=pytest.mark.slow), (2, 3)])
 @pytest.mark.parametrize(("name", "settings", "miss"), EVERY)
 def test_what_is_exact_or_has_arrived_is_implicit(rng, name, settings, miss, batch: tuple[int, ...]) -> None:
     data = random_qp(rng, 6, 8, 2, batch=batch)
@@ -83,8 +85,15 @@ def test_what_is_exact_agrees_with_50_digits(kind: str, name: str) -> None:
         assert_close(g[0], r, 1e-9, label)
 
 
-@pytest.mark.parametrize("kind", SOLVABLE)
-@pytest.mark.parametrize(("name", "settings", "miss"), [each for each in EVERY if each[0] != "smoothed"])
+@pytest.mark.parametrize(
+    ("kind", "name", "settings", "miss"),
+    [
+        pytest.param(kind, *each, marks=() if kind in SAMPLE or each[0] in EXACT else pytest.mark.slow)
+        for kind in SOLVABLE
+        for each in EVERY
+        if each[0] != "smoothed"  # which refuses and answers elsewhere: test_adjoint_laws.py
+    ],
+)
 def test_an_adjoint_gives_what_implicit_gives_or_refuses(kind: str, name, settings, miss) -> None:
     data = SOLVABLE[kind](np.random.default_rng(3))
     given = leaves(data)
@@ -128,6 +137,24 @@ def test_a_batch_of_failures_has_gradients_of_zero(name: str) -> None:
     z = QPLayer(adjoint=name, on_failure="ignore")(torch.eye(3).double(), q, G, h)
     (g,) = torch.autograd.grad(z.sum(), q)
     assert not g.any()
+
+
+@pytest.mark.parametrize("size", [float("nan"), float("inf"), 1e12, 1e-12])
+@pytest.mark.parametrize("name", ADJOINTS)
+def test_a_loss_of_any_size_has_a_finite_gradient_and_one_that_is_none_is_refused(
+    rng, name: str, size: float
+) -> None:
+    # the step of a difference is in units of the loss
+    settings = {"tau": 1e-3 / size} if name in ("lpgd", "first_order") and np.isfinite(size) else {}
+    given = leaves(random_qp(rng, 4, 3, 1))
+    value = (size * QPLayer(adjoint=adjoint(name, **settings))(*given)).sum()
+    if not np.isfinite(size):
+        with pytest.raises(DifferentiationError):
+            torch.autograd.grad(value, given)
+        return
+    found = torch.autograd.grad(value, given)
+    assert all(g.isfinite().all() for g in found)
+    assert found[1].abs().max() > 1e-3 * size
 
 
 @pytest.mark.parametrize("transform", ["jvp", "hessian", "dual", "create_graph"])

@@ -101,12 +101,12 @@ def test_a_loss_without_a_minimum_is_refused() -> None:
     program = cp.Problem(cp.Minimize(cp.norm(x, 2) + c * x[0]))
     point = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     (z,) = ConvexLayer(program, [c], [x], adjoint=adjoint("lpgd", tau=10.0, side="lower"))(point)
-    with pytest.raises(DifferentiationError, match="UNBOUNDED(.|\n)*smaller tau"):
+    with pytest.raises(DifferentiationError, match=r"UNBOUNDED(.|\n)*smaller tau"):
         z[0].backward()
 
 
 @pytest.mark.parametrize("name", [name for name in ADJOINTS if name not in ("implicit", "lpgd")])
 def test_other_adjoints_are_refused_at_construction_with_those_that_serve(name: str) -> None:
     program, parameters, variables = ball()
-    with pytest.raises(LayerError, match="has others(.|\n)*'auto', 'implicit' or 'lpgd'"):
+    with pytest.raises(LayerError, match=r"has others(.|\n)*'auto', 'implicit' or 'lpgd'"):
         ConvexLayer(program, parameters, variables, adjoint=name)

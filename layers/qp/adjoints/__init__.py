@@ -32,7 +32,6 @@ from layers.qp.adjoints import (
 )
 from layers.qp.gradients import Adjoint
 
-_REGULAR = "active rows independent, Q positive definite on their null space"
 _STRICT = "active rows independent, none weakly active, Q positive definite on their null space"
 
 
@@ -64,9 +63,9 @@ ADJOINTS: dict[str, Adjoint] = {
         _of("one_step", one_step, "nowhere", "the norm of a step's derivative"),
         _of("truncated", truncated, _STRICT, "geometric in k"),
         _of("smoothed", smoothed, _STRICT, "O(kappa)"),
-        _of("lpgd", lpgd, _STRICT, "O(tau); O(tau²) in the mean"),
+        _of("lpgd", lpgd, _STRICT, "O(tau) on one side, none in the mean while the active rows stay"),
         _of("first_order", first_order, _STRICT, "O(tau)"),
-        _of("penalty", penalty, _REGULAR, "O(beta)"),
+        _of("penalty", penalty, _STRICT, "O(beta)"),
     )
 }
 

@@ -30,7 +30,7 @@ def solved_again(problem: QP, otherwise: str, guess: Triple | None = None) -> Tr
     DifferentiationError
         If an element is not solved.
     """
-    start = None if guess is None else (*guess, slack(problem, guess.z))
+    start = None if guess is None else (guess.z, guess.lam, guess.nu, slack(problem, guess.z))
     precision = torch.finfo(problem.q.dtype).eps
     request = Request("auto", "implicit", TOLERANCE, ITERATIONS, "ignore", precision, start)
     point = answer_automatically(problem, request).point

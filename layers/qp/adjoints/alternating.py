@@ -13,7 +13,7 @@ The matrix has the size of x alone, and the steps share it: the paper's point. I
 equation 8 with the k-th iterate makes the gradients of Q, G and A of it, whose own Jacobians would have n² columns.
 
 *Exact* for the gradients of q, h and b of the k-th iterate; the derivative of the solution in the limit, where it
-exists. Once the active rows have settled its error is of the order of the iterate's (theorem 4.3 there), as long as the
+exists. Once the active rows have settled its error is of the order of the iterate's, as the authors say, as long as the
 iterate comes in along the slowest mode; one that happens to be there already may have a derivative that is not. An
 element stops at k steps, or sooner where it meets ``tol``; where a derivative does not exist, that of the iterate grows
 with k.

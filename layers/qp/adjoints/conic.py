@@ -1,4 +1,4 @@
-"""The program as a cone program, through its residual map (Agrawal et al. 2019, arXiv 1904.09043, sec. 3).
+"""The program as a cone program, through its residual map (Agrawal et al. 2019, arXiv 1904.09043).
 
 With RᵀR = Q the cost moves into a second-order cone, ½‖Rz‖² ≤ t ⟺ ‖(√2Rz, t − 1)‖ ≤ t + 1, which leaves
 

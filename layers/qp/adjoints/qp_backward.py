@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from layers.errors import DifferentiationError
-from layers.linalg.products import one_where_zero
+from layers.linalg.products import max_abs, one_where_zero
 from layers.problem import QP
 from layers.qp.activity import INACTIVE, activity
 from layers.qp.adjoints.again import solved_again
@@ -42,8 +42,10 @@ def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
     DifferentiationError
         If (1) has no solution.
     """
-    d = solved_on_face(problem, x, Triple(bars.z, -bars.lam, -bars.nu))
-    return of_direction(x, d)
+    # d is linear in the cotangents: at size one, the tolerance of the engine is that of the derivative
+    size = one_where_zero(max_abs(torch.cat(bars, -1))).unsqueeze(-1)
+    d = solved_on_face(problem, x, Triple(bars.z / size, -bars.lam / size, -bars.nu / size))
+    return of_direction(x, Triple(*(size * v for v in d)))
 
 
 def solved_on_face(problem: QP, x: Triple, data: Triple) -> Triple:

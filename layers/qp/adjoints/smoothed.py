@@ -1,6 +1,6 @@
-"""The derivative on the central path at a chosen κ (Boyd & Vandenberghe 2004, sec. 11.2; Tracy & Manchester 2024).
+"""The derivative on the central path at a chosen κ (Tracy & Manchester 2024, arXiv 2406.11749).
 
-With λᵢsᵢ = κ > 0 in place of λᵢsᵢ = 0, the optimality conditions
+With λᵢsᵢ = κ > 0 in place of λᵢsᵢ = 0, the optimality conditions (Boyd & Vandenberghe 2004, sec. 11.2)
 
     Qz + q + Gᵀλ + Aᵀν = 0,   Gz + s = h,   Az = b,   λᵢsᵢ = κ,   λ, s > 0                                    (1)
 
@@ -11,10 +11,10 @@ have one solution x(κ), the minimiser of the objective less κ Σ log sᵢ, and
     [A     0      0 ]
 
 with equation 8 at x(κ). No row is called active or not. At a vertex of a linear program, whose true derivative is zero
-or undefined, it says which vertex is near.
+or undefined, it says where the solution is drawn to.
 
 Newton's method finds x(κ) in v = λ − s, with λ, s = ½(√(v² + 4κ) ± v): positive and on λᵢsᵢ = κ whatever v is (Chen &
-Mangasarian 1996), and its matrix is that of (2).
+Harker 1993), and its matrix is that of (2).
 
 *Exact* nowhere; the error is linear in κ where active rows are independent and none is weakly active.
 *At a kink* of one weakly active row it tends to the mean of the derivatives on both sides.
@@ -107,8 +107,8 @@ def _shortened(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, bool]:
     """The step of each element, halved until the residual falls; whether any moved."""
     size = torch.ones_like(at[0][:, :1])
-    before = F.norm(dim=-1, keepdim=True)
-    enough = TARGET * _size(*at).unsqueeze(-1)
+    before, enough = F.norm(dim=-1, keepdim=True), TARGET * _size(*at).unsqueeze(-1)
+    trial, found, falls = at, F, torch.zeros_like(size, dtype=torch.bool)
     for _ in range(HALVINGS):
         trial = tuple(u + size * du for u, du in zip(at, step, strict=True))
         found = _residual(problem, *trial, target)

@@ -1,7 +1,8 @@
-"""The Neumann series of a fixed point, k terms of it ("phantom gradients", Geng et al. 2021; Fung et al. 2022).
+"""The Neumann series of a fixed point, k terms of it (Geng et al. 2021, arXiv 2111.05177).
 
-A solution is a fixed point w* = T(w*; θ) of ADMM (:mod:`layers.qp.admm`) with x* = X(w*; θ), whoever found it. By the
-implicit function theorem, and the series of (I − ∂_wT)⁻¹, its derivative is
+Also called phantom gradients; Fung et al. (2022, arXiv 2103.12803) take one term. A solution is a fixed point
+w* = T(w*; θ) of ADMM (:mod:`layers.qp.admm`) with x* = X(w*; θ), whoever found it. By the implicit function theorem,
+and the series of (I − ∂_wT)⁻¹, its derivative is
 
     dx = ∂_wX dw + ∂_θX dθ,   dw = Σ_{j<k} (∂_wT)ʲ ∂_θT dθ   for k → ∞.                                       (1)
 

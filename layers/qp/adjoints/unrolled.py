@@ -1,4 +1,4 @@
-"""Automatic differentiation through the iterations of a solver (Domke 2012; Gould et al. 2016, sec. 2).
+"""Automatic differentiation through the iterations of a solver (Domke 2012; Gould et al. 2016).
 
 The layer is not the solution but the k-th iterate of ADMM (:mod:`layers.qp.admm`),
 
