@@ -21,7 +21,7 @@ from layers.problem import QP
 
 REFINEMENTS = 20
 #: the part of the terms of its neighbours that counts for a row with a right-hand side of zero, and with another one
-LEAST_TERMS, LEAST_GIVEN = 1e-5, 1e-12
+LEAST_TERMS, LEAST_GIVEN = 1e-5, 0.0
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular, to this; relative
 LEFT = 1e-6
 

@@ -26,6 +26,8 @@ from layers.solution import Residuals
 
 #: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much
 NOISE = 1e-7
+#: rows that share a variable with rows that share one with this
+HOPS = 2
 
 
 def stationarity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
@@ -238,19 +240,48 @@ def _own_terms(
     problem: QP, point: tuple[Tensor, ...], scale: Scales
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """g, a, c and w of :func:`residuals`."""
-    Q, G, A = (M.abs() for M in (problem.Q, problem.G, problem.A))
+    magnitudes = QP(*(t.abs() for t in problem.tensors))
     z, lam, nu = (v.abs() for v in point)
-    g = (mv(G, z) + problem.h.abs()).maximum(NOISE * scale.g)
-    a = (mv(A, z) + problem.b.abs()).maximum(NOISE * scale.a)
-    c = mv(Q, z) + problem.q.abs() + mtv(G, lam) + mtv(A, nu)
-    c = c.maximum(NOISE * scale.dual)
-    return g, a, c, lam * max_abs(G / c.unsqueeze(-2))
+    g, a, c = _sums(magnitudes, z, lam, nu)
+    g, a, c = g.maximum(NOISE * scale.g), a.maximum(NOISE * scale.a), c.maximum(NOISE * scale.dual)
+    return g, a, c, lam * max_abs(magnitudes.G / c.unsqueeze(-2))
 
 
 def shares(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
-    """How much sᵢ is of the terms of its row, and λᵢ of the terms of a column that it holds up; ``(B, m)`` each."""
-    g, _, _, share = _own_terms(problem, (z, lam, nu), scales(problem, z, lam, nu))
-    return slack(problem, z).clamp(min=0) / g, share
+    """How much sᵢ is of the terms of its row, and λᵢ of the terms of a column that it holds up; ``(B, m)`` each.
+
+    Of an equilibrated problem, whose entries are about one: there the terms of rows that share variables compare, and
+    those of rows that share them with these. Below :data:`NOISE` of such a sum, or of the scale of all rows if that is
+    less, a row has rounding of its neighbours; what is larger elsewhere has nothing to do with it. Where q, h and b are
+    zero all around, these terms are rounding themselves, and the scale of all rows counts.
+    """
+    scale = scales(problem, z, lam, nu)
+    magnitudes = QP(*(t.abs() for t in problem.tensors))
+    g, a, c = _sums(magnitudes, z.abs(), lam.abs(), nu.abs())
+    near_g, near_c = _neighbours(magnitudes, z.abs(), (g, a, c))
+    zero = torch.zeros_like(z)
+    given_g, given_c = _neighbours(magnitudes, zero, (magnitudes.h, magnitudes.b, magnitudes.q))
+    g = g.maximum(NOISE * torch.where(given_g > 0, scale.g.minimum(near_g), scale.g))
+    c = c.maximum(NOISE * torch.where(given_c > 0, scale.dual.minimum(near_c), scale.dual))
+    room = slack(problem, z).clamp(min=0)
+    return room / one_where_zero(g), lam.abs() * max_abs(magnitudes.G / one_where_zero(c).unsqueeze(-2))
+
+
+def _sums(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(Gz + h, Az + b, Qz + q + Gᵀλ + Aᵀν), all of magnitudes."""
+    g, a = mv(problem.G, z) + problem.h, mv(problem.A, z) + problem.b
+    return g, a, mv(problem.Q, z) + problem.q + mtv(problem.G, lam) + mtv(problem.A, nu)
+
+
+def _neighbours(problem: QP, z: Tensor, terms: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """What the terms of rows and columns come to in the rows of G and the columns that they are connected with."""
+    g, a, c = terms
+    pull = mv(problem.Q, z) + problem.q
+    for _ in range(HOPS):
+        z = z + mtv(problem.G, g) + mtv(problem.A, a) + mv(problem.Q, pull)
+        g, a, pull = mv(problem.G, z), mv(problem.A, z), mv(problem.Q, z)
+        c = c + mtv(problem.G, mv(problem.G, c)) + mtv(problem.A, mv(problem.A, c))
+    return g, c
 
 
 def _largest(x: Tensor) -> Tensor:

@@ -192,3 +192,53 @@ def test_a_multiplier_is_weak_by_what_it_holds_up_not_beside_an_empty_row(bound:
     dq, dh = torch.autograd.grad(value, (q, h))
     assert (dq - torch.tensor([-1.5, -1.0])).abs().max() < 1e-12
     assert (dh - torch.tensor([2.5, 0.0])).abs().max() < 1e-12
+
+
+def test_rows_of_a_chain_that_grows_are_told_each_by_its_own_terms() -> None:
+    """maximise z₅ over z₀ ≤ 1, z_{k+1} ≤ 8 z_k, z ≥ 0, nearly without curvature: z_k = 8ᵏ, ∂λ_k/∂q_j = −8^{j−k}, j ≥ k.
+
+    The slack 1 of −z₀ ≤ 0 is nothing beside 32,768, and the row is no weakly active one.
+    """
+    n, tiny = 6, 2.0**-57
+    powers = 8.0 ** torch.arange(n, dtype=DOUBLE)
+    rise = torch.eye(n, dtype=DOUBLE) - 8 * torch.diag(torch.ones(n - 1, dtype=DOUBLE), -1)
+    G = torch.cat([rise, -torch.eye(n, dtype=DOUBLE)[:3]])
+    h = torch.zeros(n + 3, dtype=DOUBLE)
+    h[0] = 1
+    q = -tiny * powers
+    q[-1] -= 1
+    q.requires_grad_()
+    found = solve_qp(tiny * torch.eye(n, dtype=DOUBLE), q, G, h)
+    assert (found.z / powers - 1).abs().max() < 1e-14
+    weights = torch.tensor([0.5, 1.0, 2.0, 0.5, 1.0, 2.0], dtype=DOUBLE)
+    (weights @ found.lam[:n]).backward()
+    right = [-sum(weights[k].item() * 8.0 ** (j - k) for k in range(j + 1)) for j in range(n)]
+    assert q.grad is not None
+    for j in range(n):
+        assert abs(q.grad[j].item() / right[j] - 1) < 1e-9
+
+
+#: (Q, q, G, h, A, b, z) in whole and half numbers: row 0 is weakly active at z, and the equalities leave one choice
+ONE_CHOICE = (
+    [[13, -3, -3, 3, -1, 6, -10], [-3, 23, 0, -15, 6, -12, -14], [-3, 0, 28, -8, 11, -2, 7],
+     [3, -15, -8, 19, -7, 7, 10], [-1, 6, 11, -7, 15, 3, -5], [6, -12, -2, 7, 3, 27, -1],
+     [-10, -14, 7, 10, -5, -1, 23]],
+    [-24, 85, -5.5, -45.5, 14.5, -60, -38],
+    [[-1, -2, 2, -3, 0, -2, 2], [-1, 0, 0, 0, 0, 3, 0], [2, 0, -1, 0, 2, 1, 1], [-2, -1, 0, 3, -3, 3, 3],
+     [2, 1, 2, 0, 3, -2, -1]],
+    [-3.5, 3, 4, 7, 3],
+    [[3, 1, 0, -2, -1, 0, -2], [-3, 2, 2, 2, -3, 3, -2], [-1, 3, -3, 2, 3, 1, -2], [0, -2, 3, 2, 1, -2, 3],
+     [-1, -2, -3, 2, -2, -2, 3], [2, 2, -1, 1, 1, -2, -1]],
+    [-2, -0.5, -1.5, 6, 0.5, -1.5],
+    [1, -1.5, 0.5, 1.5, 0.5, 1, 0],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_the_point_at_a_weakly_active_row_is_that_of_the_equations_not_an_iterate(batch: int) -> None:
+    """An iterate with a residual of 1e-14 is the root of that away, 1e-7, and the row looks active there."""
+    *data, z = (torch.tensor(v, dtype=DOUBLE) for v in ONE_CHOICE)
+    found = solve_qp(*(t.expand(batch, *t.shape) for t in data))
+    assert (found.z - z).abs().max() < 1e-11
+    assert found.lam.abs().max() < 1e-11
+    assert found.s[..., 0].abs().max() < 1e-11

@@ -15,7 +15,9 @@ constexpr int MOST_ROUNDS = 12, PATIENCE = 3;
 constexpr double CLOSING = 0.8, FEW = 2, POOR = 3;
 constexpr int MOST_QUICK = 20;
 constexpr double SHARP = 1e-13;             // a point with this residual needs no better one
+constexpr double NEAR = 1e-11;              // and one of a set with this residual is nearer than any iterate
 constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
+constexpr double SOLVED = 1e-11;            // the slack of a row whose equation has been solved, relative to scale
 constexpr int SHARPENINGS = 3;              // refinements that a sharp point is worth for the sake of its rows one by one,
 constexpr double ROWS_SHARP = 1e-9;         // which are sharp at this residual
 
@@ -99,7 +101,11 @@ struct ActiveSets {
             if (quick) {
                 poor += (now < CLOSING * changes) | (now <= FEW) ? 0 * one : one;
                 changes = smaller(now, changes);
-                if (!any(moves & (poor <= POOR))) return;
+                // Weakly active rows go in and out for ever: the point is the same, and in the end it is taken.
+                if (!any(moves & (poor <= POOR))) {
+                    if (!last) return;
+                    break;
+                }
             } else {
                 const Mask falls = now < changes;
                 changes = now;
@@ -112,12 +118,15 @@ struct ActiveSets {
         }
     }
 
-    // The point (trial.x, trial.lam, trial.nu) itself, if it is better than what was seen.
+    // The point (trial.x, trial.lam, trial.nu) itself, where no set has come near: at a weakly active row an iterate of a small residual is
+    // still the root of that away from the solution.
     void take(T iteration, double tol) {
+        const Mask want = negate(done) & negate(best.error <= NEAR);
+        if (!any(want)) return;
         residual(trial.x, trial.lam, trial.nu);
         measure_at(trial.lam);
-        rowwise(negate(done), trial.lam, tol);
-        record(negate(done), iteration, tol, true);
+        rowwise(want, trial.lam, tol);
+        record(want, iteration, tol, true);
     }
 
     // ACTIVE = 1, INACTIVE = 0 where beyond doubt; one constraint in doubt leaves the whole problem to the torch rule.
@@ -245,7 +254,7 @@ struct ActiveSets {
             const T size = larger(larger(absolute(g.h[i]), x_max), constant<T>(1e-2));
             const T slack_hat = larger(off.slack[i], zero) / size, lam_hat = change.lam[i] / y_max;
             const T most = larger(slack_hat, lam_hat), least = smaller(slack_hat, lam_hat);
-            told = told & (most >= CLEAR) & (least <= STRICTLY * most);
+            told = told & (most >= CLEAR) & (least <= STRICTLY * most) & (least <= SOLVED);
             trial.binds[i] = lam_hat > slack_hat ? one : zero;
         }
         return told;

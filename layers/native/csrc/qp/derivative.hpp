@@ -11,7 +11,7 @@ using convex_layers::Linearised;
 constexpr int STEPS = 8;  // of refinement
 constexpr double FINE = 2e-15;
 // Row by row, against the terms of each, or this part of those of connected rows.
-constexpr double FINE_ROWS = 1e-11, LEAST_TERMS = 1e-5, LEAST_GIVEN = 1e-12;
+constexpr double FINE_ROWS = 1e-11, LEAST_TERMS = 1e-5, LEAST_GIVEN = 0;
 constexpr double GONE = 1e-6;  // of a vector of size one
 
 template <class T, class Systems>
