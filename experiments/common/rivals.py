@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from experiments.common.records import PROVENANCE
 from experiments.common.results import Frame, read_table
 from experiments.common.stats import Interval, change_interval, t_interval
 
@@ -28,7 +29,7 @@ def contests(results: Path, facts: Path) -> list[dict[str, Any]]:
             (
                 path
                 for size in ("paper", "companion")
-                if (path := results / experiment / size / "auto").exists()
+                if ((path := results / experiment / size / "auto") / PROVENANCE).exists()
             ),
             None,
         )
