@@ -86,7 +86,9 @@ sanitize: setup  ## the tests of the C++ core under AddressSanitizer and Undefin
 
 # ---- results -------------------------------------------------------------------------------------------------------
 # Runs write to build/ and leave the tracked tables alone; `make publish` is the one way from there to results/.
-EXPERIMENTS := $(basename $(notdir $(wildcard configs/experiment/*.yaml)))
+# An experiment has settings and a program of the same name.
+SETTINGS := $(wildcard configs/experiment/*.yaml)
+EXPERIMENTS := $(patsubst experiments/%.py,%,$(wildcard $(SETTINGS:configs/experiment/%.yaml=experiments/%.py)))
 # A run depends on its program and what that imports, its settings, the whole library and the C++ core with its flags. Any
 # Python can tell which files these are, before there is an environment too.
 sources = setup.py $(shell $(or $(wildcard $(PYTHON)),python3) -m experiments.common.sources $(1) $(2))

@@ -90,6 +90,33 @@ def test_a_run_depends_on_the_programs_that_it_imports_and_on_no_other():
         assert f"experiments/{stranger}.py" not in found
 
 
+def _recipe(*arguments: str) -> str:
+    command = ["make", "--dry-run", "PYTHON=python", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_a_figure_is_a_target(suffix: str):
+    assert f"python -m figures adp --format {suffix}\n" in _recipe(f"figures/adp.{suffix}")
+
+
+def test_one_experiment_can_be_verified_and_published():
+    assert "-m experiments.verify --size companion --layer auto --experiment adp\n" in _recipe(
+        "verify", "EXPERIMENT=adp"
+    )
+    assert "--experiment" not in _recipe("verify")
+    one = _recipe("publish", "EXPERIMENT=adp")
+    assert "-m experiments.publish --experiment adp\n" in one
+    assert "-m experiments.run" not in one
+
+
+def test_every_experiment_with_a_configuration_is_reproduced():
+    names = {path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")}
+    assert (
+        set(re.findall(r"build/results/(\w+)/companion", _recipe("--print-data-base", "reproduce"))) == names
+    )
+
+
 def test_what_a_compiler_leaves_behind_makes_no_run_stale():
     found = _of_a_run("sudoku", "companion")
     assert {name for name in found if re.search(r"\.(so|pyc|o)$", name)} == set()
