@@ -67,10 +67,9 @@ def told(output: Path, which: Place) -> str:
     folder = output / which.path
     summary = read_table(folder / "summary.csv").drop(columns="experiment")
     lines = [summary.to_string(index=False, float_format="{:.4g}".format), f"tables: {folder}"]
-    drawn = any(
-        f'"{which.experiment}/' in path.read_text("utf-8") for path in (ROOT / "figures").glob("*.py")
-    )
-    if drawn:
+    mark = f'"{which.experiment}/'
+    stems = sorted(path.stem for path in (ROOT / "figures").glob("*.py") if mark in path.read_text("utf-8"))
+    if stems:
         words = ["--results", str(output), "--run", which.run, "--output", "build/figures"]
-        lines.append(f"figures: {shlex.join(['python', '-m', 'figures', which.experiment, *words])}")
+        lines.append(f"figures: {shlex.join(['python', '-m', 'figures', *stems, *words])}")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Draw figures from the tables of runs: `python -m figures sudoku_curves --format svg --run companion/auto`.
 
-A name is that of a figure or of an experiment; without one every figure is drawn. With `--run` given twice the second
+A name is that of a figure, or else of an experiment; without one every figure is drawn. With `--run` given twice the second
 run is laid over the first, dashed. A figure that cannot be drawn is told at the end and stops none of the others.
 """
 
@@ -183,7 +183,7 @@ def _chosen(names: list[str]) -> dict[str, ModuleType]:
     wanted: set[str] = set()
     for name in names:
         require_one_of("figure", name, sorted({*known, *of_experiment}))
-        wanted |= {name} & known.keys() | of_experiment.get(name, set())
+        wanted |= {name} if name in known else of_experiment[name]
     return {stem: module for stem, module in known.items() if stem in wanted or not names}
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from experiments.common.records import PROVENANCE
 from experiments.common.results import Frame, read_table
 from experiments.common.stats import Interval, change_interval, t_interval
 
@@ -29,7 +28,7 @@ def contests(results: Path, facts: Path) -> list[dict[str, Any]]:
             (
                 path
                 for size in ("paper", "companion")
-                if ((path := results / experiment / size / "auto") / PROVENANCE).exists()
+                if ((path := results / experiment / size / "auto") / "metrics.csv").exists()
             ),
             None,
         )

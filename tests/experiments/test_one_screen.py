@@ -80,7 +80,8 @@ def test_a_finished_run_tells_its_folder_its_summary_and_the_command_of_its_figu
     assert f"tables: {folder}\n" in out
     assert "total_variation" in out
     assert (
-        f"python -m figures denoising --results {tmp_path} --run 'smoke/auto/methods=[total_variation]" in out
+        f"denoising_operator denoising_signals --results {tmp_path} --run 'smoke/auto/methods=[total_variation]"
+        in out
     )
     assert (folder / "provenance.json").exists()
     assert "total_variation, seed 0: " in (folder / "run.log").read_text()
