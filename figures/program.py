@@ -1,7 +1,7 @@
 """Draw figures from the tables of runs: `python -m figures sudoku_curves --format svg --run companion/auto`.
 
-A name is that of a figure, or else of an experiment; without one every figure is drawn. With `--run` given twice the second
-run is laid over the first, dashed. A figure that cannot be drawn is told at the end and stops none of the others.
+A name is that of a figure, or else of an experiment; without one every figure is drawn. With `--run` given twice the
+second run is laid over the first, dashed. A figure that cannot be drawn is told at the end and stops no other one.
 """
 
 import argparse

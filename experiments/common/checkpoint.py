@@ -41,20 +41,24 @@ class Loop:
 
     Parameters
     ----------
-    model, optimiser, schedule
-        Of torch; restored in place.
+    model, optimiser
+        Of torch; restored in place, like all that follows.
     rng : numpy.random.Generator
-        Shuffles the training data; restored in place.
+        Shuffles the training data.
+    schedule
+        Of the learning rate, if it changes.
     """
 
     def __init__(
         self,
         model: nn.Module,
         optimiser: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LambdaLR,
         rng: np.random.Generator,
+        schedule: torch.optim.lr_scheduler.LambdaLR | None = None,
     ) -> None:
-        self.parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+        self.parts: dict[str, Any] = {"model": model, "optimiser": optimiser}
+        if schedule is not None:
+            self.parts["schedule"] = schedule
         self.rng, self.last, self.path = rng, time.monotonic(), _next_path()
 
     def restored(self, counts: dict[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def fit(
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr)
     steps = recipe.epochs * math.ceil(len(noisy) / recipe.batch)
     schedule = rate_schedule(optimiser, recipe.anneal, steps)
-    loop = Loop(model, optimiser, schedule, rng)
+    loop = Loop(model, optimiser, rng, schedule)
     kept = loop.restored(
         {"next": 0, "mse": {name: {} for name in splits}, "chosen": 0, "best": math.inf, "state": {}}
     )

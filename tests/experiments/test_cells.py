@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from experiments import mpc_pendulum
 from experiments.common import cells, checkpoint, provenance
 from experiments.common import training as common_training
 from experiments.common.results import UNREPEATABLE
@@ -147,6 +148,7 @@ def test_a_failure_while_tables_are_replaced_leaves_no_provenance(tmp_path, monk
             common_training,
         ),
         ("sudoku", {"methods": ["optnet"], "train.epochs": 6}, sudoku_training),
+        ("mpc_pendulum", {"methods": ["mpc_dynamics"], "train.epochs": 6, "data.train": [4]}, mpc_pendulum),
     ],
 )
 @pytest.mark.parametrize("harm", [False, True])

@@ -74,7 +74,7 @@ def fit(
     steps = recipe.epochs * math.ceil(epoch_size / recipe.batch)
     schedule = rate_schedule(optimiser, recipe.anneal, steps)
     inputs, targets = splits["train"].tensors()
-    loop = Loop(model, optimiser, schedule, rng)
+    loop = Loop(model, optimiser, rng, schedule)
     kept = loop.restored({"next": 0, "scores": {}, "chosen": 0, "best": math.inf, "state": {}})
     history = History(kept["scores"], kept["chosen"])
     best, state = kept["best"], kept["state"]
