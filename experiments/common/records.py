@@ -152,7 +152,8 @@ def checksum(path: Path) -> str:
 
 def again(place: Place) -> str:
     """What to do about a run that cannot be used."""
-    return f"remove the folder and run `{command(place)}`{' with its changes' * bool(place.changes)}"
+    changed = f" with its changes, {place.changes}" if place.changes else ""
+    return f"`{command(place)}`{changed} makes it again"
 
 
 def command(place: Place, changes: Mapping[str, Any] | None = None) -> str:
