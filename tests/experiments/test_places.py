@@ -110,7 +110,8 @@ def test_every_tracked_run_has_the_settings_of_today():
 def test_a_folder_with_the_run_of_other_settings_is_refused_by_name(finished):
     results, folder = finished
     record(folder, changes={"seeds": [0]})
-    wrong = r"is that of another run, denoising/companion/auto/seeds=\[0\]; `python -m experiments.run experiment=denoising size=companion layer=auto` makes it again"
+    again = "python -m experiments.run experiment=denoising size=companion layer=auto"
+    wrong = rf"is that of another run, denoising/companion/auto/seeds=\[0\]; `{again}` makes it again"
     for read in (
         lambda: compare(results),
         lambda: publish(results, results / "tracked"),
