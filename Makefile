@@ -41,9 +41,15 @@ setup:
 endif
 setup:  ## the environment: .venv (or PYTHON=..., or conda's) at the versions of requirements.lock | 3
 
-.venv/.ready: requirements.lock pyproject.toml setup.py tools/setup.sh tools/pins.py $(filter layers/native/csrc/%,$(LIBRARY))
+# An environment made without a compiler has no C++ core: it is unfinished again as soon as there is one.
+COMPILER = $(shell command -v c++ || command -v g++ || command -v clang++)
+UNBUILT = $(if $(wildcard layers/native/_core*.so),,$(if $(COMPILER),a-core-to-build))
+.venv/.ready: requirements.lock pyproject.toml setup.py tools/setup.sh tools/pins.py $(UNBUILT) \
+  $(filter layers/native/csrc/%,$(LIBRARY))
 	@tools/setup.sh $(OWN) $(ALONE)
 	@touch $@
+
+a-core-to-build:
 
 # ---- checks --------------------------------------------------------------------------------------------------------
 # Processes instead of threads: the problems of the tests are too small for threads to pay.
@@ -80,19 +86,21 @@ sanitize: setup  ## the tests of the C++ core under AddressSanitizer and Undefin
 
 # ---- results -------------------------------------------------------------------------------------------------------
 # Runs write to build/ and leave the tracked tables alone; `make publish` is the one way from there to results/.
-EXPERIMENTS := adp cocp_lqr cocp_supply_chain cocp_vehicle data_poisoning denoising denoising_ecg \
-  gallery markowitz mpc_imitation mpc_pendulum mpc_timing portfolio representation sudoku sudoku_9x9
-PROGRAMS := $(filter-out experiments/compare.py experiments/verify.py,$(filter %.py,$(call files,experiments)))
-# A run depends on the whole library, the C++ core and its flags included, however deep its folders become.
-SOURCES := $(LIBRARY) setup.py $(call files,configs) $(PROGRAMS)
+# An experiment has settings and a program of the same name.
+SETTINGS := $(wildcard configs/experiment/*.yaml)
+EXPERIMENTS := $(patsubst experiments/%.py,%,$(wildcard $(SETTINGS:configs/experiment/%.yaml=experiments/%.py)))
+# A run depends on its program and what that imports, its settings, the whole library and the C++ core with its flags. Any
+# Python can tell which files these are, before there is an environment too.
+sources = setup.py $(shell $(or $(wildcard $(PYTHON)),python3) -m experiments.common.sources $(1) $(2))
 
 # A run writes its provenance last, so that file stands for the whole folder.
 runs = $(EXPERIMENTS:%=build/$(1)/%/$(2)/auto/provenance.json)
 
-build/results/%/companion/auto/provenance.json: $(SOURCES) | setup
+.SECONDEXPANSION:
+build/results/%/companion/auto/provenance.json: $$(call sources,$$*,companion) | setup
 	$(PYTHON) -m experiments.run experiment=$* size=companion
 
-build/smoke/%/smoke/auto/provenance.json: $(SOURCES) | setup
+build/smoke/%/smoke/auto/provenance.json: $$(call sources,$$*,smoke) | setup
 	$(PYTHON) -m experiments.run experiment=$* size=smoke output=build/smoke
 
 .PHONY: smoke
@@ -106,15 +114,20 @@ reproduce: $(call runs,results,companion)  ## every experiment, the comparison a
 	$(PYTHON) -m figures --results build/results --run companion/auto --output build/figures
 	@echo 'tables: build/results, beside the published numbers: build/results/comparison.csv, figures: build/figures'
 
+# EXPERIMENT=denoising has `make verify` and `make publish` take one experiment instead of all.
+ONLY := $(EXPERIMENT:%=--experiment %)
 .PHONY: verify
-verify: setup  ## our tracked runs again, compared with the tracked tables under results/tolerances.yaml | 25
-	$(PYTHON) -m experiments.verify --size companion --layer auto
+verify: setup  ## our tracked runs (EXPERIMENT=one) again, compared under results/tolerances.yaml | 25
+	$(PYTHON) -m experiments.verify --size companion --layer auto $(ONLY)
 
 .PHONY: figures
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
 	$(PYTHON) -m figures
 	$(PYTHON) -m figures.proofs
 	$(PYTHON) -m tools.readme
+
+figures/%.png figures/%.pdf figures/%.svg: setup
+	$(PYTHON) -m figures $* --format $(patsubst .%,%,$(suffix $@))
 
 .PHONY: mechanics
 mechanics: setup  ## docs/pytorch.md, from the matrix of tests over modes and transforms of torch | 1
@@ -136,9 +149,8 @@ bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/b
 	$(PYTHON) -m tools.readme
 
 .PHONY: publish
-publish: $(call runs,results,companion)  ## for maintainers: the runs of build/results become the tracked ones | 1
-	@shopt -s nullglob; for file in build/results/*/{companion,paper}/*/*.{csv,json}; do \
-	  mkdir -p "$$(dirname "$${file#build/}")" && cp "$$file" "$${file#build/}"; done
+publish: $$(if $(EXPERIMENT),,$(call runs,results,companion))  ## for maintainers: build/results (EXPERIMENT=one) become the tracked runs | 1
+	$(PYTHON) -m experiments.publish $(ONLY)
 	$(PYTHON) -m experiments.compare
 	$(PYTHON) -m figures
 	$(PYTHON) -m tools.readme

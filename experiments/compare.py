@@ -7,7 +7,6 @@ else is computed from the tables.
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pandas as pd
 
 from experiments.common.claims import Claim, Source, load
 from experiments.common.errors import ConfigError
+from experiments.common.records import command, selected
 from experiments.common.results import Frame, Row, read_table, write_table
 from experiments.common.rivals import contests
 from experiments.common.stats import (
@@ -28,6 +28,7 @@ from experiments.common.stats import (
     t_interval,
 )
 from experiments.common.verdicts import MATCHES, NOT_COMPARABLE, REPRODUCED, sentence, verdict
+from experiments.job import check_run
 
 PUBLISHED = Path(__file__).with_name("published.yaml")
 RIVALS = Path(__file__).with_name("rivals.yaml")
@@ -38,18 +39,29 @@ def published() -> dict[str, Source]:
     return load(PUBLISHED)
 
 
-def compare(results: Path) -> list[dict[str, Any]]:
-    """One row for each claim and each run found in `results`/<experiment>/<size>/<layer>."""
+def compare(results: Path, experiments: list[str] | None = None) -> list[dict[str, Any]]:
+    """One row for each claim and each run found in `results`/<experiment>/<size>/<layer>, with its changes if any.
+
+    Raises
+    ------
+    ConfigError
+        If there is no run, or one is damaged or was made with other settings than its folder stands for.
+    """
     rows: list[dict[str, Any]] = []
-    for experiment, source in published().items():
-        for path in sorted(results.glob(f"{experiment}/*/*/metrics.csv")):
-            size, layer = path.parts[-3:-1]
-            command = f"python -m experiments.run experiment={experiment} size={size} layer={layer}"
-            note = source.settings.get(size, "")
-            fixed = {"experiment": experiment, "source": source.paper, "size": size, "layer": layer}
-            for row in compare_run(measured(path.parent), source.claims, size, settings(path.parent)):
-                reason = note if row["verdict"] == NOT_COMPARABLE and not row["reason"] else row["reason"]
-                rows.append({**fixed, **row, "command": command, "reason": reason, "note": note})
+    sources = published()
+    for place in selected(results, experiments, changed=True):
+        record = check_run(results, place)
+        if place.experiment not in sources:
+            continue
+        source, mixed = sources[place.experiment], record.get("mixed", [])
+        notes = [source.settings.get(place.size, ""), f"cells differ in {', '.join(mixed)}" if mixed else ""]
+        # No claim is about the size of a changed run: its rows are not comparable.
+        size = f"{place.size}/{place.changes}".rstrip("/")
+        fixed = {"experiment": place.experiment, "source": source.paper, "size": size, "layer": place.layer}
+        fixed |= {"command": command(place, record.get("changes")), "note": "; ".join(filter(None, notes))}
+        for row in compare_run(measured(results / place.path), source.claims, size, record["config"]):
+            reason = notes[0] if row["verdict"] == NOT_COMPARABLE and not row["reason"] else row["reason"]
+            rows.append({**fixed, **row, "reason": reason})
     return rows
 
 
@@ -58,20 +70,6 @@ def measured(run: Path) -> Frame:
     metrics, timings = (read_table(run / f"{name}.csv") for name in ("metrics", "timings"))
     timings = timings.rename(columns={"phase": "metric"}).assign(split="timings", step=0)
     return pd.concat([metrics, timings], ignore_index=True)
-
-
-def settings(run: Path) -> dict[str, Any]:
-    """The settings that the run recorded.
-
-    Raises
-    ------
-    ConfigError
-        If it recorded none, so that nobody knows of how many trials a share is.
-    """
-    try:
-        return json.loads((run / "provenance.json").read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{run}/provenance.json: expected the settings of the run; run it again") from error
 
 
 def compare_run(
@@ -158,15 +156,15 @@ def main(arguments: list[str]) -> None:
     """Entry point of the command line."""
     parser = argparse.ArgumentParser(prog="python -m experiments.compare", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tables")
-    results = parser.parse_args(arguments).results
+    parser.add_argument("--experiment", action="append", help="only this one, printed and not written")
+    given = parser.parse_args(arguments)
+    results = given.results
     try:
-        rows = compare(results)
-        if not rows:
-            raise ConfigError(
-                f"{results}: no tables found, expected {results}/<experiment>/<size>/<layer>/metrics.csv"
-            )
-        write_table(results / "comparison.csv", rows)
-        write_table(results / "contests.csv", contests(results, RIVALS))
+        rows = compare(results, given.experiment)
+        # The tables stand for all experiments: a part of them does not replace them.
+        if given.experiment is None:
+            write_table(results / "comparison.csv", rows)
+            write_table(results / "contests.csv", contests(results, RIVALS))
     except (ConfigError, ValueError) as error:
         sys.exit(f"error: {error}")
     for row in rows:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from experiments.common.cells import run_cells
+from experiments.common.checkpoint import Loop
 from experiments.common.config import LayerConfig, RunConfig, check_methods, check_seeds
 from experiments.common.errors import require
 from experiments.common.mpc.learners import Imitator, Recurrent, true_cost
@@ -217,21 +218,15 @@ def train(
     record: Recorder,
     label: int,
 ) -> dict[int, tuple[float, ...]]:
-    """Train `model`; returns the losses of the splits `SPLITS` by epoch, those that were looked at.
-
-    `label` is the nominal number of training trajectories.
-    """
+    """Train `model` and return the losses of `SPLITS` by epoch; `label` is the nominal number of trajectories."""
     given, epochs = data["train"], _epochs(config, method)
     rng, optimiser = np.random.default_rng([seed, label]), _optimiser(config, model)
-    warm = torch.zeros_like(given.torques)
-    history: dict[int, tuple[float, ...]] = {}
-    spacing = math.ceil(epochs / POINTS / config.train.evaluate_every) * config.train.evaluate_every
-    for epoch in range(epochs + 1):
+    loop = Loop(model, optimiser, rng)
+    kept = loop.restored({"next": 0, "warm": torch.zeros_like(given.torques), "history": {}})
+    warm, history = kept["warm"], kept["history"]
+    for epoch in range(kept["next"], epochs + 1):
         if epoch % config.train.evaluate_every == 0 or epoch == epochs:
             history[epoch] = evaluate(model, *(data[name] for name in SPLITS))
-            for name, loss in zip(SPLITS, history[epoch], strict=True):
-                if epoch % spacing == 0:
-                    record.metric("imitation_loss", f"{name}_{label}", epoch, loss, record.squared_unit)
             if epoch == epochs or epoch - _best(history) >= config.train.patience:
                 break
         if epoch % config.train.restart == 0:
@@ -240,6 +235,11 @@ def train(
             guess = warm[part]
             _step(config, method, model, optimiser, given[part], guess, epoch)
             warm[part] = guess
+        loop.keep({"next": epoch + 1, "warm": warm, "history": history})
+    spacing = math.ceil(epochs / POINTS / config.train.evaluate_every) * config.train.evaluate_every
+    for epoch in (epoch for epoch in history if epoch % spacing == 0):
+        for name, loss in zip(SPLITS, history[epoch], strict=True):
+            record.metric("imitation_loss", f"{name}_{label}", epoch, loss, record.squared_unit)
     return history
 
 

@@ -2,7 +2,7 @@
 that drifted.
 
 Each folder results/<experiment>/<size>/<layer> is run again into build/verify and its tables of metrics and
-summary are compared under results/tolerances.yaml.
+summary are compared under results/tolerances.yaml. `--experiment denoising` takes one.
 """
 
 import argparse
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments.common.errors import ConfigError
+from experiments.common.records import selected
 from experiments.common.results import NUMBERS, Frame, columns_of, read_table
-from experiments.run import CONFIGS, run
+from experiments.job import check_run, composed, run
 
 TABLES = ("metrics", "summary")
 SHOWN = 40
@@ -51,37 +51,30 @@ def allowed(labels: dict[str, Any], value: float, rules: list[dict[str, Any]]) -
 
 
 def verify(
-    results: Path, build: Path, sizes: list[str] | None = None, layers: list[str] | None = None
+    results: Path,
+    build: Path,
+    sizes: list[str] | None = None,
+    layers: list[str] | None = None,
+    experiments: list[str] | None = None,
 ) -> list[str]:
-    """Rerun every committed run (of `sizes` and `layers`) into `build` and return the lines of `drift`."""
-    folders = [
-        path.parent
-        for path in sorted(results.glob("*/*/*/provenance.json"))
-        if (sizes is None or path.parts[-3] in sizes) and (layers is None or path.parts[-2] in layers)
-    ]
-    if not folders:
-        wanted = f" of size {', '.join(sizes)}" if sizes else ""
-        wanted += f" with layer={', '.join(layers)}" if layers else ""
-        raise ConfigError(
-            f"{results}: no committed run{wanted}, expected <experiment>/<size>/<layer>/provenance.json"
-        )
+    """Rerun every committed run (of `experiments`, `sizes` and `layers`) into `build` and return the lines of `drift`.
+
+    Raises
+    ------
+    ConfigError
+        Before anything is run, if there is no such run, or one is damaged or was made with other settings.
+    """
+    chosen = selected(results, experiments, sizes, layers)
+    for place in chosen:
+        check_run(results, place)
     tolerances: Any = OmegaConf.to_container(OmegaConf.load(results / "tolerances.yaml"))
     lines: list[str] = []
-    for folder in folders:
-        which = folder.relative_to(results)
-        experiment, size, layer = which.parts
-        rerun(experiment, size, layer, build / which)
+    for place in chosen:
+        run(composed(place.experiment, place.size, place.layer), build / place.path)
         for name in TABLES:
-            old, new = (read_table(where / which / f"{name}.csv") for where in (results, build))
-            lines += [f"{which}: {line}" for line in drift(name, old, new, tolerances["rules"])]
+            old, new = (read_table(where / place.path / f"{name}.csv") for where in (results, build))
+            lines += [f"{place}: {line}" for line in drift(name, old, new, tolerances["rules"])]
     return lines
-
-
-def rerun(experiment: str, size: str, layer: str, directory: Path) -> None:
-    """Run one experiment with the settings of its size into `directory`."""
-    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        config = compose("config", [f"experiment={experiment}", f"size={size}", f"layer={layer}"])
-    run(config, directory)
 
 
 def _indexed(table: Frame, keys: list[str]) -> Frame:
@@ -97,11 +90,12 @@ def main(arguments: list[str]) -> None:
         "--results", type=Path, default=Path("results"), help="folder of the committed tables"
     )
     parser.add_argument("--build", type=Path, default=Path("build/verify"), help="folder of the new tables")
+    parser.add_argument("--experiment", action="append", help="only this experiment; may be repeated")
     parser.add_argument("--size", action="append", help="only runs of this size; may be repeated")
     parser.add_argument("--layer", action="append", help="only runs with this layer; may be repeated")
     given = parser.parse_args(arguments)
     try:
-        lines = verify(given.results, given.build, given.size, given.layer)
+        lines = verify(given.results, given.build, given.size, given.layer, given.experiment)
     except ConfigError as error:
         sys.exit(f"error: {error}")
     if lines:

@@ -26,3 +26,9 @@ def draw(tables: dict[str, Frame]) -> Figure:
     )
     axes.legend(fontsize=7)
     return figure
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -68,3 +68,9 @@ def _gaps(axes: Axes, costs: Frame) -> None:
         ylim=(len(pairs) - 0.5, -0.5),
         title="fresh trajectories, paired",
     )
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

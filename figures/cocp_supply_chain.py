@@ -45,3 +45,9 @@ def _draw_final(axes: Axes, metrics: Frame) -> None:
     axes.set_xticks(range(len(CHARGED)), list(CHARGED.values()))
     axes.set(xlim=(-0.5, 1.5), xlabel="prices and stocks charged", title="fresh trajectories")
     axes.legend(fontsize=7)
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -37,3 +37,9 @@ def _draw_final(axes: Axes, rows: Frame) -> None:
         ylabel="cost of a period",
         title="many drives",
     )
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

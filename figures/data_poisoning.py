@@ -77,3 +77,9 @@ def _draw_rise(axes: Axes, metrics: Frame, name: str) -> None:
 def _rows(signals: Frame, method: str) -> np.ndarray:
     table = rows_of(signals, method=method)
     return table.pivot(index="signal", columns="index", values="value").to_numpy()
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -78,3 +78,9 @@ def _published(axes: Axes, comparison: Frame, method: str) -> None:
         mfc="none",
         label="published, against its own first epoch",
     )
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

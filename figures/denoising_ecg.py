@@ -49,3 +49,9 @@ def _draw_ratios(figure: SubFigure, ratios: Frame, levels: list[str]) -> None:
 
 def _decibels(experiment: str) -> float:
     return float(experiment.rpartition("_")[2].removesuffix("dB"))
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

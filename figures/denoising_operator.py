@@ -47,3 +47,9 @@ def _sorted(entries: np.ndarray) -> np.ndarray:
     ordered = entries[np.argsort(centre)]
     largest = np.take_along_axis(ordered, np.abs(ordered).argmax(axis=1)[:, None], axis=1)
     return ordered * np.sign(largest)
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -29,3 +29,9 @@ def draw(tables: dict[str, Frame]) -> Figure:
     figure.supylabel("amplitude (signal unit)", fontsize=9)
     grid[0][-1].set_title("black: clean, dots: noisy", loc="right", fontsize=8)
     return figure
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

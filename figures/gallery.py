@@ -112,3 +112,9 @@ def _draw_single(axes: Axes, rows: Frame) -> None:
     axes.set_xticks([-1, -0.01, 0.01, 1], ["-1", "-0.01", "0.01", "1"])
     axes.set_yticks([-1, -0.01, 0.01, 1], ["-1", "-0.01", "0.01", "1"])
     axes.set(title=f"{len(rows)} single numbers", xlabel="printed", ylabel="ours")
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -52,3 +52,9 @@ def _draw_returns(axes: Axes, rows: Frame) -> None:
     axes.invert_yaxis()
     axes.set(xlabel="expected return of a month (%)", title="what the policy believes")
     axes.legend(fontsize=7)
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -44,3 +44,9 @@ def _curves(axes: Axes, rows: Frame, metric: str) -> None:
         own = rows_of(rows, metric=metric, seed=seed).sort_values("step")
         colour = FOUND if found == 1.0 else LOST
         axes.plot(own["step"], own["value"].clip(lower=FLOOR), color=colour, linewidth=0.9)
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -94,3 +94,9 @@ def _wrong_model(axes: Axes, rows: Frame, comparison: Frame) -> None:
         xlim=(-0.5, len(methods) - 0.5),
     )
     axes.grid(False, axis="x")
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

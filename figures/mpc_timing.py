@@ -61,3 +61,9 @@ def _times(axes: Axes, timings: Frame, name: str) -> None:
         )
         lower, upper = table[QUARTILES[0]], table[QUARTILES[2]]
         axes.fill_between(table.index, lower, upper, color=COLOURS[method], alpha=0.15, linewidth=0)
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

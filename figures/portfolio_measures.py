@@ -46,3 +46,9 @@ def _forest(axes: Axes, rows: Frame, factor: float) -> None:
         axes.plot([lo, hi], [place, place], color=COLOURS[other], linewidth=1.6)
         axes.plot(mean, place, "o", color=COLOURS[other], markersize=5)
     axes.margins(y=0.3)
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

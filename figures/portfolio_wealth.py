@@ -36,3 +36,9 @@ def draw(tables: dict[str, Frame]) -> Figure:
     above.legend(fontsize=7)
     below.set(ylabel="drawdown (%)", xlabel="year")
     return figure
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -66,3 +66,9 @@ def _diagonal(axes: Axes, matrices: Frame) -> None:
         axes.plot(values[0], values[2], color=COLOURS[method], label=label)
     axes.set(xlabel="place on the line in direction (1, 1)", title="trained between -1 and 1")
     axes.legend(fontsize=7)
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

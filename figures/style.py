@@ -165,11 +165,17 @@ SETTINGS: Any = {
 
 
 def band(axes: Axes, rows: Frame, method: str, dashed: bool = False) -> None:
-    """Mean over seeds of `value` by `step`, with the range from the least to the greatest seed shaded."""
+    """Mean over seeds of `value` by `step`, with the range from the least to the greatest seed shaded.
+
+    Where seeds end before the others, the number of those that remain stands beside the mean.
+    """
     by_step = rows.groupby("step")["value"]
     mean, colour = by_step.mean(), COLOURS[method]
     axes.plot(mean.index, mean, "--" if dashed else "-", color=colour)
     axes.fill_between(mean.index, by_step.min(), by_step.max(), color=colour, alpha=0.15, linewidth=0)
+    counts = by_step.count()
+    for step, count in counts[counts.diff() < 0].items():
+        axes.annotate(f"n={count}", (step, mean[step]), fontsize=6, color=colour)
 
 
 def published(axes: Axes, rows: Frame, ours: Frame, method: str) -> None:
@@ -243,12 +249,19 @@ def methods_in(table: Frame, order: Iterable[str] = tuple(NAMES)) -> list[str]:
     return [method for method in order if method in present] + sorted(present.difference(NAMES))
 
 
-def save(figure: Figure, stem: Path) -> None:
-    """Write `stem`.png and .pdf; same figure, same bytes, so no dates and no versions inside."""
-    figure.savefig(stem.with_suffix(".png"), metadata={"Software": None})
-    figure.savefig(
-        stem.with_suffix(".pdf"), metadata={"CreationDate": None, "Creator": None, "Producer": None}
-    )
+# Same figure, same bytes: no dates and no versions inside.
+BARE: dict[str, Any] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+    "pgf": None,
+}
+
+
+def save(figure: Figure, stem: Path, formats: Iterable[str] = ("png", "pdf")) -> None:
+    """Write the figure to `stem` with each of `formats` as suffix."""
+    for name in formats:
+        figure.savefig(stem.with_suffix(f".{name}"), metadata=BARE[name])
 
 
 def apply() -> None:

@@ -90,3 +90,9 @@ def _learning(axes: Axes, metrics: Frame) -> None:
         ylabel="angle to the true\nequalities (unit: degree)",
     )
     axes.legend(fontsize=6)
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

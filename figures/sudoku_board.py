@@ -50,3 +50,9 @@ def _board(axes: Axes, givens: np.ndarray, answer: np.ndarray, method: str) -> N
 
 def _cells(rows: Frame) -> np.ndarray:
     return rows.pivot(index="row", columns="column", values="value").to_numpy()
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

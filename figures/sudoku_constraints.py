@@ -40,3 +40,9 @@ def draw(tables: dict[str, Frame]) -> Figure:
     right.text(right.get_xlim()[1], last + 0.5, f"{last:.0f}", ha="right", va="bottom", fontsize=8)
     right.set(xscale="log", xlabel="solved boards seen", ylabel="equalities that all of them satisfy")
     return figure
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -38,3 +38,9 @@ def _panel(axes: Axes, rows: Frame) -> None:
         else:
             band(axes, own, method)
             axes.plot([], [], color=COLOURS[method], label=NAMES[method])
+
+
+if __name__ == "__main__":
+    from figures.program import script
+
+    script(__file__)

@@ -12,8 +12,10 @@ from layers.errors import (
 )
 from layers.qp.adjoints import adjoint
 from layers.qp.gradients import Adjoint
-from layers.qp_layer import QPLayer, adjoints, engines, solve_qp, third_party
+from layers.qp_layer import QPLayer, adjoints, core, engines, solve_qp, third_party
 from layers.solution import Degeneracy, Residuals, Solution, Status
+
+__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from layers.convex import ConvexSolution
@@ -35,8 +37,10 @@ __all__ = [
     "SolverError",
     "Status",
     "UnavailableError",
+    "__version__",
     "adjoint",
     "adjoints",
+    "core",
     "engines",
     "solve_qp",
     "third_party",

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar
 
 import torch
+from torch._C._dynamo import eval_frame
 
 from layers.errors import LayerError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_skip = eval_frame._FrameAction.SKIP  # pyright: ignore[reportPrivateUsage]
+#: of a frame, and of every frame that it calls
+SKIP = eval_frame._FrameExecStrategy(_skip, _skip)  # pyright: ignore[reportPrivateUsage]
 OPAQUE = "how often a solver iterates depends on the data; leave out fullgraph=True, or strict=True"
 TRACED = (
     "torch.jit.trace keeps the solution of its example and would answer every later call with it. Use torch.export or "
@@ -48,7 +52,14 @@ def opaque(function: Callable[P, R]) -> Callable[P, R]:
     -----
     ``torch.compiler.disable`` alone costs at every call, compiled or not, about a fifth of a small solve.
     """
-    hidden = cast("Callable[P, R]", torch.compiler.disable(function, reason=OPAQUE))
+
+    # What torch.compiler.disable does, without loading the whole of the compiler for it, which took two thirds of the
+    # time of `import layers`: the compiler breaks its graph at `hidden` and looks into no frame below.
+    def hidden(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **kwargs)
+
+    vars(hidden).update(_torchdynamo_disable=True, _torchdynamo_disable_msg=OPAQUE)
+    eval_frame.set_code_exec_strategy(hidden.__code__, SKIP)
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:

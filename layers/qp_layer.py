@@ -40,6 +40,14 @@ def adjoints() -> dict[str, str]:
     return {"auto": own[bound(named("auto")).name]} | own
 
 
+def core() -> dict[str, object] | None:
+    """The C++ core behind ``solver="native"``: ``lanes``, doubles that an instruction takes, and ``core``, a digest.
+
+    None where it is not built or cannot be used, as :func:`engines` tells. Both can change last digits of an answer.
+    """
+    return native.description()
+
+
 def third_party() -> dict[str, tuple[str, ...]]:
     """The names of :func:`engines` that are whole packages of others, with the distributions behind each.
 

@@ -3,22 +3,37 @@ can go on after an interruption: a finished cell waits on disk until the tables 
 written.
 """
 
+import hashlib
 import json
-import multiprocessing
+import logging
 import shutil
-import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
-from experiments.common.provenance import fingerprint
+from experiments.common.checkpoint import checkpoints, forget_checkpoints
+from experiments.common.errors import ConfigError
+from experiments.common.provenance import cell_provenance, fingerprint
 from experiments.common.results import Tables, merge, write_text
+from experiments.common.workers import shared
+from layers import LayerError
+
+LOG = logging.getLogger("experiments")
 
 # One thread in every process: sums run in the same order whatever the machine is doing, so that tables
 # repeat.
@@ -41,50 +56,89 @@ def run_cells(run_cell: RunCell, config: Any, cells: Sequence[Cell], directory: 
     cells : sequence of (str, int)
         Methods and seeds.
     directory : path
-        Where the finished cells wait; see `forget_cells`.
+        Where the finished cells wait; see `provenance_of_cells` and `forget_cells`.
     """
-    parts = {cell: directory / ".cells" / fingerprint(config) / f"{cell[0]}-{cell[1]}.json" for cell in cells}
-    missing = [cell for cell in cells if not parts[cell].exists()]
+    files = {cell: _folder(config, directory) / f"{cell[0]}-{cell[1]}.json" for cell in cells}
+    kept = {cell: tables for cell, path in files.items() if (tables := _kept(path)) is not None}
+    missing = [cell for cell in cells if cell not in kept]
     with _progress() as progress:
-        task = progress.add_task(config.experiment, total=len(cells), completed=len(cells) - len(missing))
-        for cell, tables in _computed(run_cell, config, missing):
-            write_text(parts[cell], json.dumps(tables))
+        task = progress.add_task(config.experiment, total=len(cells), completed=len(kept))
+        for cell, (tables, record) in _computed(run_cell, config, missing, _folder(config, directory)):
+            kept[cell] = _keep(files[cell], tables, record)
+            LOG.info("%s, seed %d: %.1f s", *cell, record["seconds"])
             progress.update(task, advance=1, description=f"{config.experiment}: {cell[0]}, seed {cell[1]}")
-    return merge(json.loads(part.read_text(encoding="utf-8")) for part in parts.values())
+    return merge(kept[cell] for cell in cells)
 
 
-def forget_cells(directory: Path) -> None:
-    """Remove the cells kept for a restart, once the tables made from them are safe."""
-    shutil.rmtree(directory / ".cells", ignore_errors=True)
+def provenance_of_cells(config: Any, directory: Path) -> list[dict[str, Any]]:
+    """What the finished cells of `config` say of their origin, by method and seed."""
+    heads = [path.read_text("utf-8").split("\n", 1)[0] for path in _folder(config, directory).glob("*.json")]
+    records = [json.loads(head)["provenance"] for head in heads]
+    return sorted(records, key=lambda record: (record["method"], record["seed"]))
 
 
-def _computed(run_cell: RunCell, config: Any, cells: list[Cell]) -> Iterator[tuple[Cell, Tables]]:
+def forget_cells(config: Any, directory: Path) -> None:
+    """Remove the cells of `config`, and of nothing else, once the tables made from them are safe."""
+    shutil.rmtree(_folder(config, directory), ignore_errors=True)
+    with suppress(OSError):  # cells of other settings or sources wait there too
+        _folder(config, directory).parent.rmdir()
+
+
+def _folder(config: Any, directory: Path) -> Path:
+    return directory / ".cells" / fingerprint(config)
+
+
+def _keep(path: Path, tables: Tables, record: dict[str, Any]) -> Tables:
+    """Write a cell: a line with its origin and a digest of the second line, its tables."""
+    body = json.dumps(tables)
+    head = json.dumps({"digest": hashlib.sha256(body.encode()).hexdigest(), "provenance": record})
+    write_text(path, f"{head}\n{body}")
+    forget_checkpoints(path.with_suffix(""))
+    return json.loads(body)
+
+
+def _kept(path: Path) -> Tables | None:
+    """The tables of a finished cell; None if there are none, or they are not what was written."""
+    if not path.exists():
+        return None
+    head, _, body = path.read_bytes().partition(b"\n")
+    with suppress(ValueError, KeyError, TypeError):
+        if json.loads(head)["digest"] == hashlib.sha256(body).hexdigest():
+            return json.loads(body)
+    LOG.warning("%s is damaged and is computed again", path)
+    path.unlink()
+    return None
+
+
+def _computed(
+    run_cell: RunCell, config: Any, cells: list[Cell], folder: Path
+) -> Iterator[tuple[Cell, tuple[Tables, dict[str, Any]]]]:
+    work = partial(_checkpointed, folder, run_cell, config)
     if config.workers == 1 or len(cells) < 2:
-        for cell in cells:
-            yield _labelled(run_cell, config, cell)
-        return
-    # A forked process would inherit torch's thread pool in an undefined state, hence spawn. The workers leave
-    # an interruption to this process, which ends them on its way out of the block.
-    context = multiprocessing.get_context("spawn")
-    processes, ignore = min(config.workers, len(cells)), (signal.SIGINT, signal.SIG_IGN)
-    with context.Pool(processes, initializer=signal.signal, initargs=ignore) as pool:
-        yield from pool.imap_unordered(partial(_labelled, run_cell, config), cells)
+        return ((cell, work(cell)) for cell in cells)
+    return shared(work, cells, config.workers)
 
 
-def _labelled(run_cell: RunCell, config: Any, cell: Cell) -> tuple[Cell, Tables]:
-    return cell, _single_threaded(run_cell, config, cell)
+def _checkpointed(folder: Path, run_cell: RunCell, config: Any, cell: Cell) -> tuple[Tables, dict[str, Any]]:
+    with checkpoints(folder / f"{cell[0]}-{cell[1]}"):
+        return _single_threaded(run_cell, config, cell)
 
 
-def _single_threaded(run_cell: RunCell, config: Any, cell: Cell) -> Tables:
-    before = torch.get_num_threads()
+def _single_threaded(run_cell: RunCell, config: Any, cell: Cell) -> tuple[Tables, dict[str, Any]]:
+    """The tables of one cell, and where they come from."""
+    before, start = torch.get_num_threads(), time.perf_counter()
     torch.set_num_threads(THREADS)
     try:
-        return run_cell(config, *cell)
+        tables = run_cell(config, *cell)
+    except LayerError as error:
+        raise ConfigError(f"{cell[0]}, seed {cell[1]}: {error}") from error
     finally:
         torch.set_num_threads(before)
+    return tables, cell_provenance(config, *cell, time.perf_counter() - start)
 
 
 def _progress() -> Progress:
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, *times, console=console, disable=not sys.stderr.isatty(), transient=True)

@@ -13,6 +13,11 @@ def require(holds: bool, name: str, given: object, expected: str) -> None:
         raise ConfigError(f"{name}: got {given!r}, expected {expected}")
 
 
+def require_rate(name: str, given: float) -> None:
+    """Raise a `ConfigError` about the setting `name` unless it is a learning rate that does not overflow float32."""
+    require(0 < given <= 1e6, name, given, "a positive, finite learning rate, at most 1e6")
+
+
 def require_one_of(name: str, given: object, valid: Iterable[object]) -> None:
     """Raise a `ConfigError` that lists the valid values of `name` unless `given` is one of them."""
     choices = list(valid)

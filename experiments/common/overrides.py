@@ -1,47 +1,79 @@
 """Checks the command line before Hydra sees it: every mistake is told with the valid choices."""
 
+import argparse
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.errors import ConfigError, require_one_of
 
 GROUPS = ("experiment", "layer", "size")
-SWEEP = {"-m", "--multirun"}
+# Where the tables go follows from the settings, so these of Hydra's would be asked for in vain.
+FOLDERS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir")
+
+
+class _Options(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(
+            f"{message}; a setting is written name=value, for example experiment=denoising, and the options are "
+            "--help, --multirun, --cfg job, --info and, for Hydra's own, --hydra-help"
+        )
+
+
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """Hydra's own options, and the settings as `overrides`.
+
+    Raises
+    ------
+    ConfigError
+        For an option that is not spelled out, or that does not exist.
+    """
+    # Hydra takes `--experiment` for the beginning of one of its options.
+    theirs = get_args_parser()
+    options = _Options(prog="python -m experiments.run", parents=[theirs], add_help=False, allow_abbrev=False)
+    return options.parse_intermixed_args(arguments)
 
 
 def check_command_line(configs: Path, arguments: list[str]) -> None:
-    """Compose and check every run that `arguments` ask for; other flags than --multirun are Hydra's own
-    business.
+    """Compose and check every run that `arguments` ask for.
 
     Raises
     ------
     ConfigError
         For an unknown option, an unknown setting or a value that cannot be used, with the valid ones.
     """
-    flags = {argument for argument in arguments if argument.startswith("-")}
-    if flags - SWEEP:
-        return
-    given = [argument for argument in arguments if argument not in flags]
+    given = parsed(arguments)
     with initialize_config_dir(str(configs), version_base="1.3"):
-        overrides = _parse(given)
+        overrides = _parse(given.overrides)
         sweeps = [override for override in overrides if override.is_sweep_override()]
-        if sweeps and not flags:
+        if sweeps and not given.multirun:
             raise ConfigError(
                 f"{sweeps[0].input_line}: several values need --multirun (or brackets, for a list)"
             )
+        for override in sweeps:
+            if override.is_interval_sweep():
+                name = override.key_or_group
+                raise ConfigError(
+                    f"{override.input_line}: nothing here searches an interval; give values, as in {name}=0.1,0.2"
+                )
         for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]:
             composed(_parse(list(job)))
+
+
+def compose_checked(words: list[str]) -> DictConfig:
+    """The checked configuration that the words of a command line ask for, inside an initialised Hydra."""
+    return composed(_parse(words))
 
 
 def composed(overrides: list[Override]) -> DictConfig:
@@ -51,11 +83,16 @@ def composed(overrides: list[Override]) -> DictConfig:
             raise ConfigError(
                 f"{override.input_line}: settings are changed as name=value, not added or removed"
             )
+        if override.key_or_group in FOLDERS:
+            raise ConfigError(
+                f"{override.key_or_group}: the folder follows from the settings; its root is output="
+            )
         _check_group(override)
+    _check_sizes(overrides)
     plain = compose("config", _lines(override for override in overrides if _chooses(override)))
     for override in overrides:
         if not _chooses(override):
-            _check_setting(plain, override.key_or_group)
+            _check_setting(plain, override)
     try:
         config = compose("config", _lines(overrides))
         settings: Any = OmegaConf.to_object(config)
@@ -83,13 +120,32 @@ def _chooses(override: Override) -> bool:
 
 
 def _check_group(override: Override) -> None:
+    if override.key_or_group == "hydra/launcher":
+        options = (
+            GlobalHydra.instance().config_loader().get_group_options("hydra/launcher", ObjectType.CONFIG)
+        )
+        require_one_of("hydra/launcher (others come with their plugin)", override.value(), options)
     if _chooses(override):
         group = override.key_or_group
         options = GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG)
         require_one_of(group, override.value(), [name for name in options if not name.endswith("_schema")])
 
 
-def _check_setting(config: DictConfig, key: str) -> None:
+def _check_sizes(overrides: list[Override]) -> None:
+    """An experiment file of one's own needs its sizes."""
+    chosen = {override.key_or_group: str(override.value()) for override in overrides if _chooses(override)}
+    if "experiment" in chosen:
+        name, size = chosen["experiment"], chosen.get("size", "smoke")
+        known = GlobalHydra.instance().config_loader().get_group_options(f"size/{name}", ObjectType.CONFIG)
+        if size not in known:
+            raise ConfigError(
+                f"experiment={name}: configs/experiment/{name}.yaml needs its sizes beside it, here "
+                f"configs/size/{name}/{size}.yaml; it may be empty"
+            )
+
+
+def _check_setting(config: DictConfig, override: Override) -> None:
+    key = override.key_or_group
     if key.partition(".")[0].partition("/")[0] == "hydra":
         return
     node, known = config, ""
@@ -97,6 +153,9 @@ def _check_setting(config: DictConfig, key: str) -> None:
         valid = [str(name) for name in node] if isinstance(node, DictConfig) else []
         require_one_of(f"setting {key}", part, valid) if valid else _no_fields(key, known)
         node, known = node[part], f"{known}.{part}".lstrip(".")
+    value = override.value()
+    if isinstance(node, ListConfig) and not isinstance(value, (list, ChoiceSweep)):
+        raise ConfigError(f"{key}: got {value}, expected a list; write {key}=[{value}]")
 
 
 def _no_fields(key: str, known: str) -> None:

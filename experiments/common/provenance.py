@@ -4,16 +4,18 @@ import hashlib
 import json
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 
-from layers import third_party
+from experiments.common.sources import ROOT, library, programs
+from layers import core, third_party
 
-ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("configs", "experiments", "layers")
 # Beside the packages behind the engines of the layer, which the layer names itself.
 PACKAGES = (
@@ -22,17 +24,65 @@ PACKAGES = (
 )
 
 
-def provenance(config: Any, seconds: float, threads: int) -> dict[str, object]:
-    """What is needed to repeat a run of `config`; it took `seconds` with `threads` in each process."""
+@cache
+def origin() -> dict[str, Any]:
+    """Where this process computes: revision, versions, processor, and what `solver="auto"` is here.
+
+    Asked once: a process computes with the code that it has imported, whatever happens to the files meanwhile.
+    """
     return {
-        "config": settings(config),
         "git": git_state(),
         "packages": versions(),
         "python": platform.python_version(),
         "cpu": processor(),
         "system": platform.system(),
-        "threads_per_process": threads,
-        "seconds": round(seconds, 1),
+        "engine": engine(),
+    }
+
+
+def engine() -> dict[str, Any]:
+    """What `solver="auto"` takes here, and of the C++ core its instruction set (doubles at once) and a digest."""
+    built = core()
+    taken = "interior_point" if built is None else "native"
+    return {"auto": taken, **({"lanes": None, "core": None} if built is None else built)}
+
+
+def device() -> str:
+    """Where the tensors of this process have been: the name of its CUDA device once that was used, else cpu."""
+    return torch.cuda.get_device_name() if torch.cuda.is_initialized() else "cpu"
+
+
+def cell_provenance(config: Any, method: str, seed: int, seconds: float) -> dict[str, Any]:
+    """What is needed to repeat one cell, written by the process that computed it in `seconds`."""
+    labels = {"method": method, "seed": seed, "seconds": round(seconds, 2), "device": device()}
+    return {**labels, **origin(), "config": settings(config)}
+
+
+def provenance(config: Any, changes: dict[str, Any], cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is needed to repeat a run of `config`, whose `changes` set it apart from the run of the same size.
+
+    The table of the `cells` tells the seconds of each and where it was computed, as far as that differs from the
+    whole; `mixed` names what is not the same for all of them.
+    """
+    common = origin()
+    parts = [_differing(cell, common) for cell in cells]
+    mixed = sorted({key for part in parts for key in part} & {*common})
+    devices = {part["device"] for part in parts}
+    return {
+        "config": settings(config),
+        "changes": changes,
+        **common,
+        "mixed": mixed + ["device"] * (len(devices) > 1),
+        "cells": parts,
+    }
+
+
+def _differing(cell: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of a cell without what `common` says already."""
+    return {
+        key: value
+        for key, value in cell.items()
+        if key != "config" and (key not in common or value != common[key])
     }
 
 
@@ -44,12 +94,15 @@ def settings(config: Any) -> dict[str, Any]:
 
 
 def fingerprint(config: Any) -> str:
-    """A digest of settings and source files: equal digests mean equal numbers on one machine."""
-    digest = hashlib.sha256(json.dumps(settings(config), sort_keys=True).encode())
-    for folder in SOURCES:
-        for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in {".py", ".yaml", ".cpp", ".hpp"}:
-                digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    """A digest of settings, sources, versions and engine: equal digests mean equal numbers on one machine.
+
+    The number of processes that share the work is no part of it.
+    """
+    asked = {key: value for key, value in settings(config).items() if key != "workers"}
+    digest = hashlib.sha256(json.dumps([asked, versions(), engine()], sort_keys=True).encode())
+    # The C++ sources are no part of it, but the core that was built from them, which `engine` digests.
+    for path in (*programs(config.experiment), *library(compiled=False)):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -28,7 +28,7 @@ def contests(results: Path, facts: Path) -> list[dict[str, Any]]:
             (
                 path
                 for size in ("paper", "companion")
-                if (path := results / experiment / size / "auto").exists()
+                if ((path := results / experiment / size / "auto") / "metrics.csv").exists()
             ),
             None,
         )

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.common.errors import require
+from experiments.common.checkpoint import Loop
+from experiments.common.errors import require, require_rate
 
 Loss = Callable[[Any, Tensor, Tensor], Tensor]
 
@@ -52,8 +53,7 @@ class Recipe:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
         require(self.epochs > 0, f"{name}.epochs", self.epochs, "a positive integer")
         require(self.batch > 0, f"{name}.batch", self.batch, "a positive integer")
-        finite = math.isfinite(self.lr) and self.lr > 0
-        require(finite, f"{name}.lr", self.lr, "a positive, finite learning rate")
+        require_rate(f"{name}.lr", self.lr)
 
 
 @dataclass
@@ -122,9 +122,13 @@ def fit(
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr)
     steps = recipe.epochs * math.ceil(len(noisy) / recipe.batch)
     schedule = rate_schedule(optimiser, recipe.anneal, steps)
-    history = History({name: {} for name in splits})
-    best, state = np.inf, {}
-    for epoch in range(recipe.epochs + 1):
+    loop = Loop(model, optimiser, rng, schedule)
+    kept = loop.restored(
+        {"next": 0, "mse": {name: {} for name in splits}, "chosen": 0, "best": math.inf, "state": {}}
+    )
+    history = History(kept["mse"], kept["chosen"])
+    best, state = kept["best"], kept["state"]
+    for epoch in range(kept["next"], recipe.epochs + 1):
         if epoch > 0:
             order = torch.from_numpy(rng.permutation(len(noisy)))
             losses = []
@@ -140,6 +144,14 @@ def fit(
         if history.mse["validation"][epoch] < best:
             best, state = history.mse["validation"][epoch], copy.deepcopy(model.state_dict())
             history.chosen = epoch
+        counts = {
+            "next": epoch + 1,
+            "mse": history.mse,
+            "chosen": history.chosen,
+            "best": best,
+            "state": state,
+        }
+        loop.keep(counts)
     model.load_state_dict(state)
     return history
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.common.errors import require
+from experiments.common.errors import require, require_rate
 from experiments.common.recorder import Recorder
 from experiments.programs.notebook import (
     Build,
@@ -63,7 +63,7 @@ class Settings:
         require(
             0 < self.bound < np.inf, f"{name}.bound", self.bound, "a positive, finite bound on the controls"
         )
-        require(0 < self.lr < np.inf, f"{name}.lr", self.lr, "a positive, finite learning rate")
+        require_rate(f"{name}.lr", self.lr)
 
 
 @dataclass

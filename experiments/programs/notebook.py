@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.common.errors import require
+from experiments.common.errors import require, require_rate
 from experiments.common.recorder import Recorder
 from experiments.common.training import History
 
@@ -41,8 +41,7 @@ class Schedule:
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
         require_positive(self, name, "epochs", "batch")
-        finite = math.isfinite(self.lr) and self.lr > 0
-        require(finite, f"{name}.lr", self.lr, "a positive, finite learning rate")
+        require_rate(f"{name}.lr", self.lr)
 
 
 @dataclass

@@ -9,11 +9,10 @@ formed outside and the program has 20 variables; answers and derivatives are the
 from dataclasses import dataclass
 
 import cvxpy as cp
-import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.common.errors import require, require_one_of
+from experiments.common.errors import require_one_of, require_rate
 from experiments.common.recorder import Recorder
 from experiments.programs.notebook import (
     Build,
@@ -47,7 +46,7 @@ class Settings:
         """Raise a `ConfigError` unless such a network can be trained."""
         require_one_of(f"{name}.form", self.form, FORMS)
         require_positive(self, name, "width", "samples", "steps")
-        require(0 < self.lr < np.inf, f"{name}.lr", self.lr, "a positive, finite learning rate")
+        require_rate(f"{name}.lr", self.lr)
 
 
 def make_layer(settings: Settings, build: Build) -> Layer:

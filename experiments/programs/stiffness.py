@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cvxpy as cp
 import torch
 
-from experiments.common.errors import require
+from experiments.common.errors import require, require_rate
 from experiments.common.recorder import Recorder
 from experiments.programs.notebook import (
     Build,
@@ -41,7 +41,7 @@ class Settings:
         require_positive(self, name, "blocks", "steps")
         fits = 0 <= self.width * (self.blocks + 1) < 1
         require(fits, f"{name}.width", self.width, "a width of which (blocks + 1) fit into 1")
-        require(self.lr > 0, f"{name}.lr", self.lr, "a positive learning rate")
+        require_rate(f"{name}.lr", self.lr)
 
 
 def make_layer(settings: Settings, build: Build) -> Layer:

@@ -6,8 +6,10 @@ works, and checks dtype, layout and shape of every array at its door.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -41,6 +43,14 @@ _core, _reason = _load()
 def unavailable() -> str | None:
     """Why the core cannot be used at all; None if it can."""
     return _reason
+
+
+def description() -> dict[str, object] | None:
+    """The instruction set of the core, in doubles at once, and a digest of the binary; None if it cannot be used."""
+    if _core is None or _core.__file__ is None:
+        return None
+    built = Path(_core.__file__).read_bytes()
+    return {"lanes": _core.lanes(), "core": hashlib.sha256(built).hexdigest()[:16]}
 
 
 def core() -> ModuleType:

@@ -12,8 +12,9 @@ from experiments.common.claims import Claim, load
 from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line
 from experiments.common.results import read_table, write_table
-from experiments.compare import compare, compare_run, main, measured, published, settings
-from experiments.run import CONFIGS
+from experiments.compare import compare, compare_run, main, measured, published
+from experiments.job import CONFIGS
+from tests.experiments.recorded import record
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
@@ -110,8 +111,9 @@ def test_a_change_may_be_that_between_two_metrics_of_one_method():
 
 
 def test_timings_are_metrics_named_by_their_phase(tmp_path):
-    write_run(tmp_path)
-    table = measured(tmp_path)
+    folder = tmp_path / "denoising" / "paper" / "auto"
+    write_run(folder)
+    table = measured(folder)
     assert len(table) == 7
     (row,) = table[table["split"] == "timings"].to_dict("records")
     assert (row["metric"], row["seed"], row["value"]) == ("train", 1, 7.0)
@@ -121,7 +123,14 @@ def test_every_published_row_finds_its_numbers_in_the_tracked_run_of_the_paper_s
     # A row that names a metric which no table has would silently leave the comparison.
     for experiment, source in published().items():
         run = RESULTS / experiment / "paper" / "auto"
-        found = list(compare_run(measured(run), source.claims, "paper", settings(run)))
+        found = list(
+            compare_run(
+                measured(run),
+                source.claims,
+                "paper",
+                json.loads((run / "provenance.json").read_text())["config"],
+            )
+        )
         assert len(found) == len(source.claims), experiment
         assert set(source.settings) == {"paper", "companion", "smoke"}
 
@@ -147,7 +156,7 @@ def write_run(folder):
     write_table(folder / "metrics.csv", metrics())
     labels = {"experiment": "denoising", "method": "optnet_tuned_tv", "unit": "s"}
     write_table(folder / "timings.csv", [{**labels, "seed": 1, "phase": "train", "value": 7.0}])
-    (folder / "provenance.json").write_text(json.dumps({"config": {}}), encoding="utf-8")
+    record(folder)
 
 
 def test_rows_name_run_and_reason_and_the_last_line_counts(tmp_path, capsys):
@@ -177,8 +186,9 @@ def test_a_run_without_settings_is_named(tmp_path):
 
 
 def test_nothing_to_compare_is_said_in_one_line(tmp_path):
-    assert compare(tmp_path) == []
-    with pytest.raises(SystemExit, match="no tables found"):
+    with pytest.raises(ConfigError, match="no run"):
+        compare(tmp_path)
+    with pytest.raises(SystemExit, match=r"error: .*no run, expected"):
         main(["--results", str(tmp_path)])
 
 

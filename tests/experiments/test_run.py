@@ -14,7 +14,7 @@ from experiments.common import cells
 from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line
 from experiments.common.results import COLUMNS, UNREPEATABLE, read_table
-from experiments.run import CONFIGS, EXPERIMENTS, run
+from experiments.job import CONFIGS, EXPERIMENTS, run
 from layers import adjoint, adjoints, engines
 
 LAYERS = sorted(path.stem for path in (CONFIGS / "layer").glob("*.yaml"))
@@ -163,9 +163,8 @@ def test_run_leaves_its_tables_and_nothing_else(smoke):
     _, directory = smoke
     tables = {path.stem for path in directory.glob("*.csv")}
     assert {"metrics", "timings", "summary"} <= tables <= set(COLUMNS) - {"comparison"}
-    assert {path.name for path in directory.iterdir()} == {f"{name}.csv" for name in tables} | {
-        "provenance.json"
-    }
+    others = {"provenance.json", "run.log"}
+    assert {path.name for path in directory.iterdir()} == {f"{name}.csv" for name in tables} | others
 
 
 @pytest.mark.parametrize(
@@ -208,7 +207,9 @@ def test_interrupted_run_keeps_finished_cells_and_the_old_tables_and_goes_on(tmp
     monkeypatch.setattr(cells, "_single_threaded", counted)
     with pytest.raises(KeyboardInterrupt):
         run(config, tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+    after = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    assert after.pop("run.log") != before.pop("run.log")
+    assert after == before
     run(config, tmp_path)
     assert [seed for _, seed in computed] == [0, 1, 2, 2]
     for name in ("metrics.csv", "summary.csv", "signals.csv"):
@@ -217,7 +218,7 @@ def test_interrupted_run_keeps_finished_cells_and_the_old_tables_and_goes_on(tmp
 
 
 def test_cells_of_other_settings_are_not_reused(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.run.forget_cells", lambda directory: None)
+    monkeypatch.setattr("experiments.job.forget_cells", lambda config, directory: None)
     weights = []
     for count in (21, 2):
         run(composed("size=smoke", "methods=[total_variation]", f"weights.count={count}"), tmp_path)
@@ -251,6 +252,14 @@ def test_cells_of_other_settings_are_not_reused(tmp_path, monkeypatch):
         (["layer=auto,qpth"], "need --multirun"),
         (["--multirun", "train.epochs=1,0"], "train.epochs: got 0"),
         (["--multirun", "layer=auto,foo"], "got 'foo'"),
+        (["seeds=3"], "seeds: got 3, expected a list; write seeds=[3]"),
+        (["--experiment", "denoising"], "a setting is written name=value, for example experiment=denoising"),
+        (["--multirun", "train.lr=interval(0,1)"], "nothing here searches an interval"),
+        (["train.lr=interval(0,1)"], "need --multirun"),
+        (["layer.adjoint=foo"], "layer.adjoint: got 'foo', expected one of: auto"),
+        (["train.lr=1e300"], "train.lr: got 1e+300, expected a positive, finite learning rate, at most 1e6"),
+        (["hydra.run.dir=x"], "the folder follows from the settings"),
+        (["--cfg", "job", "size=huge"], "size: got 'huge'"),
     ],
 )
 def test_mistakes_on_the_command_line_are_told_with_the_valid_choices(arguments, message):
@@ -263,14 +272,17 @@ def test_mistakes_on_the_command_line_are_told_with_the_valid_choices(arguments,
 def test_right_command_lines_pass():
     check_command_line(CONFIGS, ["experiment=denoising", "size=companion", "train.lr=1e-3"])
     check_command_line(CONFIGS, ["--multirun", "seeds=[0],[1]", "layer=auto,interior_point"])
-    check_command_line(CONFIGS, ["--help"])
+    check_command_line(
+        CONFIGS, ["seeds=[0]", "--multirun", "layer=auto,interior_point", "methods=[optnet_pure]"]
+    )
+    check_command_line(CONFIGS, ["--cfg", "job", "size=smoke"])
 
 
 def test_command_line_sweeps_into_folders_without_timestamps_and_tells_mistakes_in_one_line(tmp_path):
     command = [sys.executable, "-m", "experiments.run"]
     sweep = ["--multirun", "size=smoke", "methods=[total_variation]", "seeds=[0],[1]", f"output={tmp_path}"]
     done = subprocess.run([*command, *sweep], capture_output=True, text=True, cwd=CONFIGS.parent, check=True)
-    assert done.stdout == done.stderr == ""
+    assert done.stderr == ""
     folders = {path.parent.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("summary.csv")}
     assert len(folders) == 2
     assert all(folder.startswith("denoising/smoke/auto/") for folder in folders)

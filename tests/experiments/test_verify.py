@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 
 from experiments.common.errors import ConfigError
-from experiments.run import CONFIGS
-from experiments.verify import allowed, drift, main, rerun, verify
+from experiments.job import CONFIGS, composed, run
+from experiments.verify import allowed, drift, main, verify
+from tests.experiments.recorded import record
 
 TOLERANCES = CONFIGS.parent / "results" / "tolerances.yaml"
 
@@ -57,7 +58,7 @@ def test_first_matching_rule_decides():
 def test_rerun_agrees_with_itself_and_a_changed_table_is_told(tmp_path, capsys):
     results, build = tmp_path / "results", tmp_path / "build"
     folder = results / "denoising_ecg" / "smoke" / "auto"
-    rerun("denoising_ecg", "smoke", "auto", folder)
+    run(composed("denoising_ecg", "smoke", "auto"), folder)
     shutil.copy(TOLERANCES, results / "tolerances.yaml")
     assert verify(results, build) == []
     text = (folder / "summary.csv").read_text().splitlines()
@@ -66,6 +67,9 @@ def test_rerun_agrees_with_itself_and_a_changed_table_is_told(tmp_path, capsys):
     cells[4] = str(1.5 * float(cells[4]))
     text[place] = ",".join(cells)
     (folder / "summary.csv").write_text("\n".join(text) + "\n")
+    with pytest.raises(SystemExit, match=r"summary\.csv is damaged"):
+        main(["--results", str(results), "--build", str(build)])
+    record(folder)
     with pytest.raises(SystemExit) as caught:
         main(["--results", str(results), "--build", str(build), "--size", "smoke"])
     assert "1 numbers drifted" in str(caught.value)
@@ -73,5 +77,7 @@ def test_rerun_agrees_with_itself_and_a_changed_table_is_told(tmp_path, capsys):
 
 
 def test_nothing_to_verify_is_an_error(tmp_path):
-    with pytest.raises(ConfigError, match="no committed run of size paper"):
+    with pytest.raises(ConfigError, match="no run of size=paper"):
         verify(tmp_path, tmp_path, ["paper"])
+    with pytest.raises(ConfigError, match="no run of experiment=adp"):
+        verify(CONFIGS.parent / "results", tmp_path, ["smoke"], experiments=["adp"])

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def _prerequisites() -> dict[str, set[str]]:
     return {target: set(names.split(" | ")[0].split()) for target, names in rules}
 
 
+def _of_a_run(experiment: str, size: str) -> set[str]:
+    """Return what make's rule for a run depends on, as make itself finds it."""
+    target = f"build/{'smoke' if size == 'smoke' else 'results'}/{experiment}/{size}/auto/provenance.json"
+    command = ["make", "--print-data-base", "--dry-run", f"PYTHON={sys.executable}", target]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (names,) = re.findall(rf"^{re.escape(target)}: (.*)$", printed, re.MULTILINE)
+    return set(names.split(" | ")[0].split())
+
+
 def _tracked(*folders: str) -> set[str]:
     command = ["git", "ls-files", "--", *folders]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -52,21 +62,63 @@ def _tracked(*folders: str) -> set[str]:
     return {name for name in done.stdout.split() if (ROOT / name).is_file()}
 
 
-@pytest.mark.parametrize("run", ["build/results/%/companion", "build/smoke/%/smoke"])
-def test_every_run_depends_on_every_source_of_the_library_and_on_every_setting(run: str):
-    sources = _tracked("layers", "configs", "setup.py")
+@pytest.mark.parametrize("size", ["companion", "smoke"])
+def test_every_run_depends_on_every_source_of_the_library_and_on_its_own_settings(size: str):
+    sources = {name for name in _tracked("layers") if Path(name).suffix in {".py", ".cpp", ".hpp"}}
     assert any(name.endswith(".cpp") for name in sources), "the C++ core has moved: this test looks past it"
-    assert sources - _prerequisites()[f"{run}/auto/provenance.json"] == set()
+    found = _of_a_run("sudoku", size)
+    assert sources | {"setup.py"} <= found
+    own = {"config.yaml", "layer/auto.yaml", "experiment/sudoku.yaml", f"size/sudoku/{size}.yaml"}
+    assert {f"configs/{name}" for name in own} <= found
+    assert "configs/size/sudoku/paper.yaml" not in found
+    assert "configs/size/adp/companion.yaml" not in found
 
 
-def test_a_run_depends_on_every_program_but_those_that_only_read_tables():
-    programs = {name for name in _tracked("experiments") if name.endswith(".py")}
-    found = _prerequisites()["build/results/%/companion/auto/provenance.json"]
-    assert programs - found == {"experiments/compare.py", "experiments/verify.py"}
+def test_a_run_depends_on_the_programs_that_it_imports_and_on_no_other():
+    """What Python has loaded after importing an experiment is what Make names, and nothing is missing."""
+    found = {name for name in _of_a_run("gallery", "companion") if name.startswith("experiments/")}
+    code = (
+        "import sys, experiments.gallery\n"
+        "print(*(getattr(m, '__file__', None) for n, m in sys.modules.items() if n.split('.')[0] == 'experiments'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = {Path(name).relative_to(ROOT).as_posix() for name in done.stdout.split()}
+    assert loaded - found == set()
+    assert "experiments/programs/stiffness.py" in loaded
+    assert {"experiments/command.py", "experiments/job.py", "experiments/common/workers.py"} <= found
+    for stranger in ("sudoku", "adp", "compare", "verify", "publish", "common/sudoku/models"):
+        assert f"experiments/{stranger}.py" not in found
+
+
+def _recipe(*arguments: str) -> str:
+    command = ["make", "--dry-run", "PYTHON=python", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
+def test_a_figure_is_a_target(suffix: str):
+    assert f"python -m figures adp --format {suffix}\n" in _recipe(f"figures/adp.{suffix}")
+
+
+def test_one_experiment_can_be_verified_and_published():
+    assert "-m experiments.verify --size companion --layer auto --experiment adp\n" in _recipe(
+        "verify", "EXPERIMENT=adp"
+    )
+    assert "--experiment" not in _recipe("verify")
+    one = _recipe("publish", "EXPERIMENT=adp")
+    assert "-m experiments.publish --experiment adp\n" in one
+    assert "-m experiments.run" not in one
+
+
+def test_every_experiment_with_a_configuration_is_reproduced():
+    names = {path.stem for path in (ROOT / "configs" / "experiment").glob("*.yaml")}
+    assert (
+        set(re.findall(r"build/results/(\w+)/companion", _recipe("--print-data-base", "reproduce"))) == names
+    )
 
 
 def test_what_a_compiler_leaves_behind_makes_no_run_stale():
-    found = _prerequisites()["build/results/%/companion/auto/provenance.json"]
+    found = _of_a_run("sudoku", "companion")
     assert {name for name in found if re.search(r"\.(so|pyc|o)$", name)} == set()
 
 

@@ -10,7 +10,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from setuptools import find_packages
 
+import layers
 from tools.pins import disagreements, read_lock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -104,7 +106,34 @@ def test_packages_that_go_in_alone_bring_no_declared_dependencies():
 
 def test_versions_that_lose_constraints_are_shut_out():
     # cvxpylayers 1.2.0 with its MOREAU engine drops direct cone constraints under cvxpy 1.9.3.
-    (cvxpy,) = [r for r in DIRECT if r.name == "cvxpy"]
+    with_peers = [Requirement(line) for line in EXTRAS["peers"]]
+    (cvxpy,) = [r for r in with_peers if r.name == "cvxpy"]
     assert not cvxpy.specifier.contains("1.9.3")
-    (torch,) = [r for r in DIRECT if r.name == "torch"]
-    assert str(torch.specifier) == "==2.13.0"
+    assert any(r.name == "cvxpylayers" for r in with_peers)
+
+
+def test_the_library_asks_for_ranges_and_for_nothing_that_it_does_not_import():
+    needed = [Requirement(line) for line in PROJECT["dependencies"]]
+    assert {r.name for r in needed} == {"torch", "numpy", "scipy", "cvxpy", "clarabel"}
+    assert not any(spec.operator == "==" for r in needed for spec in r.specifier)
+    text = "\n".join(path.read_text("utf-8") for path in (ROOT / "layers").rglob("*.py"))
+    imported = set(re.findall(r"^ *(?:import|from) (\w+)", text, re.MULTILINE))
+    assert {r.name for r in needed} <= imported
+    stray = {"hydra", "pandas", "seaborn", "matplotlib", "rich", "sklearn", "pywt", "omegaconf"}
+    assert imported & stray == set()
+
+
+def test_one_version_everywhere():
+    assert PROJECT["dynamic"] == ["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert layers.__version__ == citation["version"] == distribution("differentiable-convex-layers").version
+
+
+def test_the_wheel_holds_the_library_alone():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    found = find_packages(where=str(ROOT), include=settings["packages"]["find"]["include"])
+    assert {name.split(".")[0] for name in found} == {"layers"}
+    folders = {
+        path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in ROOT.glob("layers/**/*.py")
+    }
+    assert folders <= set(found)

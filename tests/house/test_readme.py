@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import report
 from experiments.common.overrides import check_command_line
-from experiments.run import CONFIGS, EXPERIMENTS
+from experiments.job import CONFIGS, EXPERIMENTS
 from tools.readme import (
     CHOOSING,
     CHOOSING_BLOCKS,

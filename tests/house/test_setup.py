@@ -1,6 +1,7 @@
 """The set-up takes the interpreter that it is given, and says in one line what is wrong with it."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,3 +106,40 @@ def test_an_interpreter_that_is_too_old_is_told(old_python: Path):
     assert done.returncode != 0
     assert "Python >= 3.11 is needed" in done.stderr
     assert "Python 3.9.1" in done.stderr
+
+
+@pytest.fixture
+def set_up_without_a_compiler(tmp_path: Path) -> Callable[[bool], str]:
+    """Return what `make setup` does in a tree that was set up without a compiler, now that there is one or not."""
+    tree, tools = tmp_path / "tree", tmp_path / "bin"
+    for folder in ("layers/native/csrc", "configs/experiment", "experiments", "tools", ".venv"):
+        (tree / folder).mkdir(parents=True)
+    for name in (
+        "Makefile",
+        "requirements.lock",
+        "pyproject.toml",
+        "setup.py",
+        "tools/setup.sh",
+        "tools/pins.py",
+    ):
+        shutil.copy(ROOT / name, tree / name)
+    (tree / ".venv" / ".ready").touch()
+    tools.mkdir()
+    for name in ("make", "bash", "sh", "find", "python3"):
+        (tools / name).symlink_to(shutil.which(name) or sys.executable)
+
+    def setup(compiler: bool) -> str:
+        if compiler:
+            (tools / "g++").symlink_to("/bin/true")
+        environment = {"PATH": str(tools)}
+        command = [str(tools / "make"), "--dry-run", "setup"]
+        return subprocess.run(
+            command, cwd=tree, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    return setup
+
+
+def test_the_core_is_built_once_a_compiler_has_appeared(set_up_without_a_compiler: Callable[[bool], str]):
+    assert "tools/setup.sh" not in set_up_without_a_compiler(False)
+    assert "tools/setup.sh .venv/bin/python" in set_up_without_a_compiler(True)

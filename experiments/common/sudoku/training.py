@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.common.checkpoint import Loop
 from experiments.common.sudoku.puzzles import Puzzles
 from experiments.common.sudoku.rules import agrees, decode, is_permutation
 from experiments.common.training import Recipe, rate_schedule
@@ -41,7 +42,8 @@ def score(z: Tensor, puzzles: Puzzles) -> Scores:
     valid = is_permutation(boards, puzzles.order)
     error = (z - puzzles.tensors()[1]).square().mean().item()
     strict = valid & agrees(boards, puzzles.givens)
-    return {"mse": error, "board_error": 1 - valid.mean(), "strict_error": 1 - strict.mean()}
+    wrong = {"board_error": float(1 - valid.mean()), "strict_error": float(1 - strict.mean())}
+    return {"mse": error, **wrong}
 
 
 def fit(
@@ -69,11 +71,14 @@ def fit(
     """
     stream = _stream(len(splits["train"]), recipe.epochs * epoch_size, rng)
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr)
-    steps, history = recipe.epochs * math.ceil(epoch_size / recipe.batch), History()
+    steps = recipe.epochs * math.ceil(epoch_size / recipe.batch)
     schedule = rate_schedule(optimiser, recipe.anneal, steps)
     inputs, targets = splits["train"].tensors()
-    best, state = math.inf, {}
-    for epoch in range(recipe.epochs + 1):
+    loop = Loop(model, optimiser, rng, schedule)
+    kept = loop.restored({"next": 0, "scores": {}, "chosen": 0, "best": math.inf, "state": {}})
+    history = History(kept["scores"], kept["chosen"])
+    best, state = kept["best"], kept["state"]
+    for epoch in range(kept["next"], recipe.epochs + 1):
         if epoch > 0:
             chosen = stream[(epoch - 1) * epoch_size : epoch * epoch_size]
             met = []
@@ -88,6 +93,8 @@ def fit(
         error = _criterion(history.scores["validation"][epoch])
         if error < best:
             best, state, history.chosen = error, copy.deepcopy(model.state_dict()), epoch
+        counts = {"next": epoch + 1, "scores": history.scores, "chosen": history.chosen}
+        loop.keep({**counts, "best": best, "state": state})
     model.load_state_dict(state)
     return history
 

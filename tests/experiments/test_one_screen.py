@@ -1,0 +1,175 @@
+"""Whatever goes wrong is told on one screen, without a traceback; help says what there is."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from experiments import command
+from experiments.common.errors import ConfigError
+from experiments.common.overrides import check_command_line
+from experiments.job import CONFIGS, EXPERIMENTS
+from experiments.manual import of_experiment, overview
+
+ROOT = CONFIGS.parent
+TINY = ("size=smoke", "methods=[total_variation]", "seeds=[0]")
+
+
+def told(capsys, monkeypatch, *arguments):
+    """Return (what a command says before it leaves, its standard output)."""
+    monkeypatch.setattr(sys, "argv", ["run", *arguments])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    try:
+        command.execute(list(arguments))
+        message = ""
+    except SystemExit as left:
+        message = str(left.code)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert len(message.splitlines()) < 8
+    return message, printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("layer.max_iterations=1",), "error: optnet_tuned_tv, seed 0: 3 of 20 problems not solved"),
+        (
+            ("experiment=gallery", "layer=qpth"),
+            "error: relu_network, seed 0: Q must be positive definite for qpth",
+        ),
+        (
+            ("output=/proc/nowhere", "methods=[total_variation]"),
+            "error: /proc/nowhere: No such file or directory",
+        ),
+        (("--multirun", "output=/proc/nowhere", "seeds=[0],[1]"), "error: /proc/nowhere"),
+        (("hydra/launcher=joblib",), "got 'joblib', expected one of: basic"),
+    ],
+)
+def test_a_mistake_is_told_on_one_screen(capsys, monkeypatch, tmp_path, arguments, message):
+    where = [] if any("output" in argument for argument in arguments) else [f"output={tmp_path}"]
+    assert message in told(capsys, monkeypatch, *arguments, "size=smoke", *where)[0]
+
+
+def test_a_file_in_the_place_of_a_folder_is_told(capsys, monkeypatch, tmp_path):
+    (tmp_path / "denoising").touch()
+    message, _ = told(capsys, monkeypatch, *TINY, f"output={tmp_path}")
+    assert message.startswith(f"error: {tmp_path}/denoising")
+    assert "directory" in message
+
+
+def test_a_result_that_is_no_number_is_named(capsys, monkeypatch, tmp_path):
+    def astray(config, directory):
+        labels = {"experiment": "denoising", "method": "network", "seed": 3, "split": "test", "step": 0}
+        return {"metrics": [{**labels, "metric": "final_mse", "value": float("nan"), "unit": "1"}]}
+
+    monkeypatch.setattr(EXPERIMENTS["denoising"], "run", astray)
+    message, _ = told(capsys, monkeypatch, *TINY, f"output={tmp_path}")
+    assert "network, seed 3: final_mse on test is nan: training went astray" in message
+
+
+def test_a_finished_run_tells_its_folder_its_summary_and_the_command_of_its_figures(
+    capsys, monkeypatch, tmp_path
+):
+    message, out = told(capsys, monkeypatch, *TINY, f"output={tmp_path}")
+    assert message == ""
+    folder = tmp_path / "denoising" / "smoke" / "auto" / "methods=[total_variation],seeds=[0]"
+    assert f"tables: {folder}\n" in out
+    assert "total_variation" in out
+    assert (
+        f"denoising_operator denoising_signals --results {tmp_path} --run 'smoke/auto/methods=[total_variation]"
+        in out
+    )
+    assert (folder / "provenance.json").exists()
+    assert "total_variation, seed 0: " in (folder / "run.log").read_text()
+
+
+def test_a_sweep_over_seventeen_settings_has_folders_of_its_own(capsys, monkeypatch, tmp_path):
+    many = [
+        *(
+            "weights.largest=90",
+            "weights.count=4",
+            "train.epochs=1",
+            "train.batch=3",
+            "train.lr=0.01",
+            "train.anneal=true",
+        ),
+        *(
+            "pure.epochs=1",
+            "pure.batch=3",
+            "pure.lr=0.01",
+            "pure.anneal=true",
+            "network.epochs=1",
+            "network.batch=3",
+        ),
+        *("network.lr=0.01", "network.anneal=true", "network.width=3", "data.train=9", "data.test=9,8"),
+    ]
+    message, _ = told(capsys, monkeypatch, "--multirun", *TINY, *many, f"output={tmp_path}")
+    assert message == ""
+    folders = [path.parent for path in tmp_path.rglob("summary.csv")]
+    assert len(folders) == 2
+    assert len({path.parent for path in folders}) == 1
+    assert all(len(path.name) < 120 for path in folders)
+
+
+def test_an_experiment_file_of_ones_own_is_told_what_it_needs(tmp_path):
+    configs = tmp_path / "configs"
+    shutil.copytree(CONFIGS, configs)
+    (configs / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [denoising_schema, _self_]\nexperiment: denoising\nmethods: [total_variation]\n"
+    )
+    with pytest.raises(
+        ConfigError, match=r"experiment=mine: configs/experiment/mine\.yaml needs its sizes beside it"
+    ):
+        check_command_line(configs, ["experiment=mine"])
+    (configs / "size" / "mine").mkdir()
+    (configs / "size" / "mine" / "smoke.yaml").write_text("# @package _global_\n")
+    check_command_line(configs, ["experiment=mine"])
+    with pytest.raises(ConfigError, match=r"methods: got .* expected one of"):
+        check_command_line(configs, ["experiment=mine", "methods=[foo]"])
+
+
+LATER = [pytest.param(delay, marks=pytest.mark.slow) for delay in (0.3, 1.0, 1.5, 2.5)]
+
+
+@pytest.mark.parametrize("delay", [0.15, 0.6, *LATER])
+def test_an_interruption_is_told_from_the_start(delay, tmp_path):
+    words = ["size=companion", "methods=[optnet_pure]", f"output={tmp_path}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments.run", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    assert process.stderr.read().splitlines() == [
+        "interrupted: finished parts are kept, the same command goes on from there"
+    ]
+    assert process.wait(20) == 1
+
+
+def test_help_names_every_experiment_layer_and_adjoint_and_no_schema():
+    text = overview()
+    for name in (*EXPERIMENTS, "qpth", "moreau", "implicit", "smoke", "--multirun"):
+        assert name in text
+    assert "_schema" not in text
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_help_of_an_experiment_lists_every_setting_with_its_default(experiment):
+    text = of_experiment([f"experiment={experiment}", "size=smoke"])
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    assert {"seeds", "layer.tol", "workers"} <= set(lines)
+    assert "a positive number of processes" in lines["workers"]
+    assert "a number between 0 and 1" in lines["layer.tol"]
+
+
+def test_help_says_what_is_expected_of_settings_in_sections_and_loops():
+    lines = {
+        line.split()[0]: line for line in of_experiment(["experiment=sudoku"]).splitlines() if line.strip()
+    }
+    assert "8500" in lines["data.train"]
+    assert "a positive number of puzzles" in lines["data.train"]
+    assert "a learning rate" in lines["annealed.lr"]

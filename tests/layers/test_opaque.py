@@ -1,0 +1,53 @@
+"""What torch is not to look into stays closed to the compiler, and the compiler is not loaded for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from layers.opaque import OPAQUE, opaque
+
+
+def _inner(x: Tensor) -> Tensor:
+    return x.sin()
+
+
+def _solver(x: Tensor) -> Tensor:
+    return _inner(x).cos()
+
+
+def test_the_compiler_breaks_its_graph_at_an_opaque_function_and_looks_into_no_frame_below() -> None:
+    closed, met = opaque(_solver), []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]):
+        met.extend(str(node.target) for node in graph.graph.nodes if node.op != "placeholder")
+        return graph.forward
+
+    def outer(x: Tensor) -> Tensor:
+        return closed(2 * x) + 1
+
+    x = torch.linspace(0, 1, 3)
+    torch._dynamo.reset()
+    compiled = torch.compile(outer, backend=backend)
+    assert torch.equal(compiled(x), (2 * x).sin().cos() + 1)
+    assert any("mul" in name for name in met)
+    assert any("add" in name for name in met)
+    assert not any("sin" in name or "cos" in name for name in met)
+    # Called beside what was compiled, and compiled itself, it is the function that it was.
+    assert torch.equal(closed(x), x.sin().cos())
+
+
+def test_a_whole_graph_is_refused_with_the_reason() -> None:
+    closed = opaque(_solver)
+    compiled = torch.compile(lambda x: closed(x), fullgraph=True, backend="eager")
+    with pytest.raises(Exception, match=OPAQUE):
+        compiled(torch.zeros(2))
+
+
+def test_importing_the_library_loads_no_compiler() -> None:
+    code = "import sys, layers; sys.exit('torch._dynamo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
