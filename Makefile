@@ -81,7 +81,7 @@ sanitize: setup  ## the tests of the C++ core under AddressSanitizer and Undefin
 # ---- results -------------------------------------------------------------------------------------------------------
 # Runs write to build/ and leave the tracked tables alone; `make publish` is the one way from there to results/.
 EXPERIMENTS := adp cocp_lqr cocp_supply_chain cocp_vehicle data_poisoning denoising denoising_ecg \
-  gallery markowitz mpc_imitation mpc_pendulum mpc_timing portfolio representation sudoku sudoku_9x9
+  differentiation gallery markowitz mpc_imitation mpc_pendulum mpc_timing portfolio representation sudoku sudoku_9x9
 PROGRAMS := $(filter-out experiments/compare.py experiments/verify.py,$(filter %.py,$(call files,experiments)))
 # A run depends on the whole library, the C++ core and its flags included, however deep its folders become.
 SOURCES := $(LIBRARY) setup.py $(call files,configs) $(PROGRAMS)

@@ -43,7 +43,8 @@ def run_cells(run_cell: RunCell, config: Any, cells: Sequence[Cell], directory: 
     directory : path
         Where the finished cells wait; see `forget_cells`.
     """
-    parts = {cell: directory / ".cells" / fingerprint(config) / f"{cell[0]}-{cell[1]}.json" for cell in cells}
+    kept = directory / ".cells" / fingerprint(config)
+    parts = {cell: kept / f"{cell[0]}-{cell[1]}.json" for cell in cells}
     missing = [cell for cell in cells if not parts[cell].exists()]
     with _progress() as progress:
         task = progress.add_task(config.experiment, total=len(cells), completed=len(cells) - len(missing))
