@@ -13,6 +13,7 @@ from figures import __main__ as program
 from figures import style
 from tests.figures import (
     control_tables,
+    differentiation_tables,
     gallery_tables,
     mpc_tables,
     portfolio_tables,
@@ -122,6 +123,7 @@ def results(tmp_path_factory):
         folder.mkdir(parents=True, exist_ok=True)
         table.to_csv(folder / f"{name}.csv", index=False)
     control_tables.write(root)
+    differentiation_tables.write(root)
     gallery_tables.write(root)
     mpc_tables.write(root)
     sudoku_tables.write(root)
@@ -275,6 +277,8 @@ def test_methods_that_meet_in_one_figure_differ_in_colour():
         sudoku_tables.METHODS,
         mpc_tables.IMITATORS,
         mpc_tables.MISSPECIFIED,
+        differentiation_tables.ADJOINTS,
+        differentiation_tables.LOSSES,
     ):
         assert len({style.COLOURS[method] for method in group}) == len(group)
 
