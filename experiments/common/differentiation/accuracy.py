@@ -67,7 +67,7 @@ def run_accuracy(settings: Accuracy, method: Method, seed: int, record: Recorder
 def _record_order(both: list[tuple[float, float]], record: Recorder) -> None:
     """The slope of log error of the derivative against log error of the iterate, between start and rounding."""
     pairs = [pair for pair in both if all(ROUNDING < value < START for value in pair)]
-    if len(pairs) > 1:
+    if len({iterate for iterate, _ in pairs}) > 1:
         iterate, gradient = np.log(np.array(pairs)).T
         record.metric("final_order", "tolerance", 0, float(np.polyfit(iterate, gradient, 1)[0]), "1")
 
