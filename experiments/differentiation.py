@@ -1,6 +1,7 @@
-"""Every way to differentiate a quadratic program, side by side: how accurate, at which cost, and does it train?
+"""Every adjoint side by side: how accurate is it, what does it cost, and does it train?
 
-The survey tells them one after the other; here each is the word after `adjoint=`, and the rest stays as it is.
+The survey tells the ways to differentiate a quadratic program one after the other; here each is the word after
+`adjoint=`, and the rest stays as it is.
 
 - Accuracy: programs whose solution is known to the last bit and the derivative to 50 digits (common/differentiation);
   sweeps over the margin of strict complementarity, the condition of Q, the size, the accuracy of the solve and the
