@@ -29,6 +29,7 @@ from experiments.common.denoisers import FullyConnected, PureOptNet, TunedTV
 from experiments.common.errors import require
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
+from experiments.common.signals import Data, make_signals
 from experiments.common.total_variation import total_variation, total_variation_path
 from experiments.common.training import (
     History,
@@ -45,28 +46,6 @@ METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected
 FINAL = ("final_mse", "weight")
 UNITS = ("signal unit", "signal unit squared")
 EXAMPLES = 3
-
-
-@dataclass
-class Data:
-    """Signals of `length` samples, 1 to `max_segments` pieces, noise of standard deviation `noise`."""
-
-    length: int = 100
-    train: int = 8000
-    validation: int = 1000
-    test: int = 1000
-    max_segments: int = 9
-    noise: float = 10.0
-
-    def check(self) -> None:
-        """Raise a `ConfigError` unless such signals can be drawn."""
-        require(self.length >= 4, "data.length", self.length, "at least 4 samples")
-        for name in ("train", "validation", "test"):
-            count = getattr(self, name)
-            require(count > 0, f"data.{name}", count, "a positive number of signals")
-        fits = 1 <= self.max_segments < self.length
-        require(fits, "data.max_segments", self.max_segments, "1 to data.length - 1 segments")
-        require(0 < self.noise < np.inf, "data.noise", self.noise, "a positive, finite standard deviation")
 
 
 @dataclass
@@ -117,21 +96,6 @@ class Config(RunConfig):
         self.train.check("train")
         self.pure.check("pure")
         self.network.check("network")
-
-
-def make_signals(count: int, data: Data, rng: np.random.Generator) -> Split:
-    """Draw `count` signals as OptNet's denoising/create.py does.
-
-    The number of segments is uniform on 1..max_segments, the breaks are distinct positions in 1..length-2,
-    the heights are integers uniform on 10..99, and white Gaussian noise is added.
-    """
-    clean = np.empty((count, data.length))
-    for signal in clean:
-        segments = rng.integers(1, data.max_segments + 1)
-        breaks = np.sort(rng.choice(data.length - 2, segments - 1, replace=False)) + 1
-        widths = np.diff(breaks, prepend=0, append=data.length)
-        signal[:] = np.repeat(rng.integers(10, 100, segments), widths)
-    return Split(clean + data.noise * rng.standard_normal(clean.shape), clean)
 
 
 def make_data(config: Config, seed: int) -> dict[str, Split]:

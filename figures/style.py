@@ -93,6 +93,23 @@ COLOURS = _Known(
         "mpc_cost_dynamics_published": "#E69F00",
         "sysid_misspecified": "#0072B2",
         "mpc_dynamics_misspecified": "#D55E00",
+        "adjoint=implicit": "#D55E00",
+        "adjoint=optnet": "#E69F00",
+        "adjoint=active_set": "#8C510A",
+        "adjoint=qp_backward": "#F4A582",
+        "adjoint=conic": "#67001F",
+        "adjoint=unrolled": "#0072B2",
+        "adjoint=alternating": "#56B4E9",
+        "adjoint=one_step": "#1B3F5E",
+        "adjoint=truncated": "#92A8D1",
+        "adjoint=smoothed": "#009E73",
+        "adjoint=lpgd": "#CC79A7",
+        "adjoint=first_order": "#762A83",
+        "adjoint=penalty": "#7FBC41",
+        "two_stage": "#9a9a9a",
+        "spo_plus": "#D55E00",
+        "fenchel_young": "#0072B2",
+        "blackbox": "#009E73",
     },
     default="#882255",
 )
@@ -145,6 +162,23 @@ NAMES = _Known(
         "mpc_cost_dynamics_published": "cost and dynamics learned, published",
         "sysid_misspecified": "dynamics fitted to trajectories, wrong model",
         "mpc_dynamics_misspecified": "dynamics learned through the controller, wrong model (layer)",
+        "adjoint=implicit": "implicit",
+        "adjoint=optnet": "optnet",
+        "adjoint=active_set": "active_set",
+        "adjoint=qp_backward": "qp_backward",
+        "adjoint=conic": "conic",
+        "adjoint=unrolled": "unrolled",
+        "adjoint=alternating": "alternating",
+        "adjoint=one_step": "one_step",
+        "adjoint=truncated": "truncated",
+        "adjoint=smoothed": "smoothed",
+        "adjoint=lpgd": "lpgd",
+        "adjoint=first_order": "first_order",
+        "adjoint=penalty": "penalty",
+        "two_stage": "costs fitted, then decided",
+        "spo_plus": "SPO+ loss",
+        "fenchel_young": "perturbed Fenchel-Young loss",
+        "blackbox": "blackbox interpolation",
     }
 )
 SETTINGS: Any = {
@@ -262,6 +296,23 @@ def save(figure: Figure, stem: Path, formats: Iterable[str] = ("png", "pdf")) ->
     """Write the figure to `stem` with each of `formats` as suffix."""
     for name in formats:
         figure.savefig(stem.with_suffix(f".{name}"), metadata=BARE[name])
+
+
+def panels(figure: Figure, methods: list[str], columns: int, xlabel: str, ylabel: str) -> dict[str, Axes]:
+    """A panel for each of `methods`, under its name in its colour; all share their axes, labelled outside."""
+    rows = -(-len(methods) // columns)
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for axes in grid.flat[len(methods) :]:
+        axes.remove()
+    found = dict(zip(methods, grid.flat, strict=False))
+    for place, (method, axes) in enumerate(found.items()):
+        axes.set_title(NAMES[method], color=COLOURS[method])
+        if place + columns >= len(methods):
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel(xlabel)
+        if place % columns == 0:
+            axes.set_ylabel(ylabel)
+    return found
 
 
 def apply() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import geometric_mean
 
+from tools.adjoints_page import decisions, matrix
 from tools.results_page import page as results
 from tools.scores import ROOT, counted, losses, rows_of, scoreboard
 
@@ -122,7 +123,7 @@ BLOCKS: Blocks = {
     "speed": speed,
     "tally": tally,
 }
-CHOOSING_BLOCKS: Blocks = {"measured": measured}
+CHOOSING_BLOCKS: Blocks = {"decisions": decisions, "adjoints": matrix, "measured": measured}
 GALLERY_BLOCKS: Blocks = {"gallery": gallery}
 
 

@@ -12,6 +12,8 @@ from figures.style import NAMES
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 Rows = list[dict[str, str]]
+#: figures of one experiment that the scoreboard links: README.md is short, docs/gallery.md has all
+SHOWN = 2
 #: relative changes that reach so far are shown as factors
 LARGE, SMALL = 10, -0.95
 
@@ -54,7 +56,7 @@ def counted(rows: Rows) -> str:
 
 
 def scoreboard(rows: Rows) -> str:
-    """Return a line for each application: figures, distinct claims, how many have each verdict, minutes."""
+    """Return a line for each application: its first figures, distinct claims, how many have each verdict, minutes."""
     found = claims(rows)
     head = ["name", "application", "figures", "claims", *VERDICTS, "minutes"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "---:|" * (len(head) - 3)]
@@ -63,7 +65,7 @@ def scoreboard(rows: Rows) -> str:
         total = sum(verdict != NOT_COMPARABLE for verdict in verdicts)
         links = ", ".join(
             f"[{stem.removeprefix(experiment).replace('_', ' ').strip() or 'figure'}](figures/{stem}.png)"
-            for stem in pictures(experiment)
+            for stem in pictures(experiment)[:SHOWN]
         )
         counts = [str(verdicts.count(name) or "") for name in VERDICTS]
         cells = [

@@ -64,6 +64,11 @@ class Recorder:
         """Record a measured time, or a number computed from such times."""
         self.tables["timings"].append(self._row(method, {"phase": phase, "value": value, "unit": unit}))
 
+    def refusal(self, split: str, step: int, reason: str, method: str | None = None) -> None:
+        """Record why a method gave no answer."""
+        row = self._row(method, {"split": split, "step": step, "reason": reason})
+        self.tables.setdefault("refusals", []).append(row)
+
     def signals(self, signals: np.ndarray, method: str | None = None, first_index: int = 0) -> None:
         """Record the rows of `signals`, whose first sample has the index `first_index`."""
         for (signal, index), value in np.ndenumerate(signals if self.examples else signals[:0]):

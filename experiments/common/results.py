@@ -17,6 +17,7 @@ Frame = Any
 COLUMNS = {
     "metrics": ("experiment", "method", "seed", "split", "step", "metric", "value", "unit"),
     "timings": ("experiment", "method", "seed", "phase", "value", "unit"),
+    "refusals": ("experiment", "method", "seed", "split", "step", "reason"),
     "signals": ("experiment", "method", "seed", "signal", "index", "value", "unit"),
     "matrices": ("experiment", "method", "seed", "matrix", "row", "column", "value", "unit"),
     "summary": ("experiment", "method", "split", "metric", "mean", "lo", "hi", "interval", "seeds", "unit"),

@@ -7,9 +7,10 @@ import torch
 from experiments import denoising
 from experiments.common.denoisers import PureOptNet, TunedTV
 from experiments.common.errors import ConfigError
+from experiments.common.signals import Data, make_signals
 from experiments.common.total_variation import total_variation
 from experiments.common.training import Recipe, Split, fit, mean_squared_error, predict
-from experiments.denoising import Config, Data, best_weight, make_data, make_signals
+from experiments.denoising import Config, best_weight, make_data
 from layers import QPLayer
 
 LAYER = QPLayer(tol=1e-9)

@@ -43,6 +43,7 @@ TINY = {
     "portfolio": ("data.last_test=2022", "train.steps=1", "train.windows=1", "grid.gamma=[30.0]"),
     "denoising_ecg": ("data.window=4", "data.stride=4", "train.batch=300"),
     "data_poisoning": ("attack.radii=[0.1]", "attack.steps=1"),
+    "differentiation": ("parts=[accuracy,losses]", "losses.steps=1"),
     "gallery": ("relu_network.form=product",),
     "sudoku": (
         "seeds=[0]",
@@ -59,6 +60,7 @@ LAYERED = {
     "denoising": "methods=[optnet_tuned_tv,optnet_pure]",
     "denoising_ecg": "methods=[optnet_tuned_tv]",
     "data_poisoning": "methods=[blobs]",
+    "differentiation": "methods=[spo_plus]",
     "gallery": "methods=[relu_network]",
     "adp": "methods=[tuned]",
     "cocp_lqr": "methods=[unconstrained,box]",

@@ -6,6 +6,7 @@ from tests.experiments.recorded import record
 from tests.figures import (
     control_tables,
     denoising_tables,
+    differentiation_tables,
     gallery_tables,
     mpc_tables,
     portfolio_tables,
@@ -28,6 +29,7 @@ def results(tmp_path_factory):
         folder.mkdir(parents=True, exist_ok=True)
         table.to_csv(folder / f"{name}.csv", index=False)
     control_tables.write(root)
+    differentiation_tables.write(root)
     gallery_tables.write(root)
     mpc_tables.write(root)
     sudoku_tables.write(root)

@@ -11,7 +11,13 @@ import pytest
 from matplotlib.figure import Figure
 
 from figures import program, style
-from tests.figures import mpc_tables, portfolio_tables, published_tables, sudoku_tables
+from tests.figures import (
+    differentiation_tables,
+    mpc_tables,
+    portfolio_tables,
+    published_tables,
+    sudoku_tables,
+)
 from tests.figures.denoising_tables import ECG, METHODS
 
 PORTFOLIO = (portfolio_tables.POLICIES, portfolio_tables.PORTFOLIOS)
@@ -157,6 +163,8 @@ def test_methods_that_meet_in_one_figure_differ_in_colour():
         sudoku_tables.METHODS,
         mpc_tables.IMITATORS,
         mpc_tables.MISSPECIFIED,
+        differentiation_tables.ADJOINTS,
+        differentiation_tables.LOSSES,
     ):
         assert len({style.COLOURS[method] for method in group}) == len(group)
 

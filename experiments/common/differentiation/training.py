@@ -1,0 +1,96 @@
+"""A task is parameters, a loss and a measure; training records the measure, and says where a derivative gave out."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from experiments.common.differentiation.methods import reason
+from experiments.common.errors import require
+from experiments.common.recorder import Recorder
+from layers import LayerError
+
+
+@dataclass
+class Recipe:
+    """Adam for `steps` mini-batches of `batch` of `samples` samples, measured `points` times on `test` others."""
+
+    samples: int
+    steps: int
+    batch: int
+    lr: float
+    points: int = 10
+    test: int = 200
+
+    def check(self, name: str) -> None:
+        """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
+        for part in ("samples", "steps", "batch", "points", "test"):
+            require(getattr(self, part) > 0, f"{name}.{part}", getattr(self, part), "a positive number")
+        require(0 < self.lr < math.inf, f"{name}.lr", self.lr, "a positive, finite learning rate")
+
+
+@dataclass
+class Task:
+    """What is trained: a model, the loss of some of its samples, and what is measured on others.
+
+    Attributes
+    ----------
+    name : str
+    model : torch.nn.Module
+    loss : callable
+        Indices of training samples -> scalar tensor.
+    measures : callable
+        () -> the measures by name, first the one that counts.
+    units : dict
+        Unit of each measure.
+    """
+
+    name: str
+    model: nn.Module
+    loss: Callable[[Tensor], Tensor]
+    measures: Callable[[], dict[str, float]]
+    units: dict[str, str] = field(default_factory=dict)
+
+
+def train(task: Task, recipe: Recipe, rng: np.random.Generator, record: Recorder) -> None:
+    """Train the model in place and record its curves; a refused solve or derivative ends it where it stands."""
+    optimiser = torch.optim.Adam(task.model.parameters(), lr=recipe.lr)
+    stops = {round(recipe.steps * i / recipe.points) for i in range(1, recipe.points + 1)}
+    _record(task, 0, record)
+    with record.timed(f"train {task.name}"):
+        for step, rows in enumerate(_batches(recipe, rng), start=1):
+            try:
+                _step(task, optimiser, rows)
+            except LayerError as error:
+                record.metric("refused", task.name, step, 1.0, "1")
+                record.refusal(task.name, step, reason(error))
+                break
+            if step in stops:
+                _record(task, step, record)
+    for name, value in task.measures().items():
+        record.metric(f"final_{name}", task.name, 0, value, task.units[name])
+
+
+def _step(task: Task, optimiser: torch.optim.Optimizer, rows: Tensor) -> None:
+    optimiser.zero_grad()
+    task.loss(rows).backward()
+    gradients = [p.grad for p in task.model.parameters() if p.grad is not None]
+    if not all(gradient.isfinite().all() for gradient in gradients):
+        raise LayerError("the gradient is not finite")
+    optimiser.step()
+
+
+def _record(task: Task, step: int, record: Recorder) -> None:
+    for name, value in task.measures().items():
+        record.metric(name, task.name, step, value, task.units[name])
+
+
+def _batches(recipe: Recipe, rng: np.random.Generator) -> list[Tensor]:
+    """Passes in random order, each cut into mini-batches as in PyTorch's loader, as many as there are steps."""
+    found: list[Tensor] = []
+    while len(found) < recipe.steps:
+        found += torch.from_numpy(rng.permutation(recipe.samples)).split(recipe.batch)
+    return found[: recipe.steps]

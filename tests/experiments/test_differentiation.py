@@ -1,0 +1,282 @@
+"""The study of adjoints: its references are exact, its tasks are what they say, and what is refused is told."""
+
+import itertools
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from experiments import differentiation
+from experiments.common.config import LayerConfig
+from experiments.common.differentiation import (
+    accuracy,
+    cost,
+    exact,
+    instances,
+    kink,
+    shortest_path,
+    tasks,
+    training,
+)
+from experiments.common.differentiation.instances import NAMES, Size
+from experiments.common.differentiation.methods import NAMED, Method, gradients, methods
+from experiments.common.errors import ConfigError
+from experiments.common.recorder import Recorder
+from layers import LayerError
+
+TIGHT = LayerConfig(tol=1e-9)
+
+
+def method(name, **options):
+    return Method(name, LayerConfig(adjoint=name, adjoint_options=options, tol=1e-9))
+
+
+def recorder():
+    return Recorder("differentiation", "m", 0, ("1", "1"), examples=True)
+
+
+def families(seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "regular": instances.regular(rng, Size.of(10)),
+        "narrow": instances.regular(rng, Size.of(10), 1e-12),
+        "weak": instances.regular(rng, Size.of(10), 0.0),
+        "tiny": instances.regular(rng, Size.of(2)),
+        "ill": instances.ill_conditioned(rng, 1e10),
+        "linear": instances.linear_program(rng, 10),
+        "repeated": instances.repeated_row(rng, Size.of(10)),
+    }
+
+
+@pytest.mark.parametrize("name", families())
+def test_the_point_of_an_instance_solves_it_exactly_and_one_bit_more_does_not(name):
+    instance = families()[name]
+    exact.check(instance)
+    moved = instance.q.copy()
+    moved[1] = np.nextafter(moved[1], np.inf)
+    with pytest.raises(ValueError, match="does not solve"):
+        exact.check(replace(instance, q=moved))
+
+
+@pytest.mark.parametrize("margin", [1e-3, 1e-12])
+def test_the_margin_is_the_least_slack_and_multiplier(margin):
+    instance = instances.regular(np.random.default_rng(0), Size.of(10), margin)
+    s = instance.h - instance.G @ instance.z
+    assert (s + instance.lam).min() == instances.dyadic(margin) == pytest.approx(margin, rel=0.42)
+    assert instance.lam[0] == s[3] == instances.dyadic(margin)
+
+
+def test_refinement_is_exact_where_double_precision_loses_ten_digits():
+    K = np.array([[1 / (i + j + 1) for j in range(8)] for i in range(8)])
+    r = np.arange(1.0, 9.0)
+    rows = [[Fraction(value) for value in [*row, right]] for row, right in zip(K, r, strict=True)]
+    for i in range(8):
+        rows[i] = [value / rows[i][i] for value in rows[i]]
+        for j in set(range(8)) - {i}:
+            rows[j] = [a - rows[j][i] * b for a, b in zip(rows[j], rows[i], strict=True)]
+    wanted = np.array([float(row[-1]) for row in rows])
+    assert np.array_equal(exact.solve(K, r), wanted)
+    assert np.abs(np.linalg.solve(K, r) / wanted - 1).max() > 1e-9
+
+
+@pytest.mark.parametrize("name", ["regular", "linear"])
+def test_exact_gradients_are_those_of_the_layer_and_not_of_a_wrong_form(name):
+    instance = families()[name]
+    found, iterate_error = gradients(method("implicit"), instance)
+    wanted = exact.gradients(instance)
+    assert accuracy.relative_error(found, wanted, NAMES) < 1e-13
+    assert iterate_error < 1e-13
+    # one D(lam) too many in the gradient of G
+    spoiled = {**wanted, "G": np.diag(instance.lam) @ wanted["G"]}
+    assert accuracy.relative_error(found, spoiled, ("G",)) > 1e-2
+
+
+def test_both_limits_at_a_kink_are_selected_as_zero_and_one():
+    instance = families()["weak"]
+    limits = exact.gradients(instance, instance.active & (instance.lam > 0)), exact.gradients(instance)
+    assert accuracy.selection(limits[0], *limits) == pytest.approx((0.0, 0.0), abs=1e-12)
+    assert accuracy.selection(limits[1], *limits) == pytest.approx((1.0, 0.0), abs=1e-12)
+    beyond = {name: 2 * limits[1][name] - limits[0][name] for name in NAMES}
+    assert accuracy.selection(beyond, *limits) == pytest.approx((2.0, 1.0))
+
+
+def test_a_refusal_is_recorded_with_its_reason_and_not_dropped():
+    record = recorder()
+    accuracy.run_accuracy(
+        accuracy.Accuracy(margins=[3], conditions=[0], tolerances=[8], sizes=[2]), method("optnet"), 0, record
+    )
+    refused = {row["split"] for row in record.tables["metrics"] if row["metric"] == "refused"}
+    assert refused == {"weakly active", "repeated row"} == {row["split"] for row in record.tables["refusals"]}
+    assert all("singular" in row["reason"] for row in record.tables["refusals"])
+
+
+def test_a_gradient_that_is_not_finite_counts_as_refused():
+    class Broken:
+        def solve(self, *data):
+            return data[1] * torch.tensor(float("nan"))
+
+    with pytest.raises(LayerError, match="not finite"):
+        gradients(Broken(), families()["tiny"])
+
+
+def test_the_order_is_one_where_the_gradient_is_as_wrong_as_the_iterate():
+    record = recorder()
+    accuracy._record_order([(1e-2, 3e-2), (1e-4, 3e-4), (1e-6, 3e-6), (1e-14, 1e-3)], record)
+    assert record.tables["metrics"][0]["value"] == pytest.approx(1.0)
+
+
+def test_peak_memory_sees_what_is_allocated_and_freed():
+    cost.peak_memory(lambda: None)
+    peak = cost.peak_memory(lambda: np.ones(2**23).sum())
+    assert peak is None or peak == pytest.approx(2**26, rel=0.1)
+
+
+def test_every_name_is_compared_and_its_settings_are_tried():
+    found = methods(list(NAMED), LayerConfig())
+    assert [one.label for one in found] == [f"adjoint={name}" for name in NAMED]
+    by_name = {one.config.adjoint: one for one in found}
+    assert {setting for setting, _ in by_name["smoothed"].variants()} == {"kappa"}
+    assert "k" not in {setting for setting, _ in by_name["unrolled"].variants()}
+    assert by_name["implicit"].variants() == {}
+
+
+def test_a_third_party_layer_is_one_method_with_the_derivative_that_it_brings():
+    (only,) = methods(["implicit", "optnet"], LayerConfig(solver="qpth"))
+    assert (only.label, only.config.adjoint) == ("qpth", "auto")
+
+
+def test_the_field_around_the_kink_is_the_projection_of_w():
+    record = recorder()
+    kink.record_field(method("implicit"), record)
+    rows = [row for row in record.tables["matrices"] if row["matrix"] == "gradient_1"]
+    field = np.array([row["value"] for row in rows]).reshape(9, 9)
+    w = np.array(kink.W)
+    assert np.allclose(field[: kink.HALF], w[0], atol=1e-14)
+    assert np.allclose(field[kink.HALF + 1 :], (w - w.mean())[0], atol=1e-14)
+
+
+def test_the_field_has_no_entry_where_the_adjoint_refuses():
+    record = recorder()
+    kink.record_field(method("optnet"), record)
+    field = np.array([row["value"] for row in record.tables["matrices"][:81]]).reshape(9, 9)
+    assert np.array_equal(np.isnan(field).all(axis=1), np.arange(9) == kink.HALF)
+    assert len(record.tables["refusals"]) == 9
+
+
+def paths(grid):
+    """Every way to the right and down, as indicators of edges."""
+    arcs, found = shortest_path.edges(grid), []
+    for downs in itertools.combinations(range(2 * grid - 2), grid - 1):
+        node, way = 0, np.zeros(len(arcs))
+        for step in range(2 * grid - 2):
+            head = node + (grid if step in downs else 1)
+            way[arcs.index((node, head))] = 1.0
+            node = head
+        found.append(way)
+    return torch.from_numpy(np.array(found))
+
+
+def test_shortest_paths_are_those_of_enumeration_also_for_negative_costs():
+    every = paths(4)
+    assert len(every) == 20
+    A, b = shortest_path.flow(4)
+    assert torch.equal(every @ A.mT, b.expand(20, -1))
+    costs = torch.from_numpy(np.random.default_rng(0).standard_normal((3, 50, 24)))
+    wanted = every[(costs @ every.mT).argmin(-1)]
+    assert torch.equal(shortest_path.solver(4)(costs), wanted)
+
+
+def test_costs_are_drawn_as_published():
+    settings = shortest_path.Paths(grid=3, train=6, test=4)
+    rng = np.random.RandomState(42)
+    B, x = rng.binomial(1, 0.5, (12, 5)), rng.normal(0, 1, (10, 5))
+    factor = rng.uniform(0.5, 1.5, (10, 12))
+    expected = {
+        tuple(x[i]): [((B[j] @ x[i] / 5**0.5 + 3) ** 4 + 1) / 3.5**4 * factor[i, j] for j in range(12)]
+        for i in range(10)
+    }
+    data = shortest_path.make_data(settings, 0)
+    assert (len(data["train"].features), len(data["test"].features)) == (6, 4)
+    for features, costs in zip(data["test"].features.numpy(), data["test"].costs.numpy(), strict=True):
+        assert costs == pytest.approx(expected[tuple(features)], rel=1e-12)
+
+
+def test_regret_is_zero_for_the_true_costs_and_the_excess_of_the_worst_otherwise():
+    data = shortest_path.make_data(shortest_path.Paths(grid=3, train=4, test=6), 0)["test"]
+    solve = shortest_path.solver(3)
+    assert shortest_path.regret(data.costs, data, solve) == 0.0
+    worst = (data.costs * solve(-data.costs)).sum()
+    assert shortest_path.regret(-data.costs, data, solve) == pytest.approx(
+        float(worst / data.optimum.sum() - 1)
+    )
+
+
+def test_mini_batches_pass_over_all_samples_with_the_rest_in_a_small_one():
+    recipe = training.Recipe(samples=10, steps=7, batch=4, lr=0.1)
+    found = training._batches(recipe, np.random.default_rng(0))
+    assert [len(part) for part in found] == [4, 4, 2, 4, 4, 2, 4]
+    assert sorted(torch.cat(found[:3]).tolist()) == list(range(10))
+
+
+def test_training_stops_where_a_derivative_is_refused_and_says_so():
+    settings = shortest_path.Paths(grid=3, train=8, test=6)
+    task = tasks.path("path, linear", tasks.linear(method("optnet"), settings), settings, 0)
+    record = recorder()
+    training.train(task, training.Recipe(8, steps=3, batch=4, lr=0.1), np.random.default_rng(0), record)
+    values = {row["metric"]: row["value"] for row in record.tables["metrics"]}
+    assert values["refused"] == 1.0
+    assert values["regret"] == values["final_regret"] > 0
+    assert "singular" in record.tables["refusals"][0]["reason"]
+
+
+def test_a_linear_program_trains_by_smoothing_and_not_by_its_own_derivative():
+    settings = shortest_path.Paths(grid=3, train=60, test=60)
+    regrets = {}
+    for one in (method("implicit"), method("smoothed", kappa=1.0)):
+        record = recorder()
+        task = tasks.path("path, linear", tasks.linear(one, settings), settings, 0)
+        training.train(
+            task, training.Recipe(60, steps=40, batch=20, lr=1e-2), np.random.default_rng(0), record
+        )
+        curve = [row["value"] for row in record.tables["metrics"] if row["metric"] == "regret"]
+        regrets[one.label] = curve[-1] / curve[0]
+    assert regrets["implicit"] == 1.0
+    assert regrets["smoothed"] < 0.6
+
+
+@pytest.mark.parametrize("name", tasks.LOSSES)
+def test_every_loss_learns_to_decide(name):
+    settings = shortest_path.Paths(grid=3, train=100, test=100)
+    task = tasks.path("path", tasks.decision_loss(name, settings, 0, 20.0), settings, 0)
+    before = task.measures()["regret"]
+    training.train(
+        task, training.Recipe(100, steps=80, batch=20, lr=2e-2), np.random.default_rng(0), recorder()
+    )
+    assert task.measures()["regret"] < 0.4 * before
+
+
+BAD = {
+    "accuracy.margins": (lambda c: setattr(c.accuracy, "margins", [13]), "exponents from 0 to 12"),
+    "accuracy.n": (lambda c: setattr(c.accuracy, "n", 3), "at least 5"),
+    "cost.budget": (lambda c: setattr(c.cost, "budget", 0.0), "positive seconds"),
+    "paths.grid": (lambda c: setattr(c.paths, "grid", 1), "at least 2 nodes"),
+    "losses.samples": (lambda c: setattr(c.losses, "samples", 1001), "at most paths.train"),
+    "sudoku.lr": (lambda c: setattr(c.sudoku, "lr", 0.0), "learning rate"),
+    "layer.adjoint": (lambda c: setattr(c.layer, "adjoint", "optnet"), "methods="),
+    "parts": (lambda c: setattr(c, "parts", ["everything"]), "one of"),
+    "options": (lambda c: setattr(c, "options", {"smooth": {}}), "one of"),
+    "weight": (lambda c: setattr(c, "weight", 0.0), "positive, finite"),
+    "iterate_to": (lambda c: setattr(c, "iterate_to", 2.0), "between 0 and 1"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_settings_that_cannot_be_used_are_named(name):
+    spoil, words = BAD[name]
+    config = differentiation.Config()
+    config.check()
+    spoil(config)
+    with pytest.raises(ConfigError, match=f"{name}.*{words}"):
+        config.check()
