@@ -20,8 +20,8 @@ from layers.linalg.saddle import HIDDEN, Block, SaddleFactor, equilibrate, refin
 from layers.problem import QP
 
 REFINEMENTS = 20
-#: the part of the terms of its neighbours that counts for a row with a right-hand side of zero, and with another one
-LEAST_TERMS, LEAST_GIVEN = 1e-5, 0.0
+#: the part of the terms of its neighbours that counts for a row with a right-hand side of zero; another has terms of its own
+LEAST_TERMS = 1e-5
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular, to this; relative
 LEFT = 1e-6
 
@@ -195,4 +195,4 @@ class ActiveSystem:
 
 def least_terms(given: Tensor) -> Tensor:
     """The part of the terms of its neighbours that counts for a row with this right-hand side."""
-    return torch.where(given == 0, LEAST_TERMS, LEAST_GIVEN)
+    return torch.where(given == 0, LEAST_TERMS, 0.0)

@@ -10,8 +10,8 @@ using convex_layers::Linearised;
 
 constexpr int STEPS = 8;  // of refinement
 constexpr double FINE = 2e-15;
-// Row by row, against the terms of each, or this part of those of connected rows.
-constexpr double FINE_ROWS = 1e-11, LEAST_TERMS = 1e-5, LEAST_GIVEN = 0;
+// Row by row, against the terms of each, or, where nothing is given, this part of those of connected rows; a bound may be coarse.
+constexpr double FINE_ROWS = 1e-11, FINE_BOUND = 1e-12, LEAST_TERMS = 1e-5;
 constexpr double GONE = 1e-6;  // of a vector of size one
 
 template <class T, class Systems>
@@ -157,7 +157,7 @@ struct Derivative {
     T by_rows() {
         // At least that large: with the terms of x and of the right-hand side, in its own row and, for a part, in those of connected rows.
         const bool of_z_alone = !any(larger(max_abs(rl, g.ldm), max_abs(rn, g.ldp)) > 0.0);
-        const T part = constant<T>(of_z_alone ? LEAST_TERMS : LEAST_GIVEN);
+        const T part = constant<T>(of_z_alone ? LEAST_TERMS : 0);
         for (int j = 0; j < g.ldn; ++j) sx[j] = larger(absolute(x[j]), part * absolute(rz[j]));
         g.G.largest_terms(sx, slam);
         g.A.largest_terms(sx, snu);
@@ -165,7 +165,7 @@ struct Derivative {
         for (int i = 0; i < g.p; ++i) snu[i] = larger(snu[i], absolute(rn[i]));
         for (int j = 0; j < g.n; ++j) sx[j] = absolute(rz[j]);
         T worst = relative();
-        if (!any(worst > FINE_ROWS)) return worst;
+        if (!any(worst > FINE_BOUND)) return worst;
         for (int j = 0; j < g.ldn; ++j) cx[j] = absolute(x[j]);
         for (int i = 0; i < g.m; ++i) clam[i] = absolute(lam[i]);
         for (int i = 0; i < g.p; ++i) cnu[i] = absolute(nu[i]);
@@ -178,10 +178,10 @@ struct Derivative {
         std::memcpy(cnu, snu, g.ldp * sizeof(T));
         spread(true);
         spread(true);
-        const T least = constant<T>(LEAST_TERMS), given = constant<T>(LEAST_GIVEN);
-        for (int j = 0; j < g.n; ++j) sx[j] = larger(sx[j], (rz[j] == 0 ? least : given) * cx[j]);
-        for (int i = 0; i < g.m; ++i) slam[i] = larger(slam[i], (rl[i] == 0 ? least : given) * clam[i]);
-        for (int i = 0; i < g.p; ++i) snu[i] = larger(snu[i], (rn[i] == 0 ? least : given) * cnu[i]);
+        const T least = constant<T>(LEAST_TERMS), none = constant<T>(0);
+        for (int j = 0; j < g.n; ++j) sx[j] = larger(sx[j], (rz[j] == 0 ? least : none) * cx[j]);
+        for (int i = 0; i < g.m; ++i) slam[i] = larger(slam[i], (rl[i] == 0 ? least : none) * clam[i]);
+        for (int i = 0; i < g.p; ++i) snu[i] = larger(snu[i], (rn[i] == 0 ? least : none) * cnu[i]);
         return relative();
     }
 
