@@ -20,7 +20,7 @@ from layers.linalg.saddle import HIDDEN, Block, SaddleFactor, equilibrate, refin
 from layers.problem import QP
 
 REFINEMENTS = 20
-#: the part of the terms of its neighbours that counts for a row with a right-hand side of zero; another has terms of its own
+#: the part of the terms of its neighbours that counts for a row whose right-hand side is zero; others have their own
 LEAST_TERMS = 1e-5
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular, to this; relative
 LEFT = 1e-6
