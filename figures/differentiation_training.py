@@ -4,9 +4,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from figures.style import COLOURS, NAMES, Frame, band, methods_in, rows_of
+from figures.style import COLOURS, NAMES, Frame, band, dots, methods_in, printed, rows_of
 
-TABLES = {"metrics": "differentiation/metrics"}
+TABLES = {"metrics": "differentiation/metrics", "comparison": "comparison"}
 REGRET = "test regret (share of the optimum)"
 TASKS = {
     "sudoku": ("mse", "4x4 Sudoku", "test MSE"),
@@ -18,7 +18,10 @@ TASKS = {
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """Means over seeds and their range; who was refused, so that training ended, is told in the panel."""
+    """Means over seeds and their range; who was refused, so that training ended, is told in the panel.
+
+    Dots are the published regrets of one run of each loss after 20 epochs, the end of the axis.
+    """
     figure = Figure(figsize=(9.6, 6.2), layout="constrained")
     grid = figure.subplots(2, 3).flat
     for axes, (split, (metric, title, label)) in zip(grid, TASKS.items(), strict=False):
@@ -26,6 +29,9 @@ def draw(tables: dict[str, Frame]) -> Figure:
         axes.set(title=title, xlabel="steps", ylabel=label, ylim=(0, None))
     losses, empty = figure.axes[len(TASKS) - 1], figure.axes[-1]
     losses.set_ylim(0, 0.3)
+    known = printed(tables["comparison"], "differentiation", split="path", metric="final_regret")
+    end = rows_of(tables["metrics"], split="path", metric="regret")["step"].max()
+    dots(losses, [end] * len(known), known["published"], "published" if len(known) else None)
     losses.legend(fontsize=8)
     empty.axis("off")
     handles: dict[str, Artist] = {}
