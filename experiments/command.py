@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.errors import ConfigError
-from experiments.common.overrides import check_command_line, parsed
+from experiments.common.overrides import check_command_line, parsed, spelled_out
 from experiments.common.records import Place
 from experiments.common.results import read_table
 from experiments.common.sources import ROOT
@@ -45,7 +45,7 @@ def execute(arguments: list[str]) -> None:
             check_command_line(CONFIGS, arguments)
         # Hydra takes options before all settings or after them, not between.
         options = [word for word in arguments if word not in given.overrides]
-        sys.argv[1:] = [*given.overrides, *options]
+        sys.argv[1:] = [*map(spelled_out, given.overrides), *options]
         _run_composed()
 
 

@@ -87,9 +87,8 @@ class Config(RunConfig):
         for name in self.options:
             require_one_of("options", name, NAMED)
         check_methods(self.methods, METHODS)
-        require(
-            self.layer.adjoint == "auto", "layer.adjoint", self.layer.adjoint, "auto: methods=[...] chooses"
-        )
+        chosen = self.layer.derivative()
+        require(chosen == "auto", "layer.adjoint", chosen, "auto: methods=[...] chooses")
         for part in self.parts:
             require_one_of("parts", part, PARTS)
         require(self.signal_length >= 4, "signal_length", self.signal_length, "at least 4 samples")
@@ -156,7 +155,7 @@ def _task(config: Config, part: str, method: Method, seed: int) -> Task:
         return tasks.denoising(method, seed, recipe.samples, recipe.test, config.signal_length)
     if part == "regularised":
         return tasks.path("path, regularised", tasks.regularised(method, config.paths), config.paths, seed)
-    informative = method.with_options(config.options.get(method.config.adjoint, {}))
+    informative = method.with_options(config.options.get(method.name, {}))
     return tasks.path("path, linear", tasks.linear(informative, config.paths), config.paths, seed)
 
 

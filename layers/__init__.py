@@ -10,7 +10,17 @@ from layers.errors import (
     SolverError,
     UnavailableError,
 )
-from layers.qp.adjoints import adjoint
+from layers.qp.adjoints import (
+    Alternating,
+    FirstOrder,
+    Lpgd,
+    OneStep,
+    Penalty,
+    Smoothed,
+    Truncated,
+    Unrolled,
+    adjoint,
+)
 from layers.qp.gradients import Adjoint
 from layers.qp_layer import QPLayer, adjoints, core, engines, solve_qp, third_party
 from layers.solution import Degeneracy, Residuals, Solution, Status
@@ -24,19 +34,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adjoint",
+    "Alternating",
     "ConvexLayer",
     "ConvexSolution",
     "CvxpylayersSolver",
     "Degeneracy",
     "DifferentiationError",
+    "FirstOrder",
     "LayerError",
+    "Lpgd",
+    "OneStep",
+    "Penalty",
     "ProblemError",
     "QPLayer",
     "Residuals",
+    "Smoothed",
     "Solution",
     "SolverError",
     "Status",
+    "Truncated",
     "UnavailableError",
+    "Unrolled",
     "__version__",
     "adjoint",
     "adjoints",

@@ -92,9 +92,9 @@ def solve_qp(
         ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole third-party layers, with their own derivative.
         :func:`engines` lists them.
     adjoint : str or Adjoint
-        How our solution is differentiated: a name of :func:`adjoints`, or, with other settings than its defaults, what
-        :func:`layers.adjoint` returns (docs/adjoints.md); ``"auto"`` is ``"implicit"``. A third-party layer takes
-        ``"auto"`` only.
+        How our solution is differentiated: a name of :func:`adjoints`, or, with settings of its own, a value such as
+        ``Smoothed(kappa=1e-3)`` (docs/adjoints.md); ``"auto"`` is ``"implicit"``. A third-party layer takes ``"auto"``
+        only.
     tol : float
         ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.qp.kkt.residuals`) are at most this in norm,
         and, up to a tolerance of 1e-7, that no row misses more than 1e-6 of its own terms (:class:`layers.Status`).

@@ -7,18 +7,22 @@ from experiments.common.errors import ConfigError, require, require_one_of
 from layers import Adjoint, ProblemError, QPLayer, adjoint, adjoints, engines
 
 
-def _no_options() -> dict[str, Any]:
-    """Every setting that some adjoint has, each left at its default."""
-    return dict.fromkeys(sorted({key for name in adjoints() for key, _ in adjoint(name).settings}))
+def _chosen_automatically() -> dict[str, Any]:
+    """The name of an adjoint, and every setting that some adjoint has, each left at its default."""
+    return {"name": "auto"} | dict.fromkeys(
+        sorted({key for name in adjoints() for key in adjoint(name).settings})
+    )
 
 
 @dataclass
 class LayerConfig:
-    """Which layer solves and differentiates the programs; of `adjoint_options`, those of the adjoint may be set."""
+    """Which layer solves and differentiates the programs.
+
+    `adjoint` has the name of an adjoint and the settings of all; those that the named one has may be set.
+    """
 
     solver: str = "auto"
-    adjoint: str = "auto"
-    adjoint_options: dict[str, Any] = field(default_factory=_no_options)
+    adjoint: dict[str, Any] = field(default_factory=_chosen_automatically)
     tol: float = 1e-6
     max_iterations: int = 100
 
@@ -29,9 +33,20 @@ class LayerConfig:
         )
 
     def derivative(self) -> str | Adjoint:
-        """The adjoint, with its settings where some are given."""
-        given = {name: value for name, value in self.adjoint_options.items() if value is not None}
-        return adjoint(self.adjoint, **given) if given else self.adjoint
+        """The adjoint by its name, or with its settings where some are given.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such adjoint, or it has no such setting or value; with those that it has.
+        """
+        name = self.adjoint["name"]
+        require_one_of("layer.adjoint", name, list(adjoints()))
+        given = {key: value for key, value in self.adjoint.items() if key != "name" and value is not None}
+        try:
+            return adjoint(name, **given) if given else name
+        except ProblemError as error:
+            raise ConfigError(f"layer.adjoint: {error}") from error
 
     def check(self) -> None:
         """Raise a `ConfigError` unless solver and adjoint exist here and the numbers make sense."""
@@ -43,11 +58,7 @@ class LayerConfig:
                 f"layer.solver: {self.solver} is unavailable ({reason}); available: {available}"
             )
         require_one_of("layer.solver", self.solver, available)
-        require_one_of("layer.adjoint", self.adjoint, list(adjoints()))
-        try:
-            self.derivative()
-        except ProblemError as error:
-            raise ConfigError(f"layer.adjoint_options: {error}") from error
+        self.derivative()
         require(0 < self.tol < 1, "layer.tol", self.tol, "a number between 0 and 1")
         require(self.max_iterations > 0, "layer.max_iterations", self.max_iterations, "a positive integer")
 

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.common.config import LayerConfig
 from experiments.common.errors import ConfigError, require_one_of
 
 GROUPS = ("experiment", "layer", "size")
@@ -90,6 +91,7 @@ def composed(overrides: list[Override]) -> DictConfig:
         _check_group(override)
     _check_sizes(overrides)
     plain = compose("config", _lines(override for override in overrides if _chooses(override)))
+    _check_adjoint(plain, overrides)
     for override in overrides:
         if not _chooses(override):
             _check_setting(plain, override)
@@ -107,9 +109,15 @@ def _lines(overrides: Iterable[Override]) -> list[str]:
     return [line for override in overrides if (line := override.input_line)]
 
 
+def spelled_out(word: str) -> str:
+    """A word of the command line as the configuration has it: `layer.adjoint=smoothed` is short for its name."""
+    key, _, value = word.partition("=")
+    return f"layer.adjoint.name={value}" if key == "layer.adjoint" and not value.startswith("{") else word
+
+
 def _parse(arguments: list[str]) -> list[Override]:
     try:
-        return OverridesParser.create().parse_overrides(arguments)
+        return OverridesParser.create().parse_overrides([spelled_out(word) for word in arguments])
     except HydraException as error:
         line = str(error).splitlines()[0]
         raise ConfigError(f"{line}; expected name=value, for example size=smoke train.lr=1e-3") from error
@@ -142,6 +150,18 @@ def _check_sizes(overrides: list[Override]) -> None:
                 f"experiment={name}: configs/experiment/{name}.yaml needs its sizes beside it, here "
                 f"configs/size/{name}/{size}.yaml; it may be empty"
             )
+
+
+def _check_adjoint(config: DictConfig, overrides: list[Override]) -> None:
+    """What is said of the adjoint, all together: which settings there are depends on its name."""
+    own: dict[str, Any] = dict(config.layer.adjoint)
+    for override in overrides:
+        key, value = override.key_or_group, override.value()
+        if key.startswith("layer.adjoint."):
+            own[key.removeprefix("layer.adjoint.")] = value
+        elif key == "layer.adjoint" and isinstance(value, dict):
+            own |= value
+    LayerConfig(adjoint=own).derivative()
 
 
 def _check_setting(config: DictConfig, override: Override) -> None:

@@ -16,7 +16,7 @@ from layers.cone_program import Cones
 from layers.errors import LayerError
 from layers.policy import EPSILON, require_choice, tolerance, whole_number
 from layers.qp.adjoints import bound, named
-from layers.qp.adjoints.lpgd import SIDES
+from layers.qp.adjoints.lpgd import SIDES, Lpgd
 from layers.qp.engines import Request
 from layers.qp.gradients import Adjoint
 from layers.qp_layer import QPLayer, engines
@@ -73,10 +73,7 @@ class Options:
     def derivative_of_cones(self) -> str | Perturbation:
         """What is asked of the derivative of a cone program; :func:`uses_qp` has refused what it does not have."""
         own = bound(named(self.adjoint))
-        if own.name != "lpgd":
-            return own.name
-        settings = dict(own.settings)
-        return Perturbation(settings["tau"], SIDES[settings["side"]])
+        return Perturbation(own.tau, SIDES[own.side]) if isinstance(own, Lpgd) else own.name
 
     def for_curvature(self, dtypes: Sequence[torch.dtype]) -> Options:
         """The same where parameters of these dtypes are in the quadratic part of the objective."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -101,16 +100,16 @@ def solve(call: Call, problem: QP) -> Outputs:
         With ``on_failure="raise"``, naming the elements that failed.
     """
     request, own = call.request, bound(call.request.adjoint)
-    if own.iteration is not None:
-        iterate = partial(own.iteration, tol=request.tol, **dict(own.settings))
-        answer = answer_by(problem, request, iterate)
+    iteration = own.iteration
+    if iteration is not None:
+        answer = answer_by(problem, request, lambda flat: iteration(flat, request.tol))
     else:
         answer = ENGINES[request.solver](problem, request) if call.known is None else call.known
     status = answer.point.status
     if request.on_failure == "raise" and not answer.settled and bool(status.any()):
         text = describe_failures(answer.point, problem.batch_shape, problem.h, request.precision)
         stops = f"\n{own!r} is the answer of its own iterations: raise k, or tol"
-        raise SolverError(text if own.iteration is None else text + stops)
+        raise SolverError(text if iteration is None else text + stops)
     return Outputs.of(answer, problem.batch_shape)
 
 

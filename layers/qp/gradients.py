@@ -6,12 +6,14 @@ with what it finds. Here λ is part of the solution and not of the system, so th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from layers.errors import LayerError, ProblemError
 from layers.linalg.products import mv
 from layers.problem import QP
 from layers.solution import Point, Status
@@ -59,9 +61,20 @@ class Saved(NamedTuple):
         return self.Q, self.G, self.A, self.kind, self.status
 
 
+#: where nearly every adjoint is exact
+STRICT = "active rows independent, none weakly active, Q positive definite on their null space"
+
+
+def setting(default: Any, check: Callable[[str, Any], Any]) -> Any:
+    """A field of an adjoint: its default, and (name, value) -> the value that is kept, or a LayerError."""
+    return field(default=default, metadata={"check": check})
+
+
 @dataclass(frozen=True, repr=False)
-class Adjoint:
-    """A way to differentiate a solution: what it says of itself, its derivative, and the settings that it is used with.
+class Adjoint(ABC):
+    """A way to differentiate a solution: what it says of itself, and its derivative.
+
+    One with settings is a frozen dataclass whose fields they are, checked where they are given.
 
     Attributes
     ----------
@@ -69,38 +82,60 @@ class Adjoint:
         In :data:`layers.qp.adjoints.ADJOINTS`.
     exact : str
         The domain in which it is the true derivative; of an approximation, the domain in which it tends to that.
+    error : str
+        How far it is from the derivative that it tends to, as "O(kappa)"; empty if it is that derivative.
     order : int or None
         The highest order of derivative that it has; None for every order, in reverse and forward mode. With a finite
         order it has reverse mode alone.
-    derivative : callable
-        (problem, x, x̄, **settings) -> the gradients of Q, q, G, h, A and b, each with the batch axis. The problem is
-        flat (:meth:`layers.problem.QP.flatten`), x = (z, λ, ν) is a solution of every element and x̄ its cotangent,
-        shapes ``(B, ·)``; elements that were not solved do not come here, and the caller sums over the batch where it
-        shares an argument. Raises :class:`layers.DifferentiationError` outside of the domain; what it returns is
-        checked.
-    error : str
-        How far it is from the derivative that it tends to, as "O(kappa)"; empty if it is that derivative.
-    settings : tuple of (str, value)
-        The keywords of ``derivative``, and of ``iteration``.
-    iteration : callable, optional
-        (problem, tol, **settings) -> its own last iterate, with a status and the number of iterations. Given by an
-        adjoint that differentiates an iteration: forward and backward then belong together.
     """
 
-    name: str
-    exact: str
-    order: int | None
-    derivative: Callable[..., tuple[Tensor, ...]]
-    error: str = ""
-    settings: tuple[tuple[str, Any], ...] = ()
-    iteration: Callable[..., Point] | None = None
+    name: ClassVar[str]
+    exact: ClassVar[str] = STRICT
+    error: ClassVar[str] = ""
+    order: ClassVar[int | None] = 1
 
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            check = each.metadata["check"]
+            try:
+                kept = check(f"{each.name} of adjoint={self.name!r}", getattr(self, each.name))
+            except LayerError as error:
+                raise ProblemError(str(error)) from error
+            object.__setattr__(self, each.name, kept)
+
+    @abstractmethod
     def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
-        """The derivative, with these settings."""
-        return self.derivative(problem, x, bars, **dict(self.settings))
+        """The gradients of Q, q, G, h, A and b, each with the batch axis.
+
+        Parameters
+        ----------
+        problem : QP
+            Flat (:meth:`layers.problem.QP.flatten`).
+        x, bars : Triple, shapes ``(B, ·)``
+            A solution (z, λ, ν) of every element and its cotangent. Elements that were not solved do not come here,
+            and the caller sums over the batch where it shares an argument.
+
+        Raises
+        ------
+        DifferentiationError
+            Outside of the domain; what is returned is checked.
+        """
+
+    @property
+    def iteration(self) -> Callable[[QP, float], Point] | None:
+        """(problem, tol) -> its own last iterate, with a status and the number of iterations.
+
+        Given by an adjoint that differentiates an iteration: forward and backward then belong together.
+        """
+        return None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings with their values."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def __repr__(self) -> str:
-        return f"adjoint({', '.join([repr(self.name), *(f'{name}={value!r}' for name, value in self.settings)])})"
+        return repr(self.name)
 
 
 @dataclass(frozen=True)

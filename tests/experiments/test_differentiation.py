@@ -30,7 +30,7 @@ TIGHT = LayerConfig(tol=1e-9)
 
 
 def method(name, **options):
-    return Method(name, LayerConfig(adjoint=name, adjoint_options=options, tol=1e-9))
+    return Method(name, LayerConfig(adjoint={"name": name, **options}, tol=1e-9))
 
 
 def recorder():
@@ -136,7 +136,7 @@ def test_peak_memory_sees_what_is_allocated_and_freed():
 def test_every_name_is_compared_and_its_settings_are_tried():
     found = methods(list(NAMED), LayerConfig())
     assert [one.label for one in found] == [f"adjoint={name}" for name in NAMED]
-    by_name = {one.config.adjoint: one for one in found}
+    by_name = {one.name: one for one in found}
     assert {setting for setting, _ in by_name["smoothed"].variants()} == {"kappa"}
     assert "k" not in {setting for setting, _ in by_name["unrolled"].variants()}
     assert by_name["implicit"].variants() == {}
@@ -144,7 +144,7 @@ def test_every_name_is_compared_and_its_settings_are_tried():
 
 def test_a_third_party_layer_is_one_method_with_the_derivative_that_it_brings():
     (only,) = methods(["implicit", "optnet"], LayerConfig(solver="qpth"))
-    assert (only.label, only.config.adjoint) == ("qpth", "auto")
+    assert (only.label, only.name) == ("qpth", "auto")
 
 
 def test_the_field_around_the_kink_is_the_projection_of_w():
@@ -264,7 +264,7 @@ BAD = {
     "paths.grid": (lambda c: setattr(c.paths, "grid", 1), "at least 2 nodes"),
     "losses.samples": (lambda c: setattr(c.losses, "samples", 1001), "at most paths.train"),
     "sudoku.lr": (lambda c: setattr(c.sudoku, "lr", 0.0), "learning rate"),
-    "layer.adjoint": (lambda c: setattr(c.layer, "adjoint", "optnet"), "methods="),
+    "layer.adjoint": (lambda c: c.layer.adjoint.update(name="optnet"), "methods="),
     "parts": (lambda c: setattr(c, "parts", ["everything"]), "one of"),
     "options": (lambda c: setattr(c, "options", {"smooth": {}}), "one of"),
     "weight": (lambda c: setattr(c, "weight", 0.0), "positive, finite"),

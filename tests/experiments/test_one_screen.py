@@ -1,5 +1,6 @@
 """Whatever goes wrong is told on one screen, without a traceback; help says what there is."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,25 @@ def told(capsys, monkeypatch, *arguments):
 def test_a_mistake_is_told_on_one_screen(capsys, monkeypatch, tmp_path, arguments, message):
     where = [] if any("output" in argument for argument in arguments) else [f"output={tmp_path}"]
     assert message in told(capsys, monkeypatch, *arguments, "size=smoke", *where)[0]
+
+
+@pytest.mark.parametrize("chosen", ["layer.adjoint", "layer.adjoint.name"])
+def test_an_adjoint_and_its_settings_are_in_the_record_of_the_run(capsys, monkeypatch, tmp_path, chosen):
+    words = (
+        "layer.adjoint.kappa=1e-3",
+        *TINY[:1],
+        "methods=[optnet_pure]",
+        "seeds=[0]",
+        f"output={tmp_path}",
+    )
+    message, _ = told(capsys, monkeypatch, f"{chosen}=smoothed", *words)
+    assert message == ""
+    (record,) = tmp_path.rglob("provenance.json")
+    kept = json.loads(record.read_text("utf-8"))["config"]["layer"]["adjoint"]
+    assert {name: value for name, value in kept.items() if value is not None} == {
+        "name": "smoothed",
+        "kappa": 1e-3,
+    }
 
 
 def test_a_file_in_the_place_of_a_folder_is_told(capsys, monkeypatch, tmp_path):

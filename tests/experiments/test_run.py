@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 
 from experiments.common import cells
 from experiments.common.errors import ConfigError
-from experiments.common.overrides import check_command_line
+from experiments.common.overrides import check_command_line, compose_checked
 from experiments.common.results import COLUMNS, UNREPEATABLE, read_table
-from experiments.job import CONFIGS, EXPERIMENTS, run
-from layers import adjoint, adjoints, engines
+from experiments.job import CONFIGS, EXPERIMENTS, place, run
+from layers import Smoothed, adjoints, engines
 
 LAYERS = sorted(path.stem for path in (CONFIGS / "layer").glob("*.yaml"))
 SIZES = sorted(path.stem for path in (CONFIGS / "size").glob("*.yaml"))
@@ -92,6 +92,12 @@ def composed(*overrides):
         return compose("config", list(overrides))
 
 
+def checked(*words):
+    """The settings that the words of a command line ask for."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return OmegaConf.to_object(compose_checked(list(words)))
+
+
 @pytest.mark.parametrize(
     ("experiment", "layer", "size"),
     thinned(
@@ -139,19 +145,31 @@ def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
 
 @pytest.mark.parametrize("name", thinned(((name,) for name in adjoints()), lambda name: name == "smoothed"))
 def test_smoke_run_with_every_adjoint(name, tmp_path):
-    layer = (f"layer.adjoint={name}", "methods=[optnet_tuned_tv,optnet_pure]", "seeds=[0]")
+    layer = (f"layer.adjoint.name={name}", "methods=[optnet_tuned_tv,optnet_pure]", "seeds=[0]")
     run(composed("experiment=denoising", "size=smoke", *layer), tmp_path)
     assert read_table(tmp_path / "summary.csv")["mean"].notna().all()
 
 
 @pytest.mark.parametrize(
-    "override", ["layer.adjoint_options.kappa=1e-3", "layer.adjoint_options={kappa: 1e-3}"]
+    "words",
+    [
+        ["layer.adjoint.name=smoothed", "layer.adjoint.kappa=1e-3"],
+        ["layer.adjoint=smoothed", "layer.adjoint.kappa=1e-3"],
+        ["layer.adjoint.kappa=0.001", "layer.adjoint=smoothed"],
+        ["layer.adjoint={name: smoothed, kappa: 1e-3}"],
+    ],
 )
-def test_an_adjoint_takes_its_settings_from_the_command_line(override):
-    config = OmegaConf.to_object(composed("layer.adjoint=smoothed", override))
-    config.check()
-    assert config.layer.build().adjoint == adjoint("smoothed", kappa=1e-3)
-    assert OmegaConf.to_object(composed("layer.adjoint=smoothed")).layer.build().adjoint == "smoothed"
+def test_every_way_to_write_an_adjoint_is_one_run(words):
+    config = checked(*words)
+    assert config.layer.build().adjoint == Smoothed(kappa=1e-3)
+    assert config.layer.adjoint["name"] == "smoothed"
+    assert place(config).changes == "layer.adjoint.kappa=0.001,layer.adjoint.name=smoothed"
+
+
+def test_an_adjoint_without_settings_is_its_name_and_none_is_the_default():
+    assert checked("layer.adjoint=smoothed").layer.build().adjoint == "smoothed"
+    assert checked("layer.adjoint=smoothed") == checked("layer.adjoint.name=smoothed")
+    assert place(checked("layer.adjoint=auto")) == place(checked())
 
 
 @pytest.fixture(scope="module", params=EXPERIMENTS)
@@ -247,9 +265,21 @@ def test_cells_of_other_settings_are_not_reused(tmp_path, monkeypatch):
         (["data.length=12.5"], "could not be converted to Integer"),
         (["garbage"], "expected name=value"),
         (["layer.adjoint=magic"], "layer.adjoint: got 'magic', expected one of: auto, implicit"),
-        (["layer.adjoint_options.kapa=1"], "expected one of: beta, k, kappa"),
-        (["layer.adjoint=optnet", "layer.adjoint_options.k=3"], "has no setting k"),
-        (["layer.adjoint=truncated", "layer.adjoint_options.k=0"], "whole number, at least 1"),
+        (
+            ["layer.adjoint=penalty", "layer.adjoint.kapa=1"],
+            "no setting kapa; its settings and defaults: beta=0.0001",
+        ),
+        (["layer.adjoint.kapa=1", "layer.adjoint.name=smoothed"], "its settings and defaults: kappa=0.0001"),
+        (["layer.adjoint={name: smoothed, kapa: 1}"], "its settings and defaults: kappa=0.0001"),
+        (["layer.adjoint=optnet", "layer.adjoint.k=3"], "has no setting k; its settings and defaults: none"),
+        (["layer.adjoint.k=3"], "adjoint='auto' has no setting k"),
+        (["layer.adjoint=truncated", "layer.adjoint.k=0"], "whole number, at least 1"),
+        (
+            ["layer.adjoint=smoothed", "layer.adjoint.kappa=[1]"],
+            "kappa of adjoint='smoothed' must be positive",
+        ),
+        (["layer.adjoint.name=null"], "layer.adjoint: got None, expected one of: auto"),
+        (["--multirun", "layer.adjoint=optnet,magic"], "layer.adjoint: got 'magic'"),
         (["+x=1"], "not added or removed"),
         (["layer=auto,qpth"], "need --multirun"),
         (["--multirun", "train.epochs=1,0"], "train.epochs: got 0"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import numpy as np
@@ -10,12 +13,21 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+import layers
 from layers import (
     Adjoint,
+    Alternating,
     DifferentiationError,
+    FirstOrder,
     LayerError,
+    Lpgd,
+    OneStep,
+    Penalty,
     ProblemError,
     QPLayer,
+    Smoothed,
+    Truncated,
+    Unrolled,
     adjoint,
     adjoints,
     solve_qp,
@@ -236,15 +248,65 @@ def test_settings_that_cannot_be_used_are_refused(name: str, settings: dict[str,
         adjoint(name, **settings)
 
 
-def test_an_adjoint_with_settings_is_a_value() -> None:
-    one, other = adjoint("smoothed", kappa=1e-3), adjoint("smoothed", kappa=1e-3)
-    assert one == other
-    assert one != adjoint("smoothed")
-    assert adjoint("smoothed") == ADJOINTS["smoothed"]
-    assert isinstance(one, Adjoint)
+#: each that has settings, with others than its defaults
+SET = (
+    Unrolled(k=700, rho=0.5),
+    Alternating(k=700, rho=0.5),
+    OneStep(rho=2.0),
+    Truncated(k=7),
+    Smoothed(kappa=1e-3),
+    Lpgd(tau=0.1, side="lower"),
+    FirstOrder(tau=0.1),
+    Penalty(beta=1e-3, weight=4.0),
+)
+
+
+def test_every_adjoint_with_settings_is_a_public_class() -> None:
+    assert {each.name for each in SET} == {name for name, each in ADJOINTS.items() if each.settings}
+    assert all(getattr(layers, type(each).__name__) is type(each) for each in SET)
+
+
+@pytest.mark.parametrize("given", SET, ids=repr)
+def test_an_adjoint_with_settings_is_a_value(given: Adjoint) -> None:
+    by_name = adjoint(given.name, **given.settings)
+    assert by_name == given
+    assert hash(by_name) == hash(given)
+    assert pickle.loads(pickle.dumps(given)) == copy.deepcopy(given) == given
+    assert given != type(given)()
+    assert type(given)() == adjoint(given.name) == ADJOINTS[given.name]
+    own = ", ".join(f"{key}={value!r}" for key, value in given.settings.items())
+    assert repr(given) == f"{type(given).__name__}({own})"
+    with pytest.raises(FrozenInstanceError):
+        setattr(given, next(iter(given.settings)), 3)
+
+
+@pytest.mark.parametrize("given", SET, ids=repr)
+def test_a_layer_keeps_the_settings_of_its_adjoint_when_it_is_copied(rng, given: Adjoint) -> None:
+    data = leaves(random_qp(rng, 4, 3, 1))
+    layer = QPLayer(adjoint=given, tol=1e-6)
+    right, default = (
+        torch.autograd.grad(weigh(each(*data)), data)[0] for each in (layer, QPLayer(adjoint=given.name))
+    )
+    assert not torch.equal(right, default)
+    for copied in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert f"adjoint={given!r}" in repr(copied)
+        assert torch.equal(torch.autograd.grad(weigh(copied(*data)), data)[0], right)
+
+
+def test_a_setting_is_checked_where_it_is_given() -> None:
+    assert Smoothed(kappa=1) == Smoothed(1.0)
+    assert Truncated(k=1e2) == Truncated()  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ProblemError, match="kappa of adjoint='smoothed' must be positive"):
+        Smoothed(kappa=-1.0)
+    with pytest.raises(LayerError, match=r"not a class; found Smoothed: write Smoothed\(\)"):
+        QPLayer(adjoint=Smoothed)  # pyright: ignore[reportArgumentType]
+
+
+def test_an_adjoint_is_printed_with_its_settings() -> None:
+    one = Smoothed(kappa=1e-3)
     assert (
         repr(QPLayer(adjoint=one))
-        == "QPLayer(solver='auto', adjoint=adjoint('smoothed', kappa=0.001), tol=1e-08, on_failure='raise')"
+        == "QPLayer(solver='auto', adjoint=Smoothed(kappa=0.001), tol=1e-08, on_failure='raise')"
     )
 
 

@@ -23,7 +23,7 @@ def test_the_table_and_the_sections_are_of_all_adjoints_in_one_order() -> None:
 def test_settings_and_defaults_are_those_of_the_code(name: str) -> None:
     row = re.search(rf"^\| `{name}` \| (.*?) \|", PAGE, re.MULTILINE)
     assert row is not None
-    own = [f"`{key}={value!r}`" for key, value in ADJOINTS[name].settings]
+    own = [f"`{key}={value!r}`" for key, value in ADJOINTS[name].settings.items()]
     assert row[1] == (", ".join(own) or "none")
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from layers import ConvexLayer, DifferentiationError, LayerError, adjoint
+from layers import ConvexLayer, DifferentiationError, LayerError, Lpgd
 from layers.qp.adjoints import ADJOINTS
 from tests.layers.instances import assert_close
 
@@ -37,7 +37,7 @@ def gradients(values: list[Tensor], **settings: Any) -> tuple[Tensor, ...]:
 
 def misses(values: list[Tensor], **settings: Any) -> list[float]:
     right = gradients(values)
-    found = gradients(values, adjoint=adjoint("lpgd", **settings))
+    found = gradients(values, adjoint=Lpgd(**settings))
     return [((x - y).abs().max() / y.abs().max()).item() for x, y in zip(found, right, strict=True)]
 
 
@@ -55,7 +55,7 @@ def test_multipliers_slacks_and_the_objective_have_their_derivative_too() -> Non
     inside = cp.SOC(r, x)
     program = cp.Problem(cp.Minimize(0.5 * cp.sum_squares(x) - y @ x), [inside])
     grads = []
-    for each in ("implicit", adjoint("lpgd", tau=1e-4)):
+    for each in ("implicit", Lpgd(tau=1e-4)):
         given = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in ([2.0, -1.0, 2.0], 1.5)]
         found = ConvexLayer(program, [y, r], [x], adjoint=each).solve(*given)
         parts = (found.variables[0], found.y, found.s)
@@ -100,7 +100,7 @@ def test_a_loss_without_a_minimum_is_refused() -> None:
     x, c = cp.Variable(2), cp.Parameter()
     program = cp.Problem(cp.Minimize(cp.norm(x, 2) + c * x[0]))
     point = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
-    (z,) = ConvexLayer(program, [c], [x], adjoint=adjoint("lpgd", tau=10.0, side="lower"))(point)
+    (z,) = ConvexLayer(program, [c], [x], adjoint=Lpgd(tau=10.0, side="lower"))(point)
     with pytest.raises(DifferentiationError, match=r"UNBOUNDED(.|\n)*smaller tau"):
         z[0].backward()
 

@@ -48,19 +48,24 @@ class Method:
 
     def with_options(self, options: dict[str, Any]) -> "Method":
         """The same with other settings of the adjoint."""
-        return replace(self, config=replace(self.config, adjoint_options=options))
+        return replace(self, config=replace(self.config, adjoint={"name": self.name, **options}))
+
+    @property
+    def name(self) -> str:
+        """The name of its adjoint."""
+        return self.config.adjoint["name"]
 
     @property
     def iterates(self) -> bool:
         """Whether an iteration is differentiated, so that what was not found forward is not known backward."""
-        return adjoint(self.config.adjoint).iteration is not None
+        return adjoint(self.name).iteration is not None
 
     def variants(self) -> dict[tuple[str, float], "Method"]:
         """The same at other values of each setting of :data:`VALUES` that it has, by (setting, value).
 
         For an adjoint that iterates k is a limit, which only ends in a refusal: there the accuracy is what is changed.
         """
-        has = set(dict(adjoint(self.config.adjoint).settings))
+        has = set(adjoint(self.name).settings)
         has = (has - {"k"}) | {"tol"} if self.iterates else has
         found: dict[tuple[str, float], Method] = {}
         for setting, values in VALUES.items():
@@ -74,7 +79,9 @@ def methods(names: list[str], layer: LayerConfig) -> list[Method]:
     """Those of `names` that are adjoints; a third-party solver has the one derivative that it brings."""
     if layer.solver in third_party():
         return [Method(layer.solver, layer)]
-    return [Method(f"adjoint={name}", replace(layer, adjoint=name)) for name in names if name in NAMED]
+    return [
+        Method(f"adjoint={name}", replace(layer, adjoint={"name": name})) for name in names if name in NAMED
+    ]
 
 
 def gradients(method: Method, instance: Instance) -> tuple[dict[str, Array], float]:

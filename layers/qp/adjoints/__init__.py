@@ -1,103 +1,56 @@
 """Adjoints: how a solution is differentiated, each a function of problem and solution, never of the solver.
 
 A new one is a file here and an entry in :data:`ADJOINTS`; :class:`layers.qp.gradients.Adjoint` is the contract, and the
-keywords of the file's ``gradients`` are its settings. ``adjoint="auto"`` is ``implicit``, the implicit function theorem
-in active-set form. Its linear system is itself a function that can be differentiated
-(:class:`layers.qp.function.LinearisedSystem`): every order of derivative comes from there.
+fields of the class are its settings. ``adjoint="auto"`` is ``implicit``, the implicit function theorem in active-set
+form. Its linear system is itself a function that can be differentiated (:class:`layers.qp.function.LinearisedSystem`):
+every order of derivative comes from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from inspect import signature
 from typing import Any
 
 from layers.errors import LayerError, ProblemError
-from layers.policy import require_choice, tolerance, whole_number
-from layers.qp.adjoints import (
-    active_set,
-    alternating,
-    conic,
-    first_order,
-    implicit,
-    lpgd,
-    one_step,
-    optnet,
-    penalty,
-    qp_backward,
-    smoothed,
-    truncated,
-    unrolled,
-)
+from layers.policy import require_choice
+from layers.qp.adjoints.active_set import ActiveSet
+from layers.qp.adjoints.alternating import Alternating
+from layers.qp.adjoints.conic import Conic
+from layers.qp.adjoints.first_order import FirstOrder
+from layers.qp.adjoints.implicit import Implicit
+from layers.qp.adjoints.lpgd import Lpgd
+from layers.qp.adjoints.one_step import OneStep
+from layers.qp.adjoints.optnet import OptNet
+from layers.qp.adjoints.penalty import Penalty
+from layers.qp.adjoints.qp_backward import QPBackward
+from layers.qp.adjoints.smoothed import Smoothed
+from layers.qp.adjoints.truncated import Truncated
+from layers.qp.adjoints.unrolled import Unrolled
 from layers.qp.gradients import Adjoint
 
-_STRICT = "active rows independent, none weakly active, Q positive definite on their null space"
-
-
-def _of(name: str, module: Any, exact: str, error: str = "", order: int | None = 1) -> Adjoint:
-    """The adjoint of a file: its ``gradients``, their keywords as settings, and its ``iterate`` if it has one."""
-    settings = tuple(
-        (key, p.default)
-        for key, p in signature(module.gradients).parameters.items()
-        if p.kind == p.KEYWORD_ONLY
-    )
-    return Adjoint(name, exact, order, module.gradients, error, settings, getattr(module, "iterate", None))
-
-
+#: by name, each with its default settings
 ADJOINTS: dict[str, Adjoint] = {
     each.name: each
     for each in (
-        _of(
-            "implicit",
-            implicit,
-            "where the solution map is differentiable; elsewhere the least-squares answer of minimum norm",
-            order=None,
-        ),
-        _of("optnet", optnet, _STRICT),
-        _of("active_set", active_set, _STRICT),
-        _of("qp_backward", qp_backward, _STRICT),
-        _of("conic", conic, _STRICT),
-        _of("unrolled", unrolled, _STRICT, "geometric in k; exact for the iterate"),
-        _of("alternating", alternating, _STRICT, "geometric in k; exact in q, h and b for the iterate"),
-        _of("one_step", one_step, "nowhere", "the norm of a step's derivative"),
-        _of("truncated", truncated, _STRICT, "geometric in k"),
-        _of("smoothed", smoothed, _STRICT, "O(kappa)"),
-        _of("lpgd", lpgd, _STRICT, "O(tau) on one side, none in the mean while the active rows stay"),
-        _of("first_order", first_order, _STRICT, "O(tau)"),
-        _of("penalty", penalty, _STRICT, "O(beta)"),
+        Implicit(),
+        OptNet(),
+        ActiveSet(),
+        QPBackward(),
+        Conic(),
+        Unrolled(),
+        Alternating(),
+        OneStep(),
+        Truncated(),
+        Smoothed(),
+        Lpgd(),
+        FirstOrder(),
+        Penalty(),
     )
-}
-
-
-def _side(name: str, value: object) -> str:
-    require_choice(name, value, tuple(lpgd.SIDES))
-    return str(value)
-
-
-def _weight(name: str, value: object) -> float:
-    number = tolerance(name, value)
-    if number <= 1:
-        raise LayerError(
-            f"{name} must be larger than 1, so that no multiplier exceeds the penalty; found {value!r}"
-        )
-    return number
-
-
-#: what a setting takes, whichever adjoint has it
-CHECKS: dict[str, Callable[[str, Any], Any]] = {
-    "k": whole_number,
-    "rho": tolerance,
-    "kappa": tolerance,
-    "tau": tolerance,
-    "side": _side,
-    "beta": tolerance,
-    "weight": _weight,
 }
 
 
 def adjoint(name: str, **settings: Any) -> Adjoint:
-    """An adjoint with settings of its own, for ``adjoint=``.
+    """An adjoint by name, as a command line has it: ``adjoint("smoothed", kappa=1e-3)`` is ``Smoothed(kappa=1e-3)``.
 
     Parameters
     ----------
@@ -112,25 +65,15 @@ def adjoint(name: str, **settings: Any) -> Adjoint:
         If there is no such adjoint.
     ProblemError
         If it has no such setting, or a value cannot be used.
-
-    Examples
-    --------
-    >>> from layers import QPLayer, adjoint
-    >>> layer = QPLayer(adjoint=adjoint("smoothed", kappa=1e-3))
     """
     require_choice("adjoint", name, ("auto", *ADJOINTS))
     found = ADJOINTS["implicit" if name == "auto" else name]
-    have = dict(found.settings)
-    if unknown := sorted(settings.keys() - have.keys()):
-        those = ", ".join(f"{key}={value!r}" for key, value in have.items()) or "none"
+    if unknown := sorted(settings.keys() - found.settings.keys()):
+        those = ", ".join(f"{key}={value!r}" for key, value in found.settings.items()) or "none"
         raise ProblemError(
             f"adjoint={name!r} has no setting {', '.join(unknown)}; its settings and defaults: {those}"
         )
-    try:
-        have |= {key: CHECKS[key](f"{key} of adjoint={name!r}", value) for key, value in settings.items()}
-    except LayerError as error:
-        raise ProblemError(str(error)) from error
-    return replace(found, settings=tuple(have.items()))
+    return replace(found, **settings)
 
 
 def named(adjoint: str | Adjoint) -> str | Adjoint:
@@ -142,6 +85,10 @@ def named(adjoint: str | Adjoint) -> str | Adjoint:
 
 def check_adjoint(value: object) -> None:
     """Refuse what is neither an adjoint nor the name of one."""
+    if isinstance(value, type) and issubclass(value, Adjoint):
+        raise LayerError(
+            f"adjoint must be a value, not a class; found {value.__name__}: write {value.__name__}()"
+        )
     if not isinstance(value, Adjoint):
         require_choice("adjoint", value, ("auto", *ADJOINTS))
 

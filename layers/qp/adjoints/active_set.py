@@ -22,27 +22,32 @@ from layers.policy import require_accurate
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
 from layers.qp.activity import INACTIVE, activity
-from layers.qp.gradients import Triple, of_direction
+from layers.qp.gradients import Adjoint, Triple, of_direction
 
 #: bound on the backward error of the solve
 SOLVE_TOLERANCE = 1e-9
 
 
-def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b, from the cotangents of z, λ and ν.
+class ActiveSet(Adjoint):
+    """The active rows as equalities."""
 
-    Raises
-    ------
-    DifferentiationError
-        Where (1) is singular.
-    """
-    system = ActiveSystem.factor(problem, activity(problem, *x) != INACTIVE)
-    require_regular(system.singular, "active_set")
-    right = (-bars.z, -bars.lam, -bars.nu)
-    d = system.solve(*right)
-    error = system.backward_error(d, right)
-    require_accurate(error, torch.ones_like(system.singular), SOLVE_TOLERANCE, "Q")
-    return of_direction(x, Triple(*d))
+    name = "active_set"
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b, from the cotangents of z, λ and ν.
+
+        Raises
+        ------
+        DifferentiationError
+            Where (1) is singular.
+        """
+        system = ActiveSystem.factor(problem, activity(problem, *x) != INACTIVE)
+        require_regular(system.singular, "active_set")
+        right = (-bars.z, -bars.lam, -bars.nu)
+        d = system.solve(*right)
+        error = system.backward_error(d, right)
+        require_accurate(error, torch.ones_like(system.singular), SOLVE_TOLERANCE, "Q")
+        return of_direction(x, Triple(*d))
 
 
 def require_regular(singular: Tensor, name: str) -> None:

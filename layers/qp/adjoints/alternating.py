@@ -23,34 +23,62 @@ with k.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from layers.linalg.products import mtv
+from layers.policy import tolerance, whole_number
 from layers.problem import QP
 from layers.qp import admm
 from layers.qp.adjoints.unrolled import arrival
-from layers.qp.gradients import Triple, of_direction
+from layers.qp.gradients import Adjoint, Triple, of_direction, setting
 from layers.qp.scaling import scale_problem
 from layers.solution import Point
 
 
-def gradients(problem: QP, x: Triple, bars: Triple, *, k: int = 1000, rho: float = 1.0) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b by at most k steps of (1), stopping where they arrive at x."""
-    scaled = scale_problem(problem)
-    jacobian = Jacobian(problem)
-    with torch.no_grad():
-        found = admm.iterate(problem, k, rho, arrival(x), jacobian)
-    z_bar, *y_bar = scaled.cotangents(*bars)
-    J_y = found.split.rho.unsqueeze(-1) * (jacobian.J_v - jacobian.projected(found.split, found.v))
-    gradient = mtv(jacobian.J_x, z_bar) + mtv(J_y, torch.cat(y_bar, -1))
-    g_q, g_h, g_b = gradient.split([problem.n, problem.m, problem.p], -1)
-    return of_direction(found.point, Triple(*scaled.direction(g_q, -g_h, -g_b)))
+@dataclass(frozen=True)
+class Alternating(Adjoint):
+    """At most k steps of ADMM, which also solves, with their Jacobian carried along.
 
+    Parameters
+    ----------
+    k : int
+        The most steps.
+    rho : float
+        Step size of ADMM at the start, on the equilibrated problem.
 
-def iterate(problem: QP, tol: float, *, k: int = 1000, rho: float = 1.0) -> Point:
-    """The k-th iterate of ADMM."""
-    return admm.solve(problem, tol, k, rho)
+    Raises
+    ------
+    ProblemError
+        If a setting cannot be used.
+    """
+
+    name = "alternating"
+    error = "geometric in k; exact in q, h and b for the iterate"
+
+    k: int = setting(1000, whole_number)
+    rho: float = setting(1.0, tolerance)
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b by at most k steps of (1), stopping where they arrive at x."""
+        scaled = scale_problem(problem)
+        jacobian = Jacobian(problem)
+        with torch.no_grad():
+            found = admm.iterate(problem, self.k, self.rho, arrival(x), jacobian)
+        z_bar, *y_bar = scaled.cotangents(*bars)
+        J_y = found.split.rho.unsqueeze(-1) * (jacobian.J_v - jacobian.projected(found.split, found.v))
+        gradient = mtv(jacobian.J_x, z_bar) + mtv(J_y, torch.cat(y_bar, -1))
+        g_q, g_h, g_b = gradient.split([problem.n, problem.m, problem.p], -1)
+        return of_direction(found.point, Triple(*scaled.direction(g_q, -g_h, -g_b)))
+
+    @property
+    def iteration(self) -> Callable[[QP, float], Point]:
+        """The k-th iterate of ADMM."""
+        return partial(admm.solve, k=self.k, rho=self.rho)
 
 
 class Jacobian:

@@ -33,7 +33,7 @@ from layers.errors import DifferentiationError
 from layers.linalg.products import column_max, dot, mv, one_where_zero, row_max
 from layers.problem import QP
 from layers.qp.activity import ACTIVE, WEAK, activity
-from layers.qp.gradients import Triple, of_direction
+from layers.qp.gradients import Adjoint, Triple, of_direction
 from layers.qp.kkt import slack
 from layers.qp.scaling import scale_problem
 
@@ -41,29 +41,34 @@ from layers.qp.scaling import scale_problem
 CONDITION = 1e12
 
 
-def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b, from the cotangents of z, λ and ν.
+class Conic(Adjoint):
+    """The quadratic program as a cone program."""
 
-    Raises
-    ------
-    DifferentiationError
-        Where M is singular beyond the direction in which it always is.
-    """
-    n, m, p = problem.n, problem.m, problem.p
-    scaled = scale_problem(problem)
-    skew, X, y, v, DPi = embedding(scaled.weighted(), Triple(*scaled.scale(*x)), activity(problem, *x))
-    z_bar, lam_bar, nu_bar = scaled.cotangents(*bars)
-    X_bar = torch.nn.functional.pad(z_bar, (0, 1))
-    y_bar = torch.nn.functional.pad(torch.cat([nu_bar, lam_bar], -1), (0, n + 2))
-    low = -(dot(X, X_bar) + dot(y, y_bar)).unsqueeze(-1)
-    right = -mv(DPi.mT, torch.cat([X_bar, y_bar, low], -1))
-    eye = torch.eye(skew.shape[-1], dtype=X.dtype, device=X.device)
-    M = (skew - eye) @ DPi + eye
-    one = torch.ones_like(low)
-    g = _orthogonal_solution(M.mT, right, torch.cat([X, v, one], -1), torch.cat([X, y, one], -1))
-    c_bar, beta_bar = (u - g[:, -1:] * v for u, v in ((g[:, : n + 1], X), (g[:, n + 1 : -1], y)))
-    nu, lam, _ = beta_bar.split([p, m, n + 2], -1)
-    return of_direction(x, Triple(*scaled.direction(c_bar[:, :n], -lam, -nu)))
+    name = "conic"
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b, from the cotangents of z, λ and ν.
+
+        Raises
+        ------
+        DifferentiationError
+            Where M is singular beyond the direction in which it always is.
+        """
+        n, m, p = problem.n, problem.m, problem.p
+        scaled = scale_problem(problem)
+        skew, X, y, v, DPi = embedding(scaled.weighted(), Triple(*scaled.scale(*x)), activity(problem, *x))
+        z_bar, lam_bar, nu_bar = scaled.cotangents(*bars)
+        X_bar = torch.nn.functional.pad(z_bar, (0, 1))
+        y_bar = torch.nn.functional.pad(torch.cat([nu_bar, lam_bar], -1), (0, n + 2))
+        low = -(dot(X, X_bar) + dot(y, y_bar)).unsqueeze(-1)
+        right = -mv(DPi.mT, torch.cat([X_bar, y_bar, low], -1))
+        eye = torch.eye(skew.shape[-1], dtype=X.dtype, device=X.device)
+        M = (skew - eye) @ DPi + eye
+        one = torch.ones_like(low)
+        g = _orthogonal_solution(M.mT, right, torch.cat([X, v, one], -1), torch.cat([X, y, one], -1))
+        c_bar, beta_bar = (u - g[:, -1:] * v for u, v in ((g[:, : n + 1], X), (g[:, n + 1 : -1], y)))
+        nu, lam, _ = beta_bar.split([p, m, n + 2], -1)
+        return of_direction(x, Triple(*scaled.direction(c_bar[:, :n], -lam, -nu)))
 
 
 def embedding(problem: QP, at: Triple, kind: Tensor) -> tuple[Tensor, ...]:

@@ -21,22 +21,46 @@ their null space. x(τ) is affine in τ: the gradients of q, h and b are exact a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
+from layers.policy import tolerance
 from layers.problem import QP
 from layers.qp.adjoints.lpgd import quotient
 from layers.qp.adjoints.qp_backward import solved_on_face
-from layers.qp.gradients import Triple
+from layers.qp.gradients import Adjoint, Triple, setting
 
 
-def gradients(problem: QP, x: Triple, bars: Triple, *, tau: float = 1e-4) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b by (2), from the cotangents of z, λ and ν.
+@dataclass(frozen=True)
+class FirstOrder(Adjoint):
+    """The difference between two gradients of the Lagrangian, with the active rows frozen.
+
+    Parameters
+    ----------
+    tau : float
+        Length τ of the move, in the unit of the cost over that of z̄.
 
     Raises
     ------
-    DifferentiationError
-        If (1) has no solution.
+    ProblemError
+        If a setting cannot be used.
     """
-    q, h, b = problem.q + tau * bars.z, problem.h - tau * bars.lam, problem.b - tau * bars.nu
-    moved = solved_on_face(problem, x, Triple(q, h, b))
-    return quotient(moved, x, tau)
+
+    name = "first_order"
+    error = "O(tau)"
+
+    tau: float = setting(1e-4, tolerance)
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b by (2), from the cotangents of z, λ and ν.
+
+        Raises
+        ------
+        DifferentiationError
+            If (1) has no solution.
+        """
+        tau = self.tau
+        q, h, b = problem.q + tau * bars.z, problem.h - tau * bars.lam, problem.b - tau * bars.nu
+        moved = solved_on_face(problem, x, Triple(q, h, b))
+        return quotient(moved, x, tau)

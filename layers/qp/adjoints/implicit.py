@@ -29,7 +29,7 @@ from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
 from layers.qp.activity import ACTIVE, INACTIVE, WEAK, activity
 from layers.qp.adjoints.degenerate import Projected
-from layers.qp.gradients import Triple, of_direction
+from layers.qp.gradients import Adjoint, Triple, of_direction
 
 #: bound on the backward error of the derivative's linear solve
 SOLVE_TOLERANCE = 1e-9
@@ -87,12 +87,19 @@ def solve_linearised(problem: QP, kind: Tensor, r: Block, *, transpose: bool) ->
     return x, error
 
 
-def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
-    """The contract of :class:`layers.qp.adjoints.Adjoint`: equation 8 with d = −K⁺ᵀ x̄."""
-    solved = torch.ones(len(x.z), dtype=torch.bool, device=x.z.device)
-    right = QP(problem.Q, -bars.z, problem.G, -bars.lam, problem.A, -bars.nu)
-    d = solve_accurately(right, activity(problem, *x), solved, transpose=True)
-    return of_direction(x, Triple(*d))
+class Implicit(Adjoint):
+    """The implicit function theorem: equation 8 with d = −K⁺ᵀ x̄."""
+
+    name = "implicit"
+    exact = "where the solution map is differentiable; elsewhere the least-squares answer of minimum norm"
+    order = None
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The contract of :class:`layers.qp.adjoints.Adjoint`: equation 8 with d = −K⁺ᵀ x̄."""
+        solved = torch.ones(len(x.z), dtype=torch.bool, device=x.z.device)
+        right = QP(problem.Q, -bars.z, problem.G, -bars.lam, problem.A, -bars.nu)
+        d = solve_accurately(right, activity(problem, *x), solved, transpose=True)
+        return of_direction(x, Triple(*d))
 
 
 def solve_accurately(

@@ -21,11 +21,14 @@ interpolation of Vlastelica et al. (2020) is this case. τ has the unit of the c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
+from layers.policy import require_choice, tolerance
 from layers.problem import QP
 from layers.qp.adjoints.again import solved_again
-from layers.qp.gradients import Triple, of_direction
+from layers.qp.gradients import Adjoint, Triple, of_direction, setting
 
 #: of which points the difference is, in multiples of τ
 SIDES = {"lower": (1.0, 0.0), "upper": (0.0, -1.0), "mean": (1.0, -1.0)}
@@ -36,18 +39,45 @@ OTHERWISE = (
 )
 
 
-def gradients(
-    problem: QP, x: Triple, bars: Triple, *, tau: float = 1e-3, side: str = "mean"
-) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b by (2), from the cotangents of z, λ and ν.
+def _side(name: str, value: object) -> str:
+    require_choice(name, value, tuple(SIDES))
+    return str(value)
+
+
+@dataclass(frozen=True)
+class Lpgd(Adjoint):
+    """The difference between the solution and that of a program moved along the loss.
+
+    Parameters
+    ----------
+    tau : float
+        Length τ of the move, in the unit of the cost over that of z̄.
+    side : {"lower", "upper", "mean"}
+        Move along the loss, against it, or both.
 
     Raises
     ------
-    DifferentiationError
-        If the program of (1) has no solution.
+    ProblemError
+        If a setting cannot be used.
     """
-    first, second = (x if weight == 0 else _moved(problem, x, bars, weight * tau) for weight in SIDES[side])
-    return quotient(first, second, tau * (SIDES[side][0] - SIDES[side][1]))
+
+    name = "lpgd"
+    error = "O(tau) on one side, none in the mean while the active rows stay"
+
+    tau: float = setting(1e-3, tolerance)
+    side: str = setting("mean", _side)
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b by (2), from the cotangents of z, λ and ν.
+
+        Raises
+        ------
+        DifferentiationError
+            If the program of (1) has no solution.
+        """
+        weights = SIDES[self.side]
+        first, second = (x if w == 0 else _moved(problem, x, bars, w * self.tau) for w in weights)
+        return quotient(first, second, self.tau * (weights[0] - weights[1]))
 
 
 def _moved(problem: QP, x: Triple, bars: Triple, tau: float) -> Triple:

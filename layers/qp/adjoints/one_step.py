@@ -15,13 +15,37 @@ where convergence is slow. T is a step of ADMM (:mod:`layers.qp.admm`), which is
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
+from layers.policy import tolerance
 from layers.problem import QP
-from layers.qp.adjoints import truncated
-from layers.qp.gradients import Triple
+from layers.qp.adjoints.truncated import Truncated
+from layers.qp.gradients import Adjoint, Triple, setting
 
 
-def gradients(problem: QP, x: Triple, bars: Triple, *, rho: float = 1.0) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b by (1), from the cotangents of z, λ and ν."""
-    return truncated.gradients(problem, x, bars, k=1, rho=rho)
+@dataclass(frozen=True)
+class OneStep(Adjoint):
+    """The derivative of one step of ADMM at the solution.
+
+    Parameters
+    ----------
+    rho : float
+        Step size of ADMM, on the equilibrated problem.
+
+    Raises
+    ------
+    ProblemError
+        If a setting cannot be used.
+    """
+
+    name = "one_step"
+    exact = "nowhere"
+    error = "the norm of a step's derivative"
+
+    rho: float = setting(1.0, tolerance)
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b by (1), from the cotangents of z, λ and ν."""
+        return Truncated(k=1, rho=self.rho).gradients(problem, x, bars)

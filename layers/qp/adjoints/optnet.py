@@ -20,25 +20,32 @@ from layers.errors import DifferentiationError
 from layers.linalg.products import column_max, mv, one_where_zero, row_max
 from layers.problem import QP
 from layers.qp.activity import WEAK, activity
-from layers.qp.gradients import Triple, of_direction
+from layers.qp.gradients import Adjoint, Triple, of_direction
 
 #: an equilibrated J with a larger condition number is singular to working precision
 CONDITION = 1e12
 
 
-def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b, from the cotangents of z, λ and ν; (n + m + p)³ per element.
+class OptNet(Adjoint):
+    """All KKT conditions, differentiated."""
 
-    Raises
-    ------
-    DifferentiationError
-        Where J is singular: a weakly active constraint, dependent active rows, or several solutions.
-    """
-    parts = [(problem.take(c), *(Triple(*(v[c] for v in t)) for t in (x, bars))) for c in problem.chunks()]
-    d = torch.cat([_direction(*part) for part in parts] or [torch.cat(x, -1)])
-    d_z, d_lam, d_nu = d.split([problem.n, problem.m, problem.p], -1)
-    # Eq. 8. As printed, ∇_G = D(λ)(d_λ zᵀ + λ d_zᵀ) has one D(λ) too many: it belongs to d_λ alone, here as in ∇_h.
-    return of_direction(x, Triple(d_z, x.lam * d_lam, d_nu))
+    name = "optnet"
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b, from the cotangents of z, λ and ν; (n + m + p)³ per element.
+
+        Raises
+        ------
+        DifferentiationError
+            Where J is singular: a weakly active constraint, dependent active rows, or several solutions.
+        """
+        parts = [
+            (problem.take(c), *(Triple(*(v[c] for v in t)) for t in (x, bars))) for c in problem.chunks()
+        ]
+        d = torch.cat([_direction(*part) for part in parts] or [torch.cat(x, -1)])
+        d_z, d_lam, d_nu = d.split([problem.n, problem.m, problem.p], -1)
+        # Eq. 8. As printed, ∇_G = D(λ)(d_λ zᵀ + λ d_zᵀ) has one D(λ) too many: it belongs to d_λ alone, here as in ∇_h.
+        return of_direction(x, Triple(d_z, x.lam * d_lam, d_nu))
 
 
 def _direction(problem: QP, x: Triple, bars: Triple) -> Tensor:

@@ -24,13 +24,16 @@ count on the equilibrated problem.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from layers.errors import DifferentiationError
+from layers.errors import DifferentiationError, LayerError
 from layers.linalg.products import max_abs, mtv, mv
+from layers.policy import tolerance
 from layers.problem import QP
-from layers.qp.gradients import Triple, of_direction
+from layers.qp.gradients import Adjoint, Triple, of_direction, setting
 from layers.qp.kkt import slack
 from layers.qp.scaling import scale_problem
 
@@ -38,31 +41,61 @@ from layers.qp.scaling import scale_problem
 PIVOT = 1e-13
 
 
-def gradients(
-    problem: QP, x: Triple, bars: Triple, *, beta: float = 1e-4, weight: float = 10.0
-) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b by (2), from the cotangents of z, λ and ν.
+def _weight(name: str, value: object) -> float:
+    number = tolerance(name, value)
+    if number <= 1:
+        raise LayerError(
+            f"{name} must be larger than 1, so that no multiplier exceeds the penalty; found {value!r}"
+        )
+    return number
+
+
+@dataclass(frozen=True)
+class Penalty(Adjoint):
+    """The implicit derivative of the program with smooth penalties for constraints.
+
+    Parameters
+    ----------
+    beta : float
+        Width β of the softplus, on the equilibrated problem.
+    weight : float
+        Weight ϱ of the penalties over the largest multiplier; larger than 1.
 
     Raises
     ------
-    DifferentiationError
-        Where the matrix of (2) is singular.
+    ProblemError
+        If a setting cannot be used.
     """
-    scaled = scale_problem(problem)
-    inside, at = scaled.weighted(), Triple(*scaled.scale(*x))
-    z_bar, lam_bar, nu_bar = scaled.cotangents(*bars)
-    largest = max_abs(torch.cat([at.lam, at.nu], -1)).unsqueeze(-1)
-    rho = weight * torch.where(largest > 0, largest, 1.0)
-    share = torch.sigmoid(-slack(inside, at.z) / beta)
-    D = rho / beta * share * (1 - share)
-    E = (rho / (2 * beta)).expand_as(at.nu)
-    C = torch.cat([M.expand(len(D), *M.shape[-2:]) for M in (inside.G, inside.A)], -2)
-    stiff, y_bar = torch.cat([D, E], -1), torch.cat([lam_bar, nu_bar], -1)
-    right = -(z_bar + mtv(C, stiff * y_bar))
-    d_z = _solved(inside.Q + C.mT @ (stiff.unsqueeze(-1) * C), right)
-    d_y = stiff * (mv(C, d_z) + y_bar)
-    d = scaled.direction(d_z, *d_y.split([problem.m, problem.p], -1))
-    return of_direction(x, Triple(*d))
+
+    name = "penalty"
+    error = "O(beta)"
+
+    beta: float = setting(1e-4, tolerance)
+    weight: float = setting(10.0, _weight)
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b by (2), from the cotangents of z, λ and ν.
+
+        Raises
+        ------
+        DifferentiationError
+            Where the matrix of (2) is singular.
+        """
+        scaled = scale_problem(problem)
+        inside, at = scaled.weighted(), Triple(*scaled.scale(*x))
+        z_bar, lam_bar, nu_bar = scaled.cotangents(*bars)
+        largest = max_abs(torch.cat([at.lam, at.nu], -1)).unsqueeze(-1)
+        rho = self.weight * torch.where(largest > 0, largest, 1.0)
+        share = torch.sigmoid(-slack(inside, at.z) / self.beta)
+        D = rho / self.beta * share * (1 - share)
+        E = (rho / (2 * self.beta)).expand_as(at.nu)
+        C = torch.cat([M.expand(len(D), *M.shape[-2:]) for M in (inside.G, inside.A)], -2)
+        stiff, y_bar = torch.cat([D, E], -1), torch.cat([lam_bar, nu_bar], -1)
+        right = -(z_bar + mtv(C, stiff * y_bar))
+        d_z = _solved(inside.Q + C.mT @ (stiff.unsqueeze(-1) * C), right)
+        d_y = stiff * (mv(C, d_z) + y_bar)
+        d = scaled.direction(d_z, *d_y.split([problem.m, problem.p], -1))
+        return of_direction(x, Triple(*d))
 
 
 def _solved(M: Tensor, right: Tensor) -> Tensor:

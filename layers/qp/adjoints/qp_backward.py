@@ -23,7 +23,7 @@ from layers.linalg.products import max_abs, one_where_zero
 from layers.problem import QP
 from layers.qp.activity import INACTIVE, activity
 from layers.qp.adjoints.again import solved_again
-from layers.qp.gradients import Triple, of_direction
+from layers.qp.gradients import Adjoint, Triple, of_direction
 
 #: a row of norm one that is nearer than this to the span of others counts as dependent on them
 INDEPENDENT = 1e-7
@@ -34,18 +34,23 @@ OTHERWISE = (
 )
 
 
-def gradients(problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b, from the cotangents of z, λ and ν.
+class QPBackward(Adjoint):
+    """The linear system as a quadratic program."""
 
-    Raises
-    ------
-    DifferentiationError
-        If (1) has no solution.
-    """
-    # d is linear in the cotangents: at size one, the tolerance of the engine is that of the derivative
-    size = one_where_zero(max_abs(torch.cat(bars, -1))).unsqueeze(-1)
-    d = solved_on_face(problem, x, Triple(bars.z / size, -bars.lam / size, -bars.nu / size))
-    return of_direction(x, Triple(*(size * v for v in d)))
+    name = "qp_backward"
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b, from the cotangents of z, λ and ν.
+
+        Raises
+        ------
+        DifferentiationError
+            If (1) has no solution.
+        """
+        # d is linear in the cotangents: at size one, the tolerance of the engine is that of the derivative
+        size = one_where_zero(max_abs(torch.cat(bars, -1))).unsqueeze(-1)
+        d = solved_on_face(problem, x, Triple(bars.z / size, -bars.lam / size, -bars.nu / size))
+        return of_direction(x, Triple(*(size * v for v in d)))
 
 
 def solved_on_face(problem: QP, x: Triple, data: Triple) -> Triple:

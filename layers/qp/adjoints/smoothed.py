@@ -24,14 +24,17 @@ Harker 1993), and its matrix is that of (2).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from layers.errors import DifferentiationError
 from layers.linalg.products import max_abs, mv
 from layers.linalg.quasidefinite import ConicFactor
+from layers.policy import tolerance
 from layers.problem import QP
-from layers.qp.gradients import Triple, of_direction
+from layers.qp.gradients import Adjoint, Triple, of_direction, setting
 from layers.qp.kkt import stationarity
 from layers.qp.scaling import scale_problem
 
@@ -42,19 +45,44 @@ REFINEMENTS = 3
 MISSED = 1e-7
 
 
-def gradients(problem: QP, x: Triple, bars: Triple, *, kappa: float = 1e-4) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b on the central path, from the cotangents of z, λ and ν.
+@dataclass(frozen=True)
+class Smoothed(Adjoint):
+    """The derivative on the central path, where λᵢsᵢ = κ.
+
+    Parameters
+    ----------
+    kappa : float
+        κ, in the unit of the objective.
 
     Raises
     ------
-    DifferentiationError
-        Where there is no central path: no point with Gz < h and Az = b, or dependent rows of A.
+    ProblemError
+        If a setting cannot be used.
+
+    Examples
+    --------
+    >>> from layers import QPLayer, Smoothed
+    >>> layer = QPLayer(adjoint=Smoothed(kappa=1e-3))
     """
-    point, ratio = central_point(problem, x, kappa)
-    factor = _factor(problem, ratio)
-    d_z, d_y = factor.solve(-bars.z, -torch.cat([bars.lam, bars.nu], -1), REFINEMENTS)
-    _require(factor.singular)
-    return of_direction(point, Triple(d_z, *d_y.split([problem.m, problem.p], -1)))
+
+    name = "smoothed"
+    error = "O(kappa)"
+
+    kappa: float = setting(1e-4, tolerance)
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b on the central path, from the cotangents of z, λ and ν.
+
+        Raises
+        ------
+        DifferentiationError
+            Where there is no central path: no point with Gz < h and Az = b, or dependent rows of A.
+        """
+        point, ratio = central_point(problem, x, self.kappa)
+        factor = _factor(problem, ratio)
+        d_z, d_y = factor.solve(-bars.z, -torch.cat([bars.lam, bars.nu], -1), REFINEMENTS)
+        _require(factor.singular)
+        return of_direction(point, Triple(d_z, *d_y.split([problem.m, problem.p], -1)))
 
 
 def central_point(problem: QP, x: Triple, kappa: float) -> tuple[Triple, Tensor]:

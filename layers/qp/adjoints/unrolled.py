@@ -22,31 +22,57 @@ forward to backward.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from layers.linalg.products import max_abs
+from layers.policy import tolerance, whole_number
 from layers.problem import QP
 from layers.qp import admm
-from layers.qp.gradients import Triple
+from layers.qp.gradients import Adjoint, Triple, setting
 from layers.solution import Point
 
 #: an iterate this near to the answer of the forward pass, relative to its size, is that answer
 SAME = 1e-12
 
 
-def gradients(problem: QP, x: Triple, bars: Triple, *, k: int = 1000, rho: float = 1.0) -> tuple[Tensor, ...]:
-    """The gradients of Q, q, G, h, A and b through at most k steps, stopping where they arrive at x."""
-    with torch.enable_grad():
-        leaves = own(problem)
-        found = admm.iterate(leaves, k, rho, arrival(x))
-        return torch.autograd.grad(found.point, leaves.tensors, bars, materialize_grads=True)
+@dataclass(frozen=True)
+class Unrolled(Adjoint):
+    """Automatic differentiation through at most k steps of ADMM, which also solves.
 
+    Parameters
+    ----------
+    k : int
+        The most steps.
+    rho : float
+        Step size of ADMM at the start, on the equilibrated problem.
 
-def iterate(problem: QP, tol: float, *, k: int = 1000, rho: float = 1.0) -> Point:
-    """x_k of (1)."""
-    return admm.solve(problem, tol, k, rho)
+    Raises
+    ------
+    ProblemError
+        If a setting cannot be used.
+    """
+
+    name = "unrolled"
+    error = "geometric in k; exact for the iterate"
+
+    k: int = setting(1000, whole_number)
+    rho: float = setting(1.0, tolerance)
+
+    def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
+        """The gradients of Q, q, G, h, A and b through at most k steps, stopping where they arrive at x."""
+        with torch.enable_grad():
+            leaves = own(problem)
+            found = admm.iterate(leaves, self.k, self.rho, arrival(x))
+            return torch.autograd.grad(found.point, leaves.tensors, bars, materialize_grads=True)
+
+    @property
+    def iteration(self) -> Callable[[QP, float], Point]:
+        """x_k of (1)."""
+        return partial(admm.solve, k=self.k, rho=self.rho)
 
 
 def own(problem: QP) -> QP:
