@@ -89,6 +89,7 @@ def solve_qp(
         ``"auto"``, ``"native"`` (C++, on the CPU) and ``"interior_point"`` (torch, any device) are ours;
         ``"auto"`` takes the first where it can, and copies problems from a device to the host and the answers back
         where that takes less time than solving them there (docs/choosing.md); ``"interior_point"`` stays there.
+        ``"admm"`` (torch, any device) is ours too: first-order steps and a polish, without certificates.
         ``"qpth"``, ``"cvxpylayers"`` and ``"moreau"`` are whole third-party layers, with their own derivative.
         :func:`engines` lists them.
     adjoint : str or Adjoint
@@ -99,7 +100,7 @@ def solve_qp(
         ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.qp.kkt.residuals`) are at most this in norm,
         and, up to a tolerance of 1e-7, that no row misses more than 1e-6 of its own terms (:class:`layers.Status`).
     max_iterations : int
-        Limit per element.
+        Limit per element; of steps that are products with a matrix, and many, for ``"admm"``.
     warm_start : Solution, optional
         An earlier solution of problems of the same sizes. Its active set is tried first; an element for which it
         does not give an optimal point is solved from cold. The answer meets the same checks.

@@ -14,7 +14,7 @@ from experiments.programs.notebook import Build, Layer
 from layers import ConvexLayer
 
 # Engines of quadratic programs alone.
-QUADRATIC = ("interior_point", "native", "qpth")
+QUADRATIC = ("admm", "interior_point", "native", "qpth")
 Interface = Callable[..., Any]
 
 

@@ -11,6 +11,7 @@ LOOKS = {
     "auto_warm": ("ours, started warm", "#E69F00", "v"),
     "interior_point": ("ours, torch", "#000000", "o"),
     "native": ("ours, native", "#000000", "v"),
+    "admm": ("ours, ADMM", "#000000", "D"),
     "moreau_active_set": ("moreau, active set", "#0072B2", "s"),
     "moreau_interior_point": ("moreau, interior point", "#56B4E9", "s"),
     "proxsuite": ("proxsuite", "#009E73", "^"),

@@ -27,14 +27,17 @@ from torch import Tensor
 from layers.linalg.products import max_abs, mtv, mv, one_where_zero
 from layers.problem import QP
 from layers.qp.gradients import Triple
-from layers.qp.kkt import residuals, stationarity
+from layers.qp.kkt import Norms, relative_residual, residuals, slack, stationarity
+from layers.qp.polish import polish
 from layers.qp.scaling import ScaledQP, scale_problem
-from layers.solution import Point, Status
+from layers.solution import Point, Residuals, Status
 
 #: σ and α of (1) and (2), and how much more ρ is on equalities
 SIGMA, ALPHA, EQUALITY = 1e-6, 1.6, 1e3
 #: steps between two looks at the residuals; the first step at which ρ may change, by how much at least and at most
 CHECK, FIRST, LEAST, MOST = 10, 20, 5.0, 1e3
+#: relative residual of an iterate whose active rows are worth a factorisation, and that of an answer of the engine
+ROUGH, DIGITS = 1e-2, 1e-12
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,40 @@ def solve(problem: QP, tol: float, k: int, rho: float) -> Point:
         found = iterate(problem, k, rho, arrived)
         status = torch.where(found.done, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
         return Point.without_certificate(*found.point, status, residuals(problem, *found.point), found.count)
+
+
+def solve_polished(problem: QP, tol: float, max_iterations: int) -> Point:
+    """The engine: steps from zero until the equations of the active rows bring the iterate to its last digits.
+
+    First-order steps find the active rows long before they find digits; :mod:`layers.qp.polish` finds the digits. What
+    has not come to them says ITERATION_LIMIT, whatever ``tol``: an iterate that is near in norm may be far from a
+    solution in its rows. There are no certificates here.
+
+    Cost: the steps, and a factorisation of the active rows where an iterate within ``ROUGH`` is looked at.
+    """
+    norms, goal = Norms.of(problem), min(tol, DIGITS)
+
+    def arrived(at: Triple) -> Tensor:
+        rough = relative_residual(problem, *at, norms)
+        done = torch.zeros_like(rough, dtype=torch.bool)
+        near = (rough <= ROUGH).nonzero().squeeze(-1)
+        if near.numel():
+            error = _polished(problem.take(near), Triple(*(v[near] for v in at)))[1]
+            done = done.index_copy(0, near, error.within(goal))
+        return done
+
+    with torch.no_grad():
+        found = iterate(problem, max_iterations, 1.0, arrived)
+        point, error = _polished(problem, found.point)
+        status = torch.where(error.within(goal), int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
+        return Point.without_certificate(*point, status, error, found.count)
+
+
+def _polished(problem: QP, at: Triple) -> tuple[Triple, Residuals]:
+    """A point by the rows that are active at it, and the residuals of what is returned."""
+    z, lam, nu, _ = polish(problem, *at, active=at.lam > slack(problem, at.z))
+    lam = lam.clamp(min=0)
+    return Triple(z, lam, nu), residuals(problem, z, lam, nu)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from layers.linalg.batched import Batched, join, take
 from layers.linalg.semidefinite import curvature_rounding
 from layers.native import qp as native
 from layers.problem import QP, check_values
-from layers.qp import interior_point
-from layers.qp.activity import activity
+from layers.qp import admm, interior_point
+from layers.qp.activity import WEAK, activity
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, slack
 from layers.qp.warm import start_warm
@@ -103,6 +103,23 @@ def answer_in_torch(problem: QP, request: Request) -> Answer:
     return _answer_flat(problem.flatten(), request)
 
 
+def answer_by_splitting(problem: QP, request: Request) -> Answer:
+    """ADMM with a polish (:mod:`layers.qp.admm`), on any device; it proves nothing of what has no solution.
+
+    An element with a weakly active row goes to :func:`answer_in_torch`: where multipliers are not unique those of ADMM
+    may vanish on a row that can push, whose derivative is then missed; those of an interior point are as positive as can
+    be.
+    """
+    check_values(problem, request.precision)
+    cold = partial(admm.solve_polished, tol=request.tol, max_iterations=request.max_iterations)
+    flat = problem.flatten()
+    answer = _answer_flat(flat, request, cold)
+    weak = (answer.kind == WEAK).any(-1).nonzero().squeeze(-1)
+    if weak.numel():
+        answer = answer.put(weak, _answer_flat(flat.take(weak), _for_part(request, weak)))
+    return answer
+
+
 def answer_natively(problem: QP, request: Request) -> Answer:
     """The compiled core, on the CPU; what it cannot solve or judge beyond doubt goes to :func:`answer_in_torch`.
 
@@ -158,7 +175,11 @@ ENGINES: dict[str, Engine] = {
     "auto": answer_automatically,
     "native": answer_natively,
     "interior_point": answer_in_torch,
+    "admm": answer_by_splitting,
 }
+
+#: what to add where an engine gave up
+HINTS = {"admm": 'ADMM has no certificates: solver="auto" tells what is infeasible or unbounded'}
 
 _warned: list[bool] = []
 

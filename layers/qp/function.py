@@ -26,7 +26,7 @@ from layers.native import qp as native
 from layers.policy import describe_failures, without_failures
 from layers.problem import AXES, QP, broadcast
 from layers.qp.adjoints import bound, implicit, refusal
-from layers.qp.engines import ENGINES, Answer, Request, answer_by
+from layers.qp.engines import ENGINES, HINTS, Answer, Request, answer_by
 from layers.qp.gradients import (
     Adjoint,
     Saved,
@@ -108,8 +108,10 @@ def solve(call: Call, problem: QP) -> Outputs:
     status = answer.point.status
     if request.on_failure == "raise" and not answer.settled and bool(status.any()):
         text = describe_failures(answer.point, problem.batch_shape, problem.h, request.precision)
-        stops = f"\n{own!r} is the answer of its own iterations: raise k, or tol"
-        raise SolverError(text if iteration is None else text + stops)
+        hint = HINTS.get(request.solver, "")
+        if iteration is not None:
+            hint = f"{own!r} is the answer of its own iterations: raise k, or tol"
+        raise SolverError(f"{text}\n{hint}" if hint else text)
     return Outputs.of(answer, problem.batch_shape)
 
 

@@ -44,7 +44,9 @@ def regular() -> list[Case]:
 
 
 @pytest.mark.parametrize(
-    "door", [DOOR, Door("solve_qp", "interior_point"), Door("QPLayer", "auto", 3)], ids=str
+    "door",
+    [DOOR, Door("solve_qp", "interior_point"), Door("solve_qp", "admm"), Door("QPLayer", "auto", 3)],
+    ids=str,
 )
 def test_nothing_is_found_on_plain_programs(door: Door) -> None:
     asked = 0

@@ -84,7 +84,7 @@ def thinned(cases, fast):
 
 # Programs with other than linear constraints, which engines of quadratic programs refuse before anything runs.
 CONIC = {"adp", "data_poisoning"}
-QUADRATIC = {"interior_point", "native", "qpth"}
+QUADRATIC = {"admm", "interior_point", "native", "qpth"}
 
 
 def composed(*overrides):
@@ -253,7 +253,7 @@ def test_cells_of_other_settings_are_not_reused(tmp_path, monkeypatch):
     [
         (
             ["layer=foo"],
-            "layer: got 'foo', expected one of: auto, cvxpylayers, interior_point, moreau, native, qpth",
+            "layer: got 'foo', expected one of: admm, auto, cvxpylayers, interior_point, moreau, native, qpth",
         ),
         (["size=huge"], "expected one of: companion, paper, smoke"),
         (["experiment=tennis"], "expected one of: adp, cocp_lqr, cocp_supply_chain"),

@@ -73,6 +73,7 @@ SOLVERS = [
     "auto",
     "native",
     "interior_point",
+    "admm",
     "Auto",
     "clarabel",
     "OSQP",
