@@ -52,6 +52,8 @@ class Engine:
 
 
 OURS: Sequence[Sequence[Setting]] = [({"tol": 1e-8}, {"tol": 1e-10})]
+# A step of ADMM is a product with a matrix: as many as it takes.
+OURS_BY_STEPS: Sequence[Sequence[Setting]] = [({"tol": 1e-8, "max_iterations": 10_000},)]
 
 
 def _ours(solver: str) -> Callable[[Data, Setting], Solve]:
@@ -94,7 +96,14 @@ def all_engines() -> dict[str, Engine]:
     """
     own = {name: reason for name, reason in engines().items() if name not in third_party()}
     listed = [
-        Engine(name, OURS, _ours(name), _constant(reason), ours=True, cuda=True)
+        Engine(
+            name,
+            OURS_BY_STEPS if name == "admm" else OURS,
+            _ours(name),
+            _constant(reason),
+            ours=True,
+            cuda=True,
+        )
         for name, reason in own.items()
     ]
     listed += [

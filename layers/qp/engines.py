@@ -107,8 +107,8 @@ def answer_by_splitting(problem: QP, request: Request) -> Answer:
     """ADMM with a polish (:mod:`layers.qp.admm`), on any device; it proves nothing of what has no solution.
 
     An element with a weakly active row goes to :func:`answer_in_torch`: where multipliers are not unique those of ADMM
-    may vanish on a row that can push, whose derivative is then missed; those of an interior point are as positive as can
-    be.
+    may vanish on a row that can push, whose derivative is then missed; those of an interior point are positive where
+    any are.
     """
     check_values(problem, request.precision)
     cold = partial(admm.solve_polished, tol=request.tol, max_iterations=request.max_iterations)
