@@ -17,7 +17,8 @@ from torch import Tensor
 
 from layers.cone import adjoint, kkt
 from layers.cone import solve as solver_
-from layers.cone.engines import AUTOMATIC, ENGINES, Engine, Limits
+from layers.cone.engines import AUTOMATIC, ENGINES, SPARSE, Engine, Limits
+from layers.cone.linearised.sparse import pays
 from layers.cone.linearised.system import threads_for
 from layers.cone.lpgd import ORDER, Again, Perturbation, Perturbed, with_quotient
 from layers.cone.products import times_A, times_AT, times_P
@@ -301,12 +302,13 @@ def _engines(solver: str, program: ConeProgram, options: dict[str, Any]) -> list
             f'options of an engine ({", ".join(options)}) need one engine: name it in solver=, found "auto"'
         )
     structure = without_single_rows(program.structure)[0]
-    return [engine for engine in _available() if engine.supports(structure)]
+    names = SPARSE if structure.cones.linear and pays(program.structure) else AUTOMATIC
+    return [engine for engine in _available(names) if engine.supports(structure)]
 
 
 @cache
-def _available() -> tuple[Engine, ...]:
-    return tuple(ENGINES[name] for name in AUTOMATIC if ENGINES[name].unavailable() is None)
+def _available(names: tuple[str, ...]) -> tuple[Engine, ...]:
+    return tuple(ENGINES[name] for name in names if ENGINES[name].unavailable() is None)
 
 
 def _guess(warm: ConeSolution, program: ConeProgram) -> tuple[Tensor, Tensor, Tensor]:

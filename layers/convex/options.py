@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
 
 from layers.backends import BACKENDS
 from layers.cone.lpgd import Perturbation
-from layers.cone_program import Cones
+from layers.cone_program import Cones, dense_work
+from layers.convex.canonical import CanonicalProgram
+from layers.convex.canonical.defined import defined_variables
 from layers.errors import LayerError
 from layers.policy import EPSILON, require_choice, tolerance, whole_number
 from layers.qp.adjoints import bound, named
@@ -168,15 +171,19 @@ def _settings_of(engine: str) -> Any:
         return None
 
 
-def uses_qp(options: Options, cones: Cones) -> bool:
+def uses_qp(options: Options, program: CanonicalProgram) -> bool:
     """Whether a program goes to the QP layer; checks the options on the way.
+
+    With linear rows it does, unless ``solver="auto"`` and sparse factorisations are counted cheaper: then the room of
+    cones, whose matrices are sparse, solves it.
 
     Raises
     ------
     LayerError
         If the engine asked for does not exist, or solves quadratic programs only and this is none.
     """
-    linear = cones.linear and (options.solver == "auto" or options.solver not in CONE_ENGINES)
+    cones = program.structure.cones
+    linear = cones.linear and options.solver not in CONE_ENGINES
     if not linear and options.solver not in ("auto", "native", *CONE_ENGINES):
         raise LayerError(
             f"solver={options.solver!r} solves quadratic programs, and this program has other cones ({cones}); "
@@ -198,7 +205,21 @@ def uses_qp(options: Options, cones: Cones) -> bool:
             f"adjoint={options.adjoint!r} is for programs with linear constraints, as quadratic programs; {why}. "
             f"Choose 'auto', {' or '.join(map(repr, CONE_ADJOINTS))}"
         )
-    return linear
+    return linear and not (
+        options.solver == "auto" and bound(named(options.adjoint)).name in CONE_ADJOINTS and _sparse(program)
+    )
+
+
+def _sparse(program: CanonicalProgram) -> bool:
+    """Whether sparse factorisations are counted cheaper than those of the core."""
+    s = program.structure
+    w, _, _ = defined_variables(program)
+    n, m, p = s.n - w.size, s.cones.nonneg, s.cones.zero - w.size
+    dense = dense_work(n, m, p)
+    if not w.size and (s.P_rows == s.P_cols).all() and (np.bincount(s.A_rows, minlength=s.m)[s.cones.zero :] <= 1).all():
+        # the core takes a diagonal objective and bounds out of the system
+        dense = min(dense, dense_work(p, 0, 0) + n * p * p / 2)
+    return s.sparse_pays(dense)
 
 
 def require_exportable(solver: str, cones: Cones, linear: bool, looked_at: Sequence[str]) -> None:

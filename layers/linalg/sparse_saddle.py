@@ -165,11 +165,21 @@ class SparseSaddle:
         lost = (lost - V @ (V.T @ lost)) / self.scale
         return V if abs(lost).max(initial=0.0) <= LEFT else None
 
-    @cached_property
-    def fill(self) -> Array:
-        """Entries of each column of the factor below the diagonal."""
-        assert self._factor is not None
-        return np.diff(self._factor.factors()[0].tocsc().indptr)
+
+def multiplications(H: Any, C: Any) -> float:
+    """How many the factorisation of [H Cᵀ; C −E] takes, whatever the values: column by column, half the square of its fill.
+
+    H and C are patterns: matrices whose values are of no account.
+    """
+    k, n = C.shape
+    pattern = sp.block_array([[_ones(H) + n * sp.eye_array(n), None], [_ones(C), -n * sp.eye_array(k)]], format="csc")
+    factor = qdldl.Solver(sp.csc_matrix(pattern.T), upper=True)
+    fill = np.diff(factor.factors()[0].indptr).astype(np.float64)
+    return float((fill * (fill + 3.0)).sum() / 2)
+
+
+def _ones(M: Any) -> Any:
+    return sp.coo_array((np.ones(M.nnz), M.coords), shape=M.shape)
 
 
 def _null_space(G: Any) -> Array | None:

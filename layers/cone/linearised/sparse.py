@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from layers.cone.projections import Decomposition, groups
-from layers.cone_program import ConeProgram, ConeStructure, Indices
+from layers.cone_program import ConeProgram, ConeStructure, Indices, dense_work
 from layers.linalg.shortest import shortest
 from layers.linalg.sparse_saddle import Array, SparseSaddle
 from layers.linalg.sparse_shortest import Doubtful, SparseInverse
 
-#: from this size on, and below so many entries per row and column, it took half the time of the dense one, or less
+#: with curved cones, beyond this size and below so many entries per row and column, it took half the time or less
 LARGE, THIN = 1000, 5
 #: most unknowns of a degenerate system that is answered by a dense decomposition where the sparse one does not do
 MOST_DENSE = 3000
@@ -164,6 +164,8 @@ def _frame(at: Decomposition) -> Any:
 
 
 def pays(structure: ConeStructure) -> bool:
-    """Whether this factorisation is the faster one: large and thin, as measured."""
+    """Whether this factorisation is the faster one: of linear rows as counted, of others if large and thin."""
     s = structure
+    if s.cones.linear:
+        return s.sparse_pays(dense_work(s.n, s.cones.nonneg, s.cones.zero))
     return s.n + s.m > LARGE and s.A_rows.size + s.P_rows.size < THIN * (s.n + s.m)
