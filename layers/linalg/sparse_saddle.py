@@ -17,6 +17,8 @@ import scipy.sparse as sp
 import scipy.sparse.linalg
 from numpy.typing import NDArray
 
+from layers.linalg.threads import in_one_blas_thread
+
 Array = NDArray[np.float64]
 
 #: ρ of an equilibrated matrix, and by how much it is raised, how often, where rounding makes a pivot of the wrong sign
@@ -27,9 +29,10 @@ PASSES = 4
 CORRECTIONS, GAIN, FINE = 30, 0.7, 1e-16
 #: the part of the terms of its neighbours that counts for a row with a right-hand side of zero, and with another one
 LEAST_TERMS, LEAST_GIVEN = 1e-5, 1e-12
-#: shift of H + CᵀC and of CCᵀ, pivots up to this multiple of it stand for a null vector, most of them, and what K takes
-#: such a vector to
-SQUARED, HIDDEN, MOST, NULL = 1e-13, 1e3, 1500, 1e-11
+#: shift of H + CᵀC and of CCᵀ, pivots up to this multiple of it stand for a null vector, and most of them
+SQUARED, HIDDEN, MOST = 1e-13, 1e3, 1500
+#: what K takes a null vector to is this multiple of its size and of rounding; more is in doubt
+NULL = 10 * float(np.finfo(np.float64).eps)
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular
 LEFT = 1e-6
 
@@ -136,6 +139,7 @@ class SparseSaddle:
         return float(left.max(initial=0.0)) if np.isfinite(left).all() else np.inf
 
     @cached_property
+    @in_one_blas_thread
     def null_space(self) -> Array | None:
         """Orthonormal basis of the null space of K, by columns, in the caller's units; None where it could not be told."""
         size, n = self.scale.size, self.n
@@ -152,9 +156,10 @@ class SparseSaddle:
         V = np.zeros((size, parts[0].shape[1] + parts[1].shape[1]))
         V[:n, : parts[0].shape[1]], V[n:, parts[0].shape[1] :] = parts
         for column in range(V.shape[1]):
-            V[:, column] -= self._refined(self._scaled @ V[:, column], 1)
+            V[:, column] -= self._refined(self._scaled @ V[:, column], 2)
         V[:n, parts[0].shape[1] :] = V[n:, : parts[0].shape[1]] = 0.0
-        if (abs(self._scaled @ V).max(initial=0.0) > NULL * abs(V).max(initial=0.0)):
+        terms = (abs(self._scaled) @ abs(V)).max(axis=0, initial=0.0)
+        if (abs(self._scaled @ V) > NULL * size * terms).any():
             return None
         left, right = (self.scale[own, None] * V[own, columns] for own, columns in (
             (slice(0, n), slice(0, parts[0].shape[1])), (slice(n, size), slice(parts[0].shape[1], None))))

@@ -18,8 +18,11 @@ from typing import Any
 
 import numpy as np
 import scipy.linalg
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
 
 from layers.linalg.sparse_saddle import Array, SparseSaddle
+from layers.linalg.threads import in_one_blas_thread
 
 #: singular values below this multiple of the largest column are zero
 RANK = 1e-9
@@ -27,6 +30,36 @@ RANK = 1e-9
 MOST = 1000
 #: corrections of an answer by its residual, and the part of the largest terms that counts for every row of Cᵀ
 CORRECTIONS, LEAST_TERMS = 2, 1e-5
+
+
+def shortest_sparsely(H: Any, A: Any, C: Any, r: Array, *, transpose: bool) -> tuple[Array, float]:
+    """K⁺ r, or K⁺ᵀ r with ``transpose``, and its error, infinite where the ranks could not be told.
+
+    Parameters
+    ----------
+    H, A, C : array or sparse matrix
+        K = [H Aᵀ C₁; A 0 C₂], with C = [C₁; C₂].
+    """
+    H, A, C = (sp.csc_array(M) for M in (H, A, C))
+    n, size, w = H.shape[0], C.shape[0], C.shape[1]
+    given = r if transpose else np.concatenate([r, np.zeros(w)])
+    found, error = np.zeros(size + w), 0.0
+    graph = sp.block_array([[H, A.T, C[:n]], [A, None, C[n:]], [C[:n].T, C[n:].T, None]])
+    count, label = connected_components(graph, directed=False)
+    by_rows = A.tocsr()
+    for part in range(count):
+        own = np.flatnonzero(label == part)
+        x, rows, weak = own[own < n], own[(own >= n) & (own < size)] - n, own[own >= size] - size
+        inner = own[own < size]
+        try:
+            saddle = SparseSaddle(H[x][:, x], by_rows[rows][:, x])
+            inverse = SparseInverse(saddle, C[inner][:, weak])
+            side = given[own] if transpose else given[inner]
+            found[inner if transpose else own], one = inverse.reverse(side) if transpose else inverse.forward(side)
+        except Doubtful:
+            one = np.inf
+        error = max(error, one)
+    return found[:size] if transpose else found, error
 
 
 class Doubtful(ArithmeticError):
@@ -52,6 +85,7 @@ class SparseInverse:
     Cost: a solve and a projection for each column of C, and a decomposition of as many dense columns.
     """
 
+    @in_one_blas_thread
     def __init__(self, saddle: SparseSaddle, C: Any) -> None:
         self.saddle, self.C = saddle, C
         w = C.shape[1]
@@ -72,6 +106,7 @@ class SparseInverse:
         basis = np.vstack([-moved, free])
         self.weak_null, _ = np.linalg.qr(basis) if free.shape[1] else (basis, None)
 
+    @in_one_blas_thread
     def forward(self, r: Array) -> tuple[Array, float]:
         """K⁺ r, and the error of its equations."""
         size = self.saddle.scale.size
@@ -83,6 +118,7 @@ class SparseInverse:
             left = given - self.saddle.K @ x[:size] - self.C @ x[size:]
         return x, self.saddle.error(x[:size], given - self.C @ x[size:])
 
+    @in_one_blas_thread
     def reverse(self, w: Array) -> tuple[Array, float]:
         """K⁺ᵀ w, and the error of its equations."""
         size = self.saddle.scale.size
