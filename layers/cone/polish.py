@@ -1,10 +1,10 @@
 """Active-set polish of sparse programs whose rows are all linear: from an engine's answer to rounding.
 
 On a guess 𝒜 of the active rows the conditions are linear equations, with the matrix [P A_𝒜ᵀ; A_𝒜 0]. Each round solves
-them for the change of (x, y), which the shortest one of several is to rounding (:mod:`layers.linalg.sparse_saddle`), and
-guesses again: rows whose y came out negative leave, rows that are violated enter (primal-dual active set: Hintermüller,
-Ito & Kunisch 2002). In contrast to Newton's method with its line search the residual may rise on the way; the best point
-is kept, and it counts for no more than its residuals say.
+them for the change of (x, y), a short one where there are several (:mod:`layers.linalg.sparse_saddle`), and guesses
+again: rows whose y came out negative leave, rows that are violated enter (primal-dual active set: Hintermüller, Ito &
+Kunisch 2002). In contrast to Newton's method with its line search the residual may rise on the way; the best point is
+kept, and it counts for no more than its residuals say.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ ROUNDING = 1e-13
 Point = tuple[Tensor, Tensor, Tensor]
 
 
-def polish(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: kkt.Norms) -> tuple[Point, Residuals]:
+def polish(
+    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: kkt.Norms
+) -> tuple[Point, Residuals]:
     """The best point that the rounds came to, element by element, and its residuals in norm.
 
     Parameters
@@ -52,7 +54,9 @@ def polish(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: kkt.Nor
     -----
     Cost: a sparse factorisation for each round, most often one or two.
     """
-    found = [_of_one(program, norms, i, *(v[i].cpu().numpy() for v in (x, y, s))) for i in range(program.batch)]
+    found = [
+        _of_one(program, norms, i, *(v[i].cpu().numpy() for v in (x, y, s))) for i in range(program.batch)
+    ]
     device = program.q.device
     point = tuple(torch.stack([one[k] for one, _ in found]).to(device) for k in range(3))
     return (point[0], point[1], point[2]), Residuals(torch.cat([error for _, error in found]).to(device))
@@ -67,7 +71,7 @@ def _of_one(
     q, b, zero = one.q[0].cpu().numpy(), one.b[0].cpu().numpy(), program.structure.cones.zero
     by_rows = A.tocsr()
     best = (x, np.zeros_like(y), np.zeros_like(s))
-    error = torch.full((1, 6), torch.inf, dtype=torch.float64)
+    error = one.q.new_full((1, 6), torch.inf)
     active = _guess(own.A_row[0].cpu().numpy(), x, y, s, zero)
     changes = y.size
     for _ in range(ROUNDS):
@@ -80,7 +84,7 @@ def _of_one(
         point = (x, y, np.where(active, 0.0, room.clip(min=0.0)))
         tensors = [torch.from_numpy(v).to(one.q).unsqueeze(0) for v in point]
         scale = kkt.scales(one, tensors[0], tensors[1], own)
-        after = kkt.residuals_in_cones(one, *tensors, scale).values.cpu()
+        after = kkt.residuals_in_cones(one, *tensors, scale).values
         if after.max() < error.max():
             best, error = point, after
         changes, before = int(leaves.sum() + enters.sum()), changes

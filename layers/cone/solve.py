@@ -17,7 +17,7 @@ from torch import Tensor
 
 from layers.cone import certificates, kkt
 from layers.cone.engines import Claim, Data, Engine, Limits
-from layers.cone.linearised.sparse import pays
+from layers.cone.linearised.sparse import linear
 from layers.cone.newton import Iterate, refine
 from layers.cone.polish import polish
 from layers.cone.rows import value_order, without_single_rows
@@ -179,11 +179,6 @@ def _certified(program: ConeProgram, point: ConePoint, y: Tensor) -> ConePoint:
     y = torch.where(proves, y / -torch.where(proves, (program.b * y).sum(-1, keepdim=True), -1.0), y)
     x = point.x / -torch.where(falls, (program.q * point.x).sum(-1, keepdim=True), -1.0)
     return replace(point, x=x, y=y)
-
-
-def linear(program: ConeProgram) -> bool:
-    """Whether a program is sparse with linear rows only."""
-    return program.structure.cones.linear and pays(program.structure)
 
 
 def _open(status: Tensor) -> Tensor:

@@ -216,7 +216,8 @@ def _sparse(program: CanonicalProgram) -> bool:
     w, _, _ = defined_variables(program)
     n, m, p = s.n - w.size, s.cones.nonneg, s.cones.zero - w.size
     dense = dense_work(n, m, p)
-    if not w.size and (s.P_rows == s.P_cols).all() and (np.bincount(s.A_rows, minlength=s.m)[s.cones.zero :] <= 1).all():
+    single = np.bincount(s.A_rows, minlength=s.m)[s.cones.zero :] <= 1
+    if not w.size and single.all() and (s.P_rows == s.P_cols).all():
         # the core takes a diagonal objective and bounds out of the system
         dense = min(dense, dense_work(p, 0, 0) + n * p * p / 2)
     return s.sparse_pays(dense)

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import qdldl
 import scipy.sparse as sp
-import scipy.sparse.linalg
 from numpy.typing import NDArray
 
 from layers.linalg.threads import in_one_blas_thread
@@ -141,7 +140,7 @@ class SparseSaddle:
     @cached_property
     @in_one_blas_thread
     def null_space(self) -> Array | None:
-        """Orthonormal basis of the null space of K, by columns, in the caller's units; None where it could not be told."""
+        """Orthonormal basis of the null space of K in the caller's units, by columns; None if it could not be told."""
         size, n = self.scale.size, self.n
         if not self.singular:
             return np.zeros((size, 0))
@@ -161,8 +160,13 @@ class SparseSaddle:
         terms = (abs(self._scaled) @ abs(V)).max(axis=0, initial=0.0)
         if (abs(self._scaled @ V) > NULL * size * terms).any():
             return None
-        left, right = (self.scale[own, None] * V[own, columns] for own, columns in (
-            (slice(0, n), slice(0, parts[0].shape[1])), (slice(n, size), slice(parts[0].shape[1], None))))
+        left, right = (
+            self.scale[own, None] * V[own, columns]
+            for own, columns in (
+                (slice(0, n), slice(0, parts[0].shape[1])),
+                (slice(n, size), slice(parts[0].shape[1], None)),
+            )
+        )
         V[:n, : left.shape[1]], V[n:, left.shape[1] :] = np.linalg.qr(left)[0], np.linalg.qr(right)[0]
         numbers = np.arange(1.0, size + 1)
         probe = self.scale * np.cos(numbers * numbers)
@@ -172,12 +176,14 @@ class SparseSaddle:
 
 
 def multiplications(H: Any, C: Any) -> float:
-    """How many the factorisation of [H Cᵀ; C −E] takes, whatever the values: column by column, half the square of its fill.
+    """How many a factorisation of [H Cᵀ; C −E] takes, whatever the values: half the square of the fill of each column.
 
     H and C are patterns: matrices whose values are of no account.
     """
     k, n = C.shape
-    pattern = sp.block_array([[_ones(H) + n * sp.eye_array(n), None], [_ones(C), -n * sp.eye_array(k)]], format="csc")
+    pattern = sp.block_array(
+        [[_ones(H) + n * sp.eye_array(n), None], [_ones(C), -n * sp.eye_array(k)]], format="csc"
+    )
     factor = qdldl.Solver(sp.csc_matrix(pattern.T), upper=True)
     fill = np.diff(factor.factors()[0].indptr).astype(np.float64)
     return float((fill * (fill + 3.0)).sum() / 2)
@@ -198,7 +204,8 @@ def _null_space(G: Any) -> Array | None:
     diagonal = np.where(G.diagonal() > 0, G.diagonal(), 1.0)
     d = sp.diags_array(np.exp2((-0.5 * np.log2(diagonal)).round()))
     try:
-        factor = qdldl.Solver(sp.csc_matrix(sp.triu(d @ G @ d + SQUARED * sp.eye_array(size), format="csc")), upper=True)
+        upper = sp.triu(d @ G @ d + SQUARED * sp.eye_array(size), format="csc")
+        factor = qdldl.Solver(sp.csc_matrix(upper), upper=True)
     except RuntimeError:
         return None
     L, D, order = factor.factors()
@@ -209,8 +216,8 @@ def _null_space(G: Any) -> Array | None:
     unit[small, np.arange(small.size)] = 1.0
     V = np.zeros_like(unit)
     if small.size:
-        upper = sp.csr_array((L + sp.eye_array(size)).T)
-        V[order] = sp.linalg.spsolve_triangular(upper, unit, lower=False, unit_diagonal=True)
+        LT = sp.csr_array((L + sp.eye_array(size)).T)
+        V[order] = sp.linalg.spsolve_triangular(LT, unit, lower=False, unit_diagonal=True)
     V = d @ V
     return V / np.linalg.norm(V, axis=0)
 

@@ -55,7 +55,9 @@ def shortest_sparsely(H: Any, A: Any, C: Any, r: Array, *, transpose: bool) -> t
             saddle = SparseSaddle(H[x][:, x], by_rows[rows][:, x])
             inverse = SparseInverse(saddle, C[inner][:, weak])
             side = given[own] if transpose else given[inner]
-            found[inner if transpose else own], one = inverse.reverse(side) if transpose else inverse.forward(side)
+            found[inner if transpose else own], one = (
+                inverse.reverse(side) if transpose else inverse.forward(side)
+            )
         except Doubtful:
             one = np.inf
         error = max(error, one)

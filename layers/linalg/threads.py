@@ -1,7 +1,7 @@
 """One thread for the BLAS of numpy and scipy while small matrices are decomposed.
 
-Its threads share out products of microseconds and wait for each other in a loop. Where another process has taken a core,
-each wait lasts until the scheduler comes round: a triangular solve of 200 rows has taken 16 ms and more, for 20 µs alone.
+Its threads share out products of microseconds and wait for each other in a loop. Where another process has taken a
+core, each wait lasts until the scheduler comes round: a triangular solve of 200 rows took 16 ms, for 20 µs alone.
 """
 
 from __future__ import annotations

@@ -169,3 +169,8 @@ def pays(structure: ConeStructure) -> bool:
     if s.cones.linear:
         return s.sparse_pays(dense_work(s.n, s.cones.nonneg, s.cones.zero))
     return s.n + s.m > LARGE and s.A_rows.size + s.P_rows.size < THIN * (s.n + s.m)
+
+
+def linear(program: ConeProgram) -> bool:
+    """Whether a program is sparse with linear rows only."""
+    return program.structure.cones.linear and pays(program.structure)

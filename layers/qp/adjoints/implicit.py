@@ -154,16 +154,15 @@ def _element(problem: QP, i: int) -> QP:
 def _shortest(element: QP, kind: Tensor, r: Block, transpose: bool) -> tuple[Block, float]:
     """K⁺ r or K⁺ᵀ r of one element, on the host: with a sparse factor of K₀, or where that does not do, all of K."""
     strong, weak = ((kind == one).nonzero().squeeze(-1) for one in (ACTIVE, WEAK))
-    n, p = element.n, element.p
+    n = element.n
     rows = torch.cat([element.G[strong], element.A])
     columns = element.G[weak].mT
-    K0 = torch.cat([torch.cat([element.Q, rows.mT], -1), torch.cat([rows, rows.new_zeros((len(rows),) * 2)], -1)])
     C = torch.cat([columns, columns.new_zeros(len(rows), columns.shape[-1])])
     given = (r[0], r[1][strong], r[2], *((r[1][weak],) if transpose else ()))
     H, below, C, rhs = (v.cpu().numpy() for v in (element.Q, rows, C, torch.cat(given)))
     found, error = shortest_sparsely(H, below, C, rhs, transpose=transpose)
     if not error <= SOLVE_TOLERANCE:
-        K = np.concatenate([K0.cpu().numpy(), C], axis=1)
+        K = np.block([[H, below.T, C[:n]], [below, np.zeros((len(below),) * 2), C[n:]]])
         found, error = shortest(K.T if transpose else K, rhs)
     x = torch.from_numpy(found).to(kind.device)
     lam = torch.zeros_like(r[1])
