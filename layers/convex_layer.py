@@ -19,6 +19,7 @@ from layers.convex import (
     ConvexSolution,
     Options,
     Route,
+    keeps_sparsity,
     require_exportable,
     solve_conic,
     solve_directly,
@@ -135,7 +136,8 @@ class ConvexLayer(nn.Module):
         self.options = with_solver_args(options, {} if solver_args is None else solver_args)
         self._structure = canonical.structure
         self._sources, self._maximise, self._gp = canonical.sources, canonical.maximise, gp
-        linear = uses_qp(self.options, canonical)
+        linear = uses_qp(self.options, canonical.structure.cones)
+        linear = linear and not keeps_sparsity(self.options, canonical)
         self._form = quadratic_form(canonical) if linear else conic_form(canonical)
         self._specs = tuple(ParameterSpec.of(p) for p in parameters)
         self._declared = [i for i, spec in enumerate(self._specs) if spec.declared]

@@ -171,18 +171,14 @@ def _settings_of(engine: str) -> Any:
         return None
 
 
-def uses_qp(options: Options, program: CanonicalProgram) -> bool:
-    """Whether a program goes to the QP layer; checks the options on the way.
-
-    With linear rows it does, unless ``solver="auto"`` and sparse factorisations are counted cheaper: then the room of
-    cones, whose matrices are sparse, solves it.
+def uses_qp(options: Options, cones: Cones) -> bool:
+    """Whether a program may go to the QP layer, its rows being linear; checks the options on the way.
 
     Raises
     ------
     LayerError
         If the engine asked for does not exist, or solves quadratic programs only and this is none.
     """
-    cones = program.structure.cones
     linear = cones.linear and options.solver not in CONE_ENGINES
     if not linear and options.solver not in ("auto", "native", *CONE_ENGINES):
         raise LayerError(
@@ -205,20 +201,24 @@ def uses_qp(options: Options, program: CanonicalProgram) -> bool:
             f"adjoint={options.adjoint!r} is for programs with linear constraints, as quadratic programs; {why}. "
             f"Choose 'auto', {' or '.join(map(repr, CONE_ADJOINTS))}"
         )
-    return linear and not (
-        options.solver == "auto" and bound(named(options.adjoint)).name in CONE_ADJOINTS and _sparse(program)
-    )
+    return linear
 
 
-def _sparse(program: CanonicalProgram) -> bool:
-    """Whether sparse factorisations are counted cheaper than those of the core."""
+def keeps_sparsity(options: Options, program: CanonicalProgram) -> bool:
+    """Whether a program with linear rows goes to the room of cones, whose matrices are sparse: where that is cheaper.
+
+    Factorisations are counted: a sparse one, and one of the core, which takes bounds and a diagonal objective out of it. A
+    linear program has no such objective, and its vertices are what the core leaves to the torch engine. An engine asked
+    for by name keeps what it is given, and so does an adjoint that cones do not have.
+    """
+    if options.solver != "auto" or bound(named(options.adjoint)).name not in CONE_ADJOINTS:
+        return False
     s = program.structure
     w, _, _ = defined_variables(program)
     n, m, p = s.n - w.size, s.cones.nonneg, s.cones.zero - w.size
     dense = dense_work(n, m, p)
     single = np.bincount(s.A_rows, minlength=s.m)[s.cones.zero :] <= 1
-    if not w.size and single.all() and (s.P_rows == s.P_cols).all():
-        # the core takes a diagonal objective and bounds out of the system
+    if single.all() and np.array_equal(s.P_rows, np.arange(s.n)) and np.array_equal(s.P_cols, s.P_rows):
         dense = min(dense, dense_work(p, 0, 0) + n * p * p / 2)
     return s.sparse_pays(dense)
 
@@ -235,7 +235,9 @@ def require_exportable(solver: str, cones: Cones, linear: bool, looked_at: Seque
     ------
     LayerError
     """
-    if not linear:
+    if not linear and cones.linear:
+        why = 'this one is solved with sparse matrices: name solver="native", which has dense ones'
+    elif not linear:
         why = f"this one has others: {cones}"
     elif looked_at:
         why = f"the values of {', '.join(looked_at)} have to be looked at in every call"

@@ -29,7 +29,9 @@ CORRECTIONS, GAIN, FINE = 30, 0.7, 1e-16
 #: the part of the terms of its neighbours that counts for a row with a right-hand side of zero, and with another one
 LEAST_TERMS, LEAST_GIVEN = 1e-5, 1e-12
 #: shift of H + CᵀC and of CCᵀ, pivots up to this multiple of it stand for a null vector, and most of them
-SQUARED, HIDDEN, MOST = 1e-13, 1e3, 1500
+SQUARED, HIDDEN, MOST = 1e-13, 1e6, 1500
+#: what is left of a vector of norm one without what K sees of it, if it is in the null space
+REAL = 0.1
 #: what K takes a null vector to is this multiple of its size and of rounding; more is in doubt
 NULL = 10 * float(np.finfo(np.float64).eps)
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular
@@ -153,21 +155,18 @@ class SparseSaddle:
         if parts[0] is None or parts[1] is None:
             return None
         V = np.zeros((size, parts[0].shape[1] + parts[1].shape[1]))
-        V[:n, : parts[0].shape[1]], V[n:, parts[0].shape[1] :] = parts
+        of_x = np.arange(V.shape[1]) < parts[0].shape[1]
+        V[:n, of_x], V[n:, ~of_x] = parts
         for column in range(V.shape[1]):
             V[:, column] -= self._refined(self._scaled @ V[:, column], 2)
-        V[:n, parts[0].shape[1] :] = V[n:, : parts[0].shape[1]] = 0.0
+        V[:n, ~of_x] = V[n:, of_x] = 0.0
+        kept = np.linalg.norm(V, axis=0) > REAL
+        V, of_x = V[:, kept], of_x[kept]
         terms = (abs(self._scaled) @ abs(V)).max(axis=0, initial=0.0)
         if (abs(self._scaled @ V) > NULL * size * terms).any():
             return None
-        left, right = (
-            self.scale[own, None] * V[own, columns]
-            for own, columns in (
-                (slice(0, n), slice(0, parts[0].shape[1])),
-                (slice(n, size), slice(parts[0].shape[1], None)),
-            )
-        )
-        V[:n, : left.shape[1]], V[n:, left.shape[1] :] = np.linalg.qr(left)[0], np.linalg.qr(right)[0]
+        for own, columns in ((slice(0, n), of_x), (slice(n, size), ~of_x)):
+            V[own, columns] = np.linalg.qr(self.scale[own, None] * V[own, columns])[0]
         numbers = np.arange(1.0, size + 1)
         probe = self.scale * np.cos(numbers * numbers)
         lost = probe - self.solve(self.K @ probe)
@@ -190,7 +189,7 @@ def multiplications(H: Any, C: Any) -> float:
 
 
 def _ones(M: Any) -> Any:
-    return sp.coo_array((np.ones(M.nnz), M.coords), shape=M.shape)
+    return sp.coo_array((np.ones(M.nnz), M.tocoo().coords), shape=M.shape)
 
 
 def _null_space(G: Any) -> Array | None:
