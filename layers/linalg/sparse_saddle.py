@@ -34,6 +34,8 @@ SQUARED, HIDDEN, MOST = 1e-13, 1e6, 1500
 REAL = 0.1
 #: what K takes a null vector to is this multiple of its size and of rounding; more is in doubt
 NULL = 10 * float(np.finfo(np.float64).eps)
+#: a vector that K takes to less than this part of that is as good as a correction makes it
+ROUGH = 0.1
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular
 LEFT = 1e-6
 
@@ -139,6 +141,10 @@ class SparseSaddle:
         left = abs(self._scaled @ x - r) / np.where(terms > 0, terms, 1.0)
         return float(left.max(initial=0.0)) if np.isfinite(left).all() else np.inf
 
+    def _terms(self, V: Array) -> Array:
+        """The largest row of |K| |v| for each column v, in equilibrated units."""
+        return (abs(self._scaled) @ abs(V)).max(axis=0, initial=0.0)
+
     @cached_property
     @in_one_blas_thread
     def null_space(self) -> Array | None:
@@ -157,13 +163,13 @@ class SparseSaddle:
         V = np.zeros((size, parts[0].shape[1] + parts[1].shape[1]))
         of_x = np.arange(V.shape[1]) < parts[0].shape[1]
         V[:n, of_x], V[n:, ~of_x] = parts
-        for column in range(V.shape[1]):
+        seen, terms = abs(self._scaled @ V).max(axis=0, initial=0.0), self._terms(V)
+        for column in np.flatnonzero(seen > ROUGH * NULL * size * terms):
             V[:, column] -= self._refined(self._scaled @ V[:, column], 2)
         V[:n, ~of_x] = V[n:, of_x] = 0.0
         kept = np.linalg.norm(V, axis=0) > REAL
         V, of_x = V[:, kept], of_x[kept]
-        terms = (abs(self._scaled) @ abs(V)).max(axis=0, initial=0.0)
-        if (abs(self._scaled @ V) > NULL * size * terms).any():
+        if (abs(self._scaled @ V) > NULL * size * self._terms(V)).any():
             return None
         for own, columns in ((slice(0, n), of_x), (slice(n, size), ~of_x)):
             V[own, columns] = np.linalg.qr(self.scale[own, None] * V[own, columns])[0]

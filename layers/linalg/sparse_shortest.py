@@ -45,9 +45,14 @@ def shortest_sparsely(H: Any, A: Any, C: Any, r: Array, *, transpose: bool) -> t
     given = r if transpose else np.concatenate([r, np.zeros(w)])
     found, error = np.zeros(size + w), 0.0
     graph = sp.block_array([[H, A.T, C[:n]], [A, None, C[n:]], [C[:n].T, C[n:].T, None]])
-    count, label = connected_components(graph, directed=False)
+    _, label = connected_components(graph, directed=False)
     by_rows = A.tocsr()
-    for part in range(count):
+    # what nothing is connected with is a number by itself: most variables at a vertex of a linear program
+    diagonal, alone = np.zeros(size + w), np.bincount(label)[label] == 1
+    diagonal[:n] = H.diagonal()
+    told = alone & (diagonal != 0)
+    found[told] = given[told] / diagonal[told]
+    for part in np.unique(label[~alone]).tolist():
         own = np.flatnonzero(label == part)
         x, rows, weak = own[own < n], own[(own >= n) & (own < size)] - n, own[own >= size] - size
         inner = own[own < size]
