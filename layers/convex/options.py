@@ -207,9 +207,9 @@ def uses_qp(options: Options, cones: Cones) -> bool:
 def keeps_sparsity(options: Options, program: CanonicalProgram) -> bool:
     """Whether a program with linear rows goes to the room of cones, whose matrices are sparse: where that is cheaper.
 
-    Factorisations are counted: a sparse one, and one of the core, which takes bounds and a diagonal objective out of it. A
-    linear program has no such objective, and its vertices are what the core leaves to the torch engine. An engine asked
-    for by name keeps what it is given, and so does an adjoint that cones do not have.
+    Factorisations are counted: a sparse one, and one of the core, which takes bounds and a diagonal objective out. A
+    linear program has no such objective, and its vertices are what the core leaves. An engine asked for by name keeps
+    what it is given, and so does an adjoint that cones do not have.
     """
     if options.solver != "auto" or bound(named(options.adjoint)).name not in CONE_ADJOINTS:
         return False

@@ -2,10 +2,10 @@
 
     P x + q + Aᵀy = 0,  A x + s = b,  s = 0 in the first rows;  s ≥ 0, y ≥ 0, s ∘ y = 0 in the others.
 
-On a guess 𝒜 of the rows with s = 0 these are linear equations with the matrix [P A_𝒜ᵀ; A_𝒜 0]. Each round solves them for
-the change of (x, y), a short one where there are several (:mod:`layers.linalg.sparse_saddle`), and guesses again: rows
-whose y came out negative leave, rows that are violated enter (primal-dual active set: Hintermüller, Ito & Kunisch 2002).
-In contrast to Newton's method with a line search the residual may rise on the way; the best point is kept.
+On a guess 𝒜 of the rows with s = 0 these are linear equations with the matrix [P A_𝒜ᵀ; A_𝒜 0]. Each round solves them
+for the change of (x, y), a short one where there are several (:mod:`layers.linalg.sparse_saddle`), and guesses again:
+rows whose y came out negative leave, rows that are violated enter (primal-dual active set: Hintermüller, Ito & Kunisch
+2002). In contrast to Newton's method with a line search the residual may rise on the way; the best point is kept.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def polish(
     P, q, A, b = data
     x, y, s = start
     by_rows, free = A.tocsr(), np.arange(b.size) >= zero
-    active = _guess(abs(by_rows).max(axis=1).toarray().ravel(), x, y, s) | ~free
+    row = abs(by_rows).max(axis=1).toarray().ravel() if b.size else b
+    active = _guess(row, x, y, s) | ~free
     best, error, changes = start, np.inf, b.size + FEW
     for _ in range(ROUNDS):
         x, y = _on_face(P, by_rows, q, b, active, x, y)
