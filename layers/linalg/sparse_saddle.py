@@ -128,18 +128,24 @@ class SparseSaddle:
         back = self._refined(self._scaled @ probe, CORRECTIONS)
         return not abs(back - probe).max(initial=0.0) <= LEFT
 
-    def error(self, x: Array, r: Array) -> float:
-        """Largest entry of K x − r relative to the terms of its row.
+    def error(self, x: Array, r: Array, before: Array | None = None) -> float:
+        """Largest entry of K x − r relative to the terms of its row, those of r ``before`` a projection among them.
 
         Where what should be zero is rounding, the terms of connected rows count for a part, in equilibrated units.
         """
-        size = abs(self._scaled)
+        before = r if before is None else before
+        terms, near = self.terms(x, abs(r) + abs(before))
         x, r = x / self.scale, self.scale * r
-        terms = abs(r) + size @ abs(x)
-        near = np.maximum(terms, size @ terms)
-        terms = np.maximum(terms, np.where(r == 0, LEAST_TERMS, LEAST_GIVEN) * np.maximum(near, size @ near))
+        terms = np.maximum(terms, np.where(before == 0, LEAST_TERMS, LEAST_GIVEN) * near)
         left = abs(self._scaled @ x - r) / np.where(terms > 0, terms, 1.0)
         return float(left.max(initial=0.0)) if np.isfinite(left).all() else np.inf
+
+    def terms(self, x: Array, r: Array) -> tuple[Array, Array]:
+        """The size of the terms of each row of K x = r, and of those of connected rows, in equilibrated units."""
+        size = abs(self._scaled)
+        terms = abs(self.scale * r) + size @ abs(x / self.scale)
+        near = np.maximum(terms, size @ terms)
+        return terms, np.maximum(near, size @ near)
 
     def _terms(self, V: Array) -> Array:
         """The largest row of |K| |v| for each column v, in equilibrated units."""

@@ -28,7 +28,7 @@ from layers.linalg.threads import in_one_blas_thread
 RANK = 1e-9
 #: most columns of C
 MOST = 1000
-#: corrections of an answer by its residual, and the part of the largest terms that counts for every row of Cᵀ
+#: corrections of an answer by its residual, and the part of the terms near it that counts for every row of Cᵀ
 CORRECTIONS, LEAST_TERMS = 2, 1e-5
 
 
@@ -123,7 +123,7 @@ class SparseInverse:
             a = self.inverse @ left
             x = self._without_right(x + np.concatenate([self._solve(left - self.C @ a), a]))
             left = given - self.saddle.K @ x[:size] - self.C @ x[size:]
-        return x, self.saddle.error(x[:size], given - self.C @ x[size:])
+        return x, self.saddle.error(x[:size], given - self.C @ x[size:], r)
 
     @in_one_blas_thread
     def reverse(self, w: Array) -> tuple[Array, float]:
@@ -136,10 +136,11 @@ class SparseInverse:
             step = step + self.inverse.T @ (left[size:] - self.C.T @ step)
             t = self._without_left(t + step)
             left = given - np.concatenate([self.saddle.K @ t, self.C.T @ t])
-        terms = abs(given[size:]) + abs(self.C.T) @ abs(t)
-        terms = np.maximum(terms, terms.max(initial=0.0) * LEAST_TERMS)
+        # at a vertex all terms of a weak row are rounding: what is near counts for a part, as in the rows of K₀
+        near = self.saddle.scale * self.saddle.terms(t, given[:size])[1]
+        terms = abs(given[size:]) + abs(self.C.T) @ np.maximum(abs(t), LEAST_TERMS * near)
         own = abs(left[size:]) / np.where(terms > 0, terms, 1.0)
-        return t, max(self.saddle.error(t, given[:size]), float(own.max(initial=0.0)))
+        return t, max(self.saddle.error(t, given[:size], w[:size]), float(own.max(initial=0.0)))
 
     def _solve(self, r: Array) -> Array:
         """K₀⁺ r for r in the range of K₀, but for rounding."""
