@@ -8,6 +8,8 @@ the K of :mod:`layers.qp.adjoints.implicit`, and as there the answer is K⁺ r, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -49,7 +51,7 @@ def solve_linear(
 
 
 def _of_one(
-    P: sp.csc_array, A: sp.csc_array, active: Array, loose: Array, r1: Array, r2: Array, transpose: bool
+    P: Any, A: Any, active: Any, loose: Any, r1: Array, r2: Array, transpose: bool
 ) -> tuple[Array, Array, float]:
     by_rows, n = A.tocsr(), r1.size
     C, free = by_rows[np.flatnonzero(active)], by_rows[np.flatnonzero(loose)].T
@@ -59,7 +61,7 @@ def _of_one(
         found = saddle.solve(r)
         error = saddle.error(found, r)
     else:
-        columns = sp.vstack([free, sp.csc_array((C.shape[0], free.shape[1]))], format="csc")
+        columns: Any = sp.vstack([free, sp.csc_array((C.shape[0], free.shape[1]))], format="csc")
         found, error = shortest_sparsely(P, C, columns, r, transpose=transpose)
         if not error <= ACCURATE and sum(columns.shape) <= MOST_DENSE:
             K = sp.block_array([[P, C.T, columns[:n]], [C, None, columns[n:]]], format="csr")
