@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,10 +20,14 @@ from torch import Tensor
 from layers.errors import ProblemError
 from layers.kept import lasting
 from layers.linalg.batched import Batched
+from layers.linalg.sparse_saddle import multiplications
 from layers.solution import Residuals
 
 Indices = NDArray[np.int64]
 
+#: most multiplications of a factorisation for which dense matrices are taken unseen, and what a multiplication among
+#: sparse entries costs in dense ones: measured
+LARGE, SPARSE_COST = 3e8, 10.0
 #: a shared matrix with an entry in so many places, or more of them, is multiplied as a whole
 FULL = 20
 
@@ -143,6 +148,17 @@ class ConeStructure:
             )
 
     @cached_property
+    def sparse_work(self) -> float:
+        """Multiplications of a sparse factorisation of [P Aᵀ; A −E]."""
+        P = sp.coo_array((np.ones(self.P_rows.size), (self.P_rows, self.P_cols)), shape=(self.n, self.n))
+        A = sp.coo_array((np.ones(self.A_rows.size), (self.A_rows, self.A_cols)), shape=(self.m, self.n))
+        return multiplications(P, A)
+
+    def sparse_pays(self, dense: float) -> bool:
+        """Whether sparse factorisations are counted cheaper than dense ones of so many multiplications."""
+        return dense > LARGE and dense > SPARSE_COST * self.sparse_work
+
+    @cached_property
     def P_by_rows(self) -> tuple[Indices, Indices, Indices]:
         """Row offsets, columns, and place in our order of the entries of P by rows (CSR)."""
         return _by(self.P_rows, self.P_cols, self.n, self.n)
@@ -151,6 +167,11 @@ class ConeStructure:
     def A_by_rows(self) -> tuple[Indices, Indices, Indices]:
         """The same for A."""
         return _by(self.A_rows, self.A_cols, self.m, self.n)
+
+
+def dense_work(n: int, m: int, p: int) -> float:
+    """Multiplications of a dense factorisation for n variables, m inequalities and p equalities."""
+    return n * n * (m / 2 + n / 6) + p * (n * n + n * p / 2 + p * p / 6)
 
 
 def _by(major: Indices, minor: Indices, height: int, width: int) -> tuple[Indices, Indices, Indices]:

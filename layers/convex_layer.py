@@ -19,6 +19,7 @@ from layers.convex import (
     ConvexSolution,
     Options,
     Route,
+    keeps_sparsity,
     require_exportable,
     solve_conic,
     solve_directly,
@@ -136,6 +137,7 @@ class ConvexLayer(nn.Module):
         self._structure = canonical.structure
         self._sources, self._maximise, self._gp = canonical.sources, canonical.maximise, gp
         linear = uses_qp(self.options, canonical.structure.cones)
+        linear = linear and not keeps_sparsity(self.options, canonical)
         self._form = quadratic_form(canonical) if linear else conic_form(canonical)
         self._specs = tuple(ParameterSpec.of(p) for p in parameters)
         self._declared = [i for i, spec in enumerate(self._specs) if spec.declared]

@@ -21,6 +21,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from layers.cone.linearised.linear import solve_linear
+from layers.cone.linearised.sparse import linear
 from layers.cone.linearised.system import chunks, factorise, threads_for
 from layers.cone.products import A_of, AT_of, P_of, on_A, on_P
 from layers.cone.projections import Decomposition, block_max, decompose
@@ -38,9 +40,19 @@ SOLVE_TOLERANCE, LEAST_TERMS = 1e-9, 1e-5
 
 
 def solve_linearised(
-    program: ConeProgram, y: Tensor, s: Tensor, solved: Tensor, r1: Tensor, r2: Tensor
+    program: ConeProgram,
+    y: Tensor,
+    s: Tensor,
+    weak: Tensor,
+    solved: Tensor,
+    r1: Tensor,
+    r2: Tensor,
+    *,
+    transpose: bool,
 ) -> tuple[Tensor, Tensor]:
-    """(dx, dy) = 𝒮 (r₁, r₂), zero for elements that were not solved.
+    """(dx, dy) = 𝒮 (r₁, r₂), or 𝒮ᵀ with ``transpose``, zero for elements that were not solved.
+
+    𝒮 is symmetric but for weakly active linear rows (:mod:`layers.cone.linearised.linear`).
 
     Parameters
     ----------
@@ -48,6 +60,8 @@ def solve_linearised(
         P and A are read.
     y, s : Tensor, shape ``(B, m)``
         Dual variable and slack of the solutions, exactly complementary.
+    weak : Tensor of bool, shape ``(B, m)``
+        Weakly active rows (:mod:`layers.cone.activity`).
     solved : Tensor of bool, shape ``(B,)``
     r1, r2 : Tensor, shapes ``(B, n)`` and ``(B, m)``
 
@@ -58,11 +72,21 @@ def solve_linearised(
     """
     on = solved.unsqueeze(-1)
     y, s, r1, r2 = (torch.where(on, t, torch.zeros_like(t)) for t in (y, s, r1, r2))
-    dx, dy, error = native_cones.solve_linearised(program, y, s, r1, r2) or _in_torch(program, y, s, r1, r2)
-    left = (solved & ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
-    if left.numel():
-        given = take((program, y, s, r1, r2), left)
-        dx, dy, error = put((dx, dy, error), left, _in_torch(*given))
+    weak = weak & on
+    if linear(program):
+        dx, dy, error = solve_linear(program, y, s, weak, r1, r2, transpose=transpose)
+    else:
+        dx, dy, error = native_cones.solve_linearised(program, y, s, r1, r2) or _in_torch(
+            program, y, s, r1, r2
+        )
+    left = (solved & ~(error <= SOLVE_TOLERANCE) | weak.any(-1)).nonzero().squeeze(-1)
+    if left.numel() and not linear(program):
+        part = take((program, y, s, weak, r1, r2), left)
+        if program.structure.cones.linear:
+            found = solve_linear(*part, transpose=transpose)
+        else:
+            found = _in_torch(*part[:3], *part[4:])
+        dx, dy, error = put((dx, dy, error), left, found)
     require_accurate(error, solved, 10 * SOLVE_TOLERANCE, "P")
     return torch.where(on, dx, torch.zeros_like(dx)), torch.where(on, dy, torch.zeros_like(dy))
 

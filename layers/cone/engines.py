@@ -321,3 +321,5 @@ ENGINES: dict[str, Engine] = {
     "diffcp": Engine("diffcp", "diffcp", "pip install diffcp", _no_power, _diffcp),
 }
 AUTOMATIC = ("native", "moreau", "clarabel")
+#: the same for sparse programs with linear rows
+SPARSE = ("clarabel", "moreau")

@@ -1,9 +1,8 @@
 """The solution map of a cone program as a torch function of its data: first derivatives in both modes, under vmap.
 
-Two functions: ``ConeSolutionMap``, (P, q, A, b) -> (x, y, s, objective), and ``ConeDerivative``, the linear map 𝒮 of
-:mod:`layers.cone.adjoint` that its derivatives are made of. 𝒮 depends on the data through derivatives of
-projections, which are not differentiated again: asking for that raises. The objective adds the derivative of the
-Lagrangian, ½xxᵀ, x, yxᵀ, −y at fixed (x, y), with no solve (envelope theorem), so its own second derivative exists.
+``ConeSolutionMap``, (P, q, A, b) -> (x, y, s, objective); its derivatives are made of the linear map 𝒮 of
+:mod:`layers.cone.derivative`. The objective adds the derivative of the Lagrangian, ½xxᵀ, x, yxᵀ, −y at fixed (x, y),
+with no solve (envelope theorem), so its own second derivative exists.
 """
 
 from __future__ import annotations
@@ -17,27 +16,21 @@ from torch import Tensor
 
 from layers.cone import adjoint, kkt
 from layers.cone import solve as solver_
-from layers.cone.engines import AUTOMATIC, ENGINES, Engine, Limits
+from layers.cone.activity import weak_rows
+from layers.cone.derivative import ConeDerivative
+from layers.cone.engines import AUTOMATIC, ENGINES, SPARSE, Engine, Limits
+from layers.cone.linearised.sparse import pays
 from layers.cone.linearised.system import threads_for
 from layers.cone.lpgd import ORDER, Again, Perturbation, Perturbed, with_quotient
 from layers.cone.products import times_A, times_AT, times_P
 from layers.cone.rows import without_single_rows
-from layers.cone_program import ConeProgram, ConeSolution, ConeStructure, batch_shape, flat_program
+from layers.cone_program import ConeProgram, ConeSolution, ConeStructure, flat_program
 from layers.errors import DifferentiationError, LayerError, ProblemError, SolverError, UnavailableError
 from layers.linalg.batched import align
 from layers.opaque import opaque
 from layers.policy import check_options, describe_failures, require_choice, without_failures
 from layers.solution import Point, Residuals, Status
 from layers.transforms import forward_mode, vectorised
-
-#: core axes of (P, A, y, Π_K(s), solved, r₁, r₂)
-DERIVATIVE_AXES = (1, 1, 1, 1, 0, 1, 1)
-
-SECOND = (
-    "second derivatives of x, y and s exist for programs with linear constraints only: this program has curved cones "
-    "(second-order, semidefinite, exponential or power), whose projections are differentiated once. The objective "
-    "can be differentiated twice; for the rest, take differences of first derivatives"
-)
 
 
 @dataclass(frozen=True)
@@ -61,13 +54,14 @@ class Outputs(NamedTuple):
     s: Tensor
     objective: Tensor
     cone_s: Tensor
+    weak: Tensor
     status: Tensor
     residuals: Tensor
     iterations: Tensor
 
     @property
     def constant(self) -> tuple[Tensor, ...]:
-        """What has no derivative: Π_K(s), status, residuals and iterations."""
+        """What has no derivative: Π_K(s), the weakly active rows, status, residuals and iterations."""
         return self[4:]
 
 
@@ -81,6 +75,7 @@ class Saved(NamedTuple):
     x: Tensor
     y: Tensor
     cone_s: Tensor
+    weak: Tensor
     status: Tensor
 
 
@@ -99,10 +94,11 @@ class ConeSolutionMap(torch.autograd.Function):
             point = solver_.solve(program, call.engines, call.limits, call.tol, guess)
             s = program.b - times_A(call.structure, program.A, point.x)
             value = kkt.objective(program, point.x)
+            weak = weak_rows(program, point.x, point.y, point.s, point.residuals.relative.amax(-1))
         if call.on_failure == "raise" and not (point.status == Status.OPTIMAL).all():
             raise SolverError(_describe(call, point, batch, program.b))
         told = (point.status, point.residuals.values, point.iterations)
-        outputs = Outputs(point.x, point.y, s, value, point.s, *told)
+        outputs = Outputs(point.x, point.y, s, value, point.s, weak, *told)
         return tuple(v.reshape(*batch, *v.shape[1:]).clone() for v in outputs)
 
     @staticmethod
@@ -111,14 +107,14 @@ class ConeSolutionMap(torch.autograd.Function):
         found = Outputs(*output)
         ctx.mark_non_differentiable(*found.constant)
         ctx.set_materialize_grads(False)
-        saved = Saved._make((*inputs[1:], found.x, found.y, found.cone_s, found.status))
+        saved = Saved._make((*inputs[1:], found.x, found.y, found.cone_s, found.weak, found.status))
         ctx.save_for_backward(*saved)
         ctx.save_for_forward(*saved)
 
     @staticmethod
     @vectorised
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        P, q, A, b, x, y, cone_s, status = Saved(*ctx.saved_tensors)
+        P, q, A, b, x, y, cone_s, weak, status = Saved(*ctx.saved_tensors)
         solved = (status == Status.OPTIMAL).to(x.dtype)
         x_bar, y_bar, s_bar, value_bar = (
             None if c is None else c * (solved if c.dim() == solved.dim() else solved.unsqueeze(-1))
@@ -132,7 +128,7 @@ class ConeSolutionMap(torch.autograd.Function):
             if s_bar is not None:
                 top, on_s = top - times_AT(structure, A, s_bar), s_bar
             if ctx.again is None:
-                d_x, d_y = ConeDerivative.apply(structure, P, A, y, cone_s, solved, -top, -low)
+                d_x, d_y = ConeDerivative.apply(structure, True, P, A, y, cone_s, weak, solved, -top, -low)
             else:
                 between = Perturbed.apply(ctx.again, P, q, A, b, x, y, cone_s, solved, top, low)
         # the objective: the derivative of the Lagrangian, half of the weight on each of the two products
@@ -146,7 +142,7 @@ class ConeSolutionMap(torch.autograd.Function):
     @staticmethod
     @forward_mode
     def jvp(ctx: Any, values: list[Tensor], *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        P, q, A, b, x, y, cone_s, status = Saved(*values)
+        P, q, A, b, x, y, cone_s, weak, status = Saved(*values)
         structure: ConeStructure = ctx.structure
         if ctx.again is not None:
             raise DifferentiationError(ORDER)
@@ -157,49 +153,16 @@ class ConeSolutionMap(torch.autograd.Function):
         dPx = times_P(structure, dP, x)
         moved = db - times_A(structure, dA, x)
         top = dPx + dq + times_AT(structure, dA, y)
-        dx, dy = ConeDerivative.apply(structure, P, A, y, cone_s, solved, -top, moved)
+        dx, dy = ConeDerivative.apply(structure, False, P, A, y, cone_s, weak, solved, -top, moved)
         ds = solved.unsqueeze(-1) * (moved - times_A(structure, A, dx))
         value = ((0.5 * dPx + dq) * x).sum(-1) - (moved * y).sum(-1)
-        return dx, dy, ds, solved * value, None, None, None, None
+        return dx, dy, ds, solved * value, None, None, None, None, None
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
         info: Any, in_dims: tuple[int | None, ...], call: Call, *data: Tensor
     ) -> tuple[Any, Any]:
         outputs = ConeSolutionMap.apply(call, *align(in_dims[1:], data, (1,) * len(data)))
-        return outputs, (0,) * len(outputs)
-
-
-class ConeDerivative(torch.autograd.Function):
-    """(structure, P, A, y, Π_K(s), solved, r₁, r₂) -> (dx, dy) = 𝒮 (r₁, r₂)."""
-
-    @staticmethod
-    def forward(structure: ConeStructure, *tensors: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        P, A, y, cone_s, solved, r1, r2 = tensors
-        batch = batch_shape(P, A, y, cone_s, r1, r2)
-        program, batch = flat_program(structure, P, r1.expand(*batch, -1), A, r2.expand(*batch, -1))
-        y, cone_s = (t.expand(*batch, -1).reshape(program.batch, structure.m) for t in (y, cone_s))
-        solved = solved.expand(batch).reshape(-1) > 0
-        answer = adjoint.solve_linearised(program, y, cone_s, solved, program.q, program.b)
-        return tuple(t.reshape(*batch, t.shape[-1]).clone() for t in answer)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise DifferentiationError(SECOND)
-
-    @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise DifferentiationError(SECOND)
-
-    @staticmethod
-    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
-        info: Any, in_dims: tuple[int | None, ...], structure: ConeStructure, *tensors: Tensor
-    ) -> tuple[Any, Any]:
-        outputs = ConeDerivative.apply(structure, *align(in_dims[1:], tensors, DERIVATIVE_AXES))
         return outputs, (0,) * len(outputs)
 
 
@@ -268,7 +231,7 @@ def solve_cone_program(
     if isinstance(adjoint, Perturbation):
         again = Again(program.structure, engines, limits, tol, adjoint)
     call = Call(program.structure, engines, limits, tol, on_failure, guess, again)
-    x, y, s, value, _, status, error, iterations = ConeSolutionMap.apply(call, *program.data)
+    x, y, s, value, _, _, status, error, iterations = ConeSolutionMap.apply(call, *program.data)
     x, y, s, value = (
         without_failures(v, status == int(Status.OPTIMAL), on_failure) for v in (x, y, s, value)
     )
@@ -301,12 +264,13 @@ def _engines(solver: str, program: ConeProgram, options: dict[str, Any]) -> list
             f'options of an engine ({", ".join(options)}) need one engine: name it in solver=, found "auto"'
         )
     structure = without_single_rows(program.structure)[0]
-    return [engine for engine in _available() if engine.supports(structure)]
+    names = SPARSE if structure.cones.linear and pays(program.structure) else AUTOMATIC
+    return [engine for engine in _available(names) if engine.supports(structure)]
 
 
 @cache
-def _available() -> tuple[Engine, ...]:
-    return tuple(ENGINES[name] for name in AUTOMATIC if ENGINES[name].unavailable() is None)
+def _available(names: tuple[str, ...]) -> tuple[Engine, ...]:
+    return tuple(ENGINES[name] for name in names if ENGINES[name].unavailable() is None)
 
 
 def _guess(warm: ConeSolution, program: ConeProgram) -> tuple[Tensor, Tensor, Tensor]:

@@ -163,6 +163,12 @@ def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norm
     )
 
 
+def shares(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, scale: Scales) -> tuple[Tensor, Tensor]:
+    """How much sᵢ is of the terms of its row, and yᵢ of the terms of a column that it holds up; ``(B, m)`` each."""
+    row, column = _sizes(program, x, y, scale)
+    return s.abs() / row, _shares(program, column) * y.abs()
+
+
 def residuals_in_cones(
     program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, scale: Scales, *, rowwise: bool = False
 ) -> Residuals:

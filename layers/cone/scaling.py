@@ -47,16 +47,20 @@ class ScaledProgram(Batched):
         return cls.by(program, power_to_one(norms.A_row), power_to_one(size))
 
     @classmethod
+    def plain(cls, program: ConeProgram) -> ScaledProgram:
+        """The program as it is."""
+        return cls(program, program.q.new_ones(1, program.structure.m), program.q.new_ones(1, 1))
+
+    @classmethod
     def balanced(cls, program: ConeProgram, y: Tensor, s: Tensor) -> ScaledProgram:
         """ω = √(‖y‖/‖s‖) on the blocks of a solution where neither is zero, if they are far from one size anywhere.
 
         The program itself otherwise: ω would be of its own in every element, and nothing shared any more.
         """
         rows = _balance(program.structure.cones, y, s)
-        one = program.q.new_ones(1, 1)
         if (rows.log2().abs() <= UNBALANCED).all():
-            return cls(program, rows.new_ones(1, rows.shape[1]), one)
-        return cls.by(program, rows, one)
+            return cls.plain(program)
+        return cls.by(program, rows, program.q.new_ones(1, 1))
 
     @classmethod
     def by(cls, program: ConeProgram, rows: Tensor, objective: Tensor) -> ScaledProgram:

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from layers.cone import certificates, kkt
 from layers.cone.engines import Claim, Data, Engine, Limits
+from layers.cone.linearised.sparse import linear
 from layers.cone.newton import Iterate, refine
+from layers.cone.polish import polish
 from layers.cone.rows import value_order, without_single_rows
 from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram
@@ -26,6 +28,9 @@ from layers.solution import Residuals, Status
 
 #: an engine whose answer did not do gets a second chance at this multiple of its tolerance, and at least at that
 TIGHTER, SMALLEST = 1e-3, 1e-13
+
+#: residual of a polished point that needs no Newton's method
+POLISHED = 1e-11
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ def _scaled(
 
     One engine after the other works on what is left, each at first as asked, then at a tighter tolerance of its own.
     """
-    scaled = ScaledProgram.of(program, norms)
+    # engines scale rows as well: it did not help on sparse linear programs, and lost digits on badly scaled ones
+    scaled = ScaledProgram.plain(program) if linear(program) else ScaledProgram.of(program, norms)
     point = _attempt(program, norms, scaled, engines[0], limits, tol)
     tighter = replace(limits, tol=max(TIGHTER * limits.tol, SMALLEST))
     attempts = [(place, engine, asked) for place, engine in enumerate(engines) for asked in (limits, tighter)]
@@ -216,7 +222,12 @@ def _ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:
 def _refined(
     program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, wanted: Tensor
 ) -> tuple[Iterate, Residuals]:
-    """Newton's method where the parts of v are of one size, and back."""
+    """By the active set where all rows are linear and sparse; else Newton's method with parts of v of one size."""
+    if linear(program) and wanted.all():
+        norms = kkt.Norms.of(program)
+        (near_x, near_y, near_s), error = polish(program, x, y, s, norms)
+        if (error.largest <= POLISHED).all():
+            return Iterate(near_x, near_s - near_y, near_y, near_s), error
     scaled = ScaledProgram.balanced(program, y, s)
     y, s = scaled.point(y, s)
     point, error = refine(scaled.program, Iterate(x, s - y, y, s), kkt.Norms.of(scaled.program), wanted)

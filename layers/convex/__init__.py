@@ -2,7 +2,14 @@
 
 from layers.convex.conic import solve_conic
 from layers.convex.direct import Route, solve_directly
-from layers.convex.options import Options, require_exportable, solver_name, uses_qp, with_solver_args
+from layers.convex.options import (
+    Options,
+    keeps_sparsity,
+    require_exportable,
+    solver_name,
+    uses_qp,
+    with_solver_args,
+)
 from layers.convex.quadratic import solve_quadratic
 from layers.convex.solution import Answer, ConvexSolution, starting_point, without_graph
 
@@ -11,6 +18,7 @@ __all__ = [
     "ConvexSolution",
     "Options",
     "Route",
+    "keeps_sparsity",
     "require_exportable",
     "solve_conic",
     "solve_directly",

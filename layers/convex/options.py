@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
+import numpy as np
 import torch
 
 from layers.backends import BACKENDS
 from layers.cone.lpgd import Perturbation
-from layers.cone_program import Cones
+from layers.cone_program import Cones, dense_work
+from layers.convex.canonical import CanonicalProgram
+from layers.convex.canonical.defined import defined_variables
 from layers.errors import LayerError
 from layers.policy import EPSILON, require_choice, tolerance, whole_number
 from layers.qp.adjoints import bound, named
@@ -169,14 +172,14 @@ def _settings_of(engine: str) -> Any:
 
 
 def uses_qp(options: Options, cones: Cones) -> bool:
-    """Whether a program goes to the QP layer; checks the options on the way.
+    """Whether a program may go to the QP layer, its rows being linear; checks the options on the way.
 
     Raises
     ------
     LayerError
         If the engine asked for does not exist, or solves quadratic programs only and this is none.
     """
-    linear = cones.linear and (options.solver == "auto" or options.solver not in CONE_ENGINES)
+    linear = cones.linear and options.solver not in CONE_ENGINES
     if not linear and options.solver not in ("auto", "native", *CONE_ENGINES):
         raise LayerError(
             f"solver={options.solver!r} solves quadratic programs, and this program has other cones ({cones}); "
@@ -201,6 +204,25 @@ def uses_qp(options: Options, cones: Cones) -> bool:
     return linear
 
 
+def keeps_sparsity(options: Options, program: CanonicalProgram) -> bool:
+    """Whether a program with linear rows goes to the room of cones, whose matrices are sparse: where that is cheaper.
+
+    Factorisations are counted: a sparse one, and one of the core, which takes bounds and a diagonal objective out. A
+    linear program has no such objective, and its vertices are what the core leaves. An engine asked for by name keeps
+    what it is given, and so does an adjoint that cones do not have.
+    """
+    if options.solver != "auto" or bound(named(options.adjoint)).name not in CONE_ADJOINTS:
+        return False
+    s = program.structure
+    w, _, _ = defined_variables(program)
+    n, m, p = s.n - w.size, s.cones.nonneg, s.cones.zero - w.size
+    dense = dense_work(n, m, p)
+    single = np.bincount(s.A_rows, minlength=s.m)[s.cones.zero :] <= 1
+    if single.all() and np.array_equal(s.P_rows, np.arange(s.n)) and np.array_equal(s.P_cols, s.P_rows):
+        dense = min(dense, dense_work(p, 0, 0) + n * p * p / 2)
+    return s.sparse_pays(dense)
+
+
 def require_exportable(solver: str, cones: Cones, linear: bool, looked_at: Sequence[str]) -> None:
     """Refuse torch.export: a graph has operators for quadratic programs, and none that looks at values.
 
@@ -213,7 +235,9 @@ def require_exportable(solver: str, cones: Cones, linear: bool, looked_at: Seque
     ------
     LayerError
     """
-    if not linear:
+    if not linear and cones.linear:
+        why = 'this one is solved with sparse matrices: name solver="native", which has dense ones'
+    elif not linear:
         why = f"this one has others: {cones}"
     elif looked_at:
         why = f"the values of {', '.join(looked_at)} have to be looked at in every call"

@@ -18,6 +18,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from layers.linalg.generalised import Array, GeneralisedInverse, assembled, components, equilibrate, part_of
+from layers.linalg.threads import in_one_blas_thread
 
 #: corrections of the answer by its own residual, and the error that needs no more
 CORRECTIONS, FINE = 5, 1e-15
@@ -34,6 +35,7 @@ SMALL = 250_000
 AGREE = 1e-8
 
 
+@in_one_blas_thread
 def shortest(M: Any, r: Array) -> tuple[Array, float]:
     """M⁺ r, and its error.
 
@@ -63,6 +65,7 @@ def shortest(M: Any, r: Array) -> tuple[Array, float]:
     return x, error
 
 
+@in_one_blas_thread
 def null_space(M: Any) -> Array:
     """A basis of the null space of M, shape ``(columns, dimension)``, its rank told as in :func:`shortest`."""
     M = as_matrix(M)

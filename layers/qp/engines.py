@@ -20,7 +20,7 @@ from layers.linalg.batched import Batched, join, take
 from layers.linalg.semidefinite import curvature_rounding
 from layers.native import qp as native
 from layers.problem import QP, check_values
-from layers.qp import admm, interior_point
+from layers.qp import admm, interior_point, vertex
 from layers.qp.activity import WEAK, activity
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, slack
@@ -155,7 +155,7 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
     left = (status < Status.OPTIMAL).nonzero().squeeze(-1)
     if left.numel():
         rest = problem.flat_view().take(left).symmetric()
-        answer = answer.put(left, _answer_flat(rest, _for_part(request, left)))
+        answer = answer.put(left, _answer_flat(rest, _for_part(request, left), _at_vertices(request)))
     if (answer.kind == native.UNCLEAR).any():
         return _tell_activity(problem, answer)
     return answer
@@ -196,6 +196,12 @@ def answer_by(problem: QP, request: Request, solve: Callable[[QP], Point]) -> An
     """The answer of a function that solves a flat problem, such as the iteration that an adjoint differentiates."""
     check_values(problem, request.precision)
     return _answer_flat(problem.flatten(), request._replace(guess=None), solve)
+
+
+def _at_vertices(request: Request) -> Callable[[QP], Point]:
+    """How elements are solved that the core has left."""
+    limits = {"tol": request.tol, "max_iterations": request.max_iterations}
+    return partial(vertex.solve_few, cold=partial(interior_point.solve, **limits), **limits)
 
 
 def _answer_flat(flat: QP, request: Request, cold: Callable[[QP], Point] | None = None) -> Answer:

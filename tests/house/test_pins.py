@@ -114,7 +114,15 @@ def test_versions_that_lose_constraints_are_shut_out():
 
 def test_the_library_asks_for_ranges_and_for_nothing_that_it_does_not_import():
     needed = [Requirement(line) for line in PROJECT["dependencies"]]
-    assert {r.name for r in needed} == {"torch", "numpy", "scipy", "cvxpy", "clarabel"}
+    assert {r.name for r in needed} == {
+        "torch",
+        "numpy",
+        "scipy",
+        "qdldl",
+        "threadpoolctl",
+        "cvxpy",
+        "clarabel",
+    }
     assert not any(spec.operator == "==" for r in needed for spec in r.specifier)
     text = "\n".join(path.read_text("utf-8") for path in (ROOT / "layers").rglob("*.py"))
     imported = set(re.findall(r"^ *(?:import|from) (\w+)", text, re.MULTILINE))

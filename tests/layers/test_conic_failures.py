@@ -103,7 +103,7 @@ def install(monkeypatch: pytest.MonkeyPatch, solve: Any) -> None:
     """Put an engine in the registry, and before Clarabel in the automatic choice."""
     engine = Engine("mutilated", "numpy", "", lambda structure: True, solve)
     monkeypatch.setitem(ENGINES, "mutilated", engine)
-    monkeypatch.setattr(door, "_available", lambda: (engine, ENGINES["clarabel"]))
+    monkeypatch.setattr(door, "_available", lambda names: (engine, ENGINES["clarabel"]))
 
 
 def binding() -> ConeProgram:

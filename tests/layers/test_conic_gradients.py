@@ -284,7 +284,7 @@ def test_large_sparse_programs_are_solved_and_differentiated():
     v = torch.randn(3 * count, dtype=torch.float64)
     eye = torch.eye(3 * count, dtype=torch.float64)
     program = sparse(eye, -v.unsqueeze(0), -eye, torch.zeros(1, 3 * count).double(), Cones(soc=(3,) * count))
-    assert pays(program)
+    assert pays(program.structure)
     q = program.q.clone().requires_grad_()
     x = answers(program, program.P, q, program.A, program.b)[0]
     weight = torch.randn(1, 3 * count, dtype=torch.float64)

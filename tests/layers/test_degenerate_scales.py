@@ -9,6 +9,7 @@ from torch import Tensor
 from layers import ConvexLayer, DifferentiationError, solve_qp
 from layers.linalg.shortest import null_space, rank, shortest
 from layers.problem import QP
+from layers.qp import activity
 from layers.qp.adjoints import implicit
 from tests.layers.exact import KINDS, Block, assembled, draw_block, pseudo_inverse_times
 
@@ -51,7 +52,7 @@ def test_the_derivative_of_unrelated_blocks_is_that_of_each(spread: int, batch: 
         Q, G, A = (torch.tensor(M) for M in assembled(blocks))
         r = [torch.tensor(np.concatenate(part)).expand(batch, -1) for part in zip(*sides, strict=True)]
         told = [
-            np.where(b.slack > 0, implicit.INACTIVE, np.where(b.lam > 0, implicit.ACTIVE, implicit.WEAK))
+            np.where(b.slack > 0, activity.INACTIVE, np.where(b.lam > 0, activity.ACTIVE, activity.WEAK))
             for b in blocks
         ]
         kind = torch.tensor(np.concatenate(told), dtype=torch.int8).expand(batch, -1)

@@ -1,11 +1,11 @@
-"""The linearised optimality conditions of one large sparse cone program at a time, by sparse LU factorisation.
+"""The linearised optimality conditions of large sparse cone programs, one at a time, by sparse LDLᵀ.
 
-In (dx, dv) the conditions of :mod:`layers.cone.linearised.system` read, with D = V diag(δ) Vᵀ block by block,
+The conditions of :mod:`layers.cone.linearised.system` in (dx, η), none of their rows eliminated:
 
-    [ P   −Aᵀ(I − D) ] [dx]   [ r₁ ]
-    [ A    D         ] [dv] = [ r₂ ],   dy = −(I − D) dv:
+    [ P   Cᵀ ] [dx]   [ r₁   ]
+    [ C   −E ] [η ] = [ Vᵀr₂ ],   C = VᵀA,  E = diag(δ/(1−δ)),  dy = Vη,
 
-nothing is filled in but the blocks of the cones.
+without the rows with δ = 1, whose η is zero. Nothing is filled in but the blocks of the cones.
 """
 
 from __future__ import annotations
@@ -15,18 +15,21 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import scipy.sparse.linalg as spla
 import torch
 from torch import Tensor
 
 from layers.cone.projections import Decomposition, groups
-from layers.cone_program import ConeProgram
+from layers.cone_program import ConeProgram, ConeStructure, Indices, dense_work
 from layers.linalg.shortest import shortest
+from layers.linalg.sparse_saddle import Array, SparseSaddle
+from layers.linalg.sparse_shortest import Doubtful, SparseInverse
 
-#: beyond this size and below so many entries per row and column it took half the time of the dense one, or less
+#: with curved cones, beyond this size and below so many entries per row and column, it took half the time or less
 LARGE, THIN = 1000, 5
-#: shift of a singular matrix, relative to its largest entry, and refinements that take its trace off a solution
-SHIFT, SHIFTED = 1e-9, 4
+#: most unknowns of a degenerate system that is answered by a dense decomposition where the sparse one does not do
+MOST_DENSE = 3000
+#: backward error of an answer that does
+ACCURATE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -35,118 +38,139 @@ class SparseSystem:
 
     Attributes
     ----------
-    matrices, factors : list
-        The matrix of each element and its LU factors, those of a shifted matrix where it is singular.
-    singular : Tensor of bool, shape ``(B,)``
-    complement : list
-        I − D of each element.
-    n : int
+    saddles : list of SparseSaddle
+    frames : list
+        Vᵀ of each element, sparse; None for the identity.
+    rows : list of array
+        The rows of each element that are in its system.
+    size : tuple of int
+        n and m.
     device : torch.device
         That of the program; the factors are on the host.
     """
 
-    matrices: list[Any]
-    factors: list[Any]
-    singular: Tensor
-    complement: list[Any]
-    n: int
+    saddles: list[SparseSaddle]
+    frames: list[Any]
+    rows: list[Indices]
+    size: tuple[int, int]
     device: torch.device
 
     @classmethod
     def factor(cls, program: ConeProgram, at: Decomposition) -> SparseSystem:
         """Assemble and factorise, element by element."""
         s = program.structure
-        matrices: list[Any] = []
-        complements: list[Any] = []
+        saddles: list[SparseSaddle] = []
+        frames: list[Any] = []
+        kept: list[Indices] = []
         for i in range(program.batch):
-            P_values, A_values = (
-                v.cpu().numpy() if v.dim() == 1 else v[i].cpu().numpy() for v in (program.P, program.A)
-            )
-            P = sp.coo_matrix((P_values, (s.P_rows, s.P_cols)), shape=(s.n, s.n)).tocsc()
-            A = sp.coo_matrix((A_values, (s.A_rows, s.A_cols)), shape=(s.m, s.n)).tocsc()
-            one = at.take(torch.tensor([i], device=at.s.device))
-            inside, outside = _blocks(one, one.inside), _blocks(one, one.outside)
-            matrices.append(sp.bmat([[0.5 * (P + P.T), -(A.T @ outside)], [A, inside]], format="csc"))
-            complements.append(outside)
-        factors = [_lu(M) for M in matrices]
-        singular = torch.tensor([factor is None for factor in factors], device=program.q.device)
-        factors = [
-            _lu(_shifted(M)) if factor is None else factor
-            for M, factor in zip(matrices, factors, strict=True)
-        ]
-        return cls(matrices, factors, singular, complements, s.n, program.q.device)
+            P, A = element(program, i)
+            frame = None if s.cones.linear else _frame(at.take(torch.tensor([i], device=at.s.device)))
+            inside, outside = (v[i].cpu().numpy() for v in (at.inside, at.outside))
+            rows = np.flatnonzero(outside > 0)
+            C = (A if frame is None else frame @ A).tocsr()[rows]
+            saddles.append(SparseSaddle(P, C, inside[rows] / outside[rows]))
+            frames.append(frame)
+            kept.append(rows)
+        return cls(saddles, frames, kept, (s.n, s.m), program.q.device)
+
+    @property
+    def singular(self) -> Tensor:
+        """Elements whose conditions do not determine (dx, η)."""
+        return torch.tensor([saddle.singular for saddle in self.saddles], device=self.device)
 
     def solve(self, r1: Tensor, r2: Tensor, refinements: int) -> tuple[Tensor, Tensor]:
         """(dx, dy) for right-hand sides ``(B, n)`` and ``(B, m)``; if singular any solution."""
-        rhs = torch.cat([r1, r2], -1).cpu().numpy()
-        answers = np.zeros_like(rhs)
-        for i, (M, factor) in enumerate(zip(self.matrices, self.factors, strict=True)):
-            if factor is None:
-                continue
-            x = factor.solve(rhs[i])
-            for _ in range(refinements):
-                x += factor.solve(rhs[i] - M @ x)
-            answers[i, : self.n] = x[: self.n]
-            answers[i, self.n :] = -(self.complement[i] @ x[self.n :])
-        out = torch.from_numpy(answers).to(r1.device)
-        return out[:, : self.n], out[:, self.n :]
+        given = [self._given(i, r1[i], r2[i]) for i in range(len(self.saddles))]
+        return self._out([saddle.solve(r) for saddle, r in zip(self.saddles, given, strict=True)], r1)
 
     def step(self, r1: Tensor, r2: Tensor, careful: Tensor) -> tuple[Tensor, Tensor]:
         """A Newton step."""
-        return self.solve(r1, r2, SHIFTED if self.singular.any() else 0)
+        return self.solve(r1, r2, 1)
 
     def solve_shortest(self, index: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The elements ``index`` by least squares of minimum norm in (dx, dv), one by one, and the errors."""
-        found = [shortest(self.matrices[i], torch.cat([r1[i], r2[i]]).cpu().numpy()) for i in index.tolist()]
-        dx = [x[: self.n] for x, _ in found]
-        dy = [-(self.complement[i] @ x[self.n :]) for i, (x, _) in zip(index.tolist(), found, strict=True)]
+        """The elements ``index`` by least squares of minimum norm in (dx, η), one by one, and the errors."""
+        places = index.tolist()
+        found = [shortest_of(self.saddles[i], self._given(i, r1[i], r2[i])) for i in places]
         errors = torch.tensor([error for _, error in found], dtype=r1.dtype, device=r1.device)
-        return (
-            torch.from_numpy(np.stack(dx)).to(r1.device),
-            torch.from_numpy(np.stack(dy)).to(r1.device),
-            errors,
+        part = SparseSystem(
+            [self.saddles[i] for i in places],
+            [self.frames[i] for i in places],
+            [self.rows[i] for i in places],
+            self.size,
+            self.device,
         )
+        return *part._out([x for x, _ in found], r1), errors
+
+    def _given(self, i: int, r1: Tensor, r2: Tensor) -> Array:
+        low, frame = r2.cpu().numpy(), self.frames[i]
+        low = low if frame is None else frame @ low
+        return np.concatenate([r1.cpu().numpy(), low[self.rows[i]]])
+
+    def _out(self, answers: list[Array], like: Tensor) -> tuple[Tensor, Tensor]:
+        n, m = self.size
+        dx, dy = np.zeros((len(answers), n)), np.zeros((len(answers), m))
+        for i, x in enumerate(answers):
+            dx[i] = x[:n]
+            dy[i, self.rows[i]] = x[n:]
+            if self.frames[i] is not None:
+                dy[i] = self.frames[i].T @ dy[i]
+        return torch.from_numpy(dx).to(like.device), torch.from_numpy(dy).to(like.device)
 
 
-def _lu(M: Any) -> Any:
-    """LU factors; None if a pivot vanishes, to rounding."""
+def shortest_of(saddle: SparseSaddle, r: Array) -> tuple[Array, float]:
+    """K⁺ r of a singular K and its error, infinite where K is too large for what it would take."""
     try:
-        factor = spla.splu(M)
-    except RuntimeError:
-        return None
-    pivots = np.abs(factor.U.diagonal())
-    return factor if pivots.min() > 1e-14 * pivots.max() else None
+        x, error = SparseInverse(saddle, sp.csc_array((saddle.scale.size, 0))).forward(r)
+        if error <= ACCURATE:
+            return x, error
+    except Doubtful:
+        pass
+    return shortest(saddle.K, r) if saddle.scale.size <= MOST_DENSE else (np.zeros_like(r), np.inf)
 
 
-def _shifted(M: Any) -> Any:
-    """M with its diagonal raised by a small part of its size: P and D are positive semidefinite."""
-    return (M + SHIFT * float(abs(M).max()) * sp.identity(M.shape[0])).tocsc()
+def element(program: ConeProgram, i: int) -> tuple[Any, Any]:
+    """½(P + Pᵀ) and A of one element, sparse by columns."""
+    s = program.structure
+    P, A = (v.cpu().numpy() if v.dim() == 1 else v[i].cpu().numpy() for v in (program.P, program.A))
+    if P.size:
+        P = 0.5 * (P + P[s.P_mirror])
+    return (
+        sp.csc_array((P, s.P_rows, _offsets(s.P_cols, s.n)), shape=(s.n, s.n)),
+        sp.csc_array((A, s.A_rows, _offsets(s.A_cols, s.n)), shape=(s.m, s.n)),
+    )
 
 
-def _blocks(at: Decomposition, diagonal: Tensor) -> Any:
-    """V diag(·) Vᵀ of one element as a sparse matrix with the blocks of the cones."""
+def _offsets(columns: Indices, width: int) -> Indices:
+    return np.concatenate([[0], np.cumsum(np.bincount(columns, minlength=width))])
+
+
+def _frame(at: Decomposition) -> Any:
+    """Vᵀ of one element as a sparse matrix with the blocks of the cones."""
     rows: list[np.ndarray] = []
     cols: list[np.ndarray] = []
     values: list[np.ndarray] = []
     for group, frame in zip(groups(at.cones), at.frames, strict=True):
         count, d = group.shape
-        eye = torch.eye(d, dtype=diagonal.dtype, device=diagonal.device).expand(1, count, d, d)
-        weight = diagonal[:, group.index].reshape(1, count, d, 1)
-        block = frame.out(weight * frame.into(eye))[0].cpu().numpy()
+        eye = torch.eye(d, dtype=at.s.dtype, device=at.s.device).expand(1, count, d, d)
         place = group.rows.numpy()
         rows.append(np.repeat(place, d, axis=1).ravel())
         cols.append(np.tile(place, (1, d)).ravel())
-        values.append(block.ravel())
-    m = diagonal.shape[1]
-    if not rows:
-        return sp.csc_matrix((m, m))
+        values.append(frame.into(eye)[0].cpu().numpy().ravel())
+    m = at.s.shape[1]
     data = np.concatenate(values)
     kept = data != 0
     where = (np.concatenate(rows)[kept], np.concatenate(cols)[kept])
-    return sp.coo_matrix((data[kept], where), shape=(m, m)).tocsc()
+    return sp.csr_array((data[kept], where), shape=(m, m))
 
 
-def pays(program: ConeProgram) -> bool:
-    """Whether this factorisation is the faster one: large and thin, as measured."""
-    s = program.structure
+def pays(structure: ConeStructure) -> bool:
+    """Whether this factorisation is the faster one: of linear rows as counted, of others if large and thin."""
+    s = structure
+    if s.cones.linear:
+        return s.sparse_pays(dense_work(s.n, s.cones.nonneg, s.cones.zero))
     return s.n + s.m > LARGE and s.A_rows.size + s.P_rows.size < THIN * (s.n + s.m)
+
+
+def linear(program: ConeProgram) -> bool:
+    """Whether a program is sparse with linear rows only."""
+    return program.structure.cones.linear and pays(program.structure)

@@ -137,7 +137,7 @@ class ConicSystem:
 
 def factorise(program: ConeProgram, at: Decomposition) -> ConicSystem | SparseSystem:
     """The linearised conditions at a point, ready to be solved."""
-    return SparseSystem.factor(program, at) if pays(program) else ConicSystem.factor(program, at)
+    return SparseSystem.factor(program, at) if pays(program.structure) else ConicSystem.factor(program, at)
 
 
 @contextmanager

@@ -17,17 +17,19 @@ and the answer hangs on it, the derivative raises.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from layers.linalg.batched import put, take
 from layers.linalg.saddle import Block
 from layers.linalg.shortest import shortest
+from layers.linalg.sparse_shortest import shortest_sparsely
 from layers.native import qp as native
 from layers.policy import require_accurate
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
-from layers.qp.activity import ACTIVE, INACTIVE, WEAK, activity
+from layers.qp.activity import ACTIVE, WEAK, activity
 from layers.qp.adjoints.degenerate import Projected
 from layers.qp.gradients import Adjoint, Triple, of_direction
 
@@ -150,20 +152,21 @@ def _element(problem: QP, i: int) -> QP:
 
 
 def _shortest(element: QP, kind: Tensor, r: Block, transpose: bool) -> tuple[Block, float]:
-    """K⁺ r or K⁺ᵀ r of one element, on the host."""
-    strong, touched = (kind == ACTIVE).nonzero().squeeze(-1), (kind != INACTIVE).nonzero().squeeze(-1)
-    n, p = element.n, element.p
-    rows, columns = n + strong.numel() + p, n + touched.numel() + p
-    K = element.Q.new_zeros(rows, columns)
-    K[:n, :n] = element.Q
-    K[:n, n : columns - p] = element.G[touched].mT
-    K[:n, columns - p :] = element.A.mT
-    K[n : rows - p, :n] = element.G[strong]
-    K[rows - p :, :n] = element.A
-    into, out = (touched, strong) if transpose else (strong, touched)
-    rhs = torch.cat([r[0], r[1][into], r[2]])
-    found, error = shortest((K.mT if transpose else K).cpu().numpy(), rhs.cpu().numpy())
-    x = torch.from_numpy(found).to(K.device)
+    """K⁺ r or K⁺ᵀ r of one element, on the host: with a sparse factor of K₀, or where that does not do, all of K."""
+    strong, weak = ((kind == one).nonzero().squeeze(-1) for one in (ACTIVE, WEAK))
+    n = element.n
+    rows = torch.cat([element.G[strong], element.A])
+    columns = element.G[weak].mT
+    C = torch.cat([columns, columns.new_zeros(len(rows), columns.shape[-1])])
+    given = (r[0], r[1][strong], r[2], *((r[1][weak],) if transpose else ()))
+    H, below, C, rhs = (v.cpu().numpy() for v in (element.Q, rows, C, torch.cat(given)))
+    found, error = shortest_sparsely(H, below, C, rhs, transpose=transpose)
+    if not error <= SOLVE_TOLERANCE:
+        K = np.block([[H, below.T, C[:n]], [below, np.zeros((len(below),) * 2), C[n:]]])
+        found, error = shortest(K.T if transpose else K, rhs)
+    x = torch.from_numpy(found).to(kind.device)
     lam = torch.zeros_like(r[1])
-    lam[out] = x[n : x.shape[0] - p]
-    return (x[:n], lam, x[x.shape[0] - p :]), error
+    lam[strong] = x[n : n + len(strong)]
+    if not transpose:
+        lam[weak] = x[n + len(rows) :]
+    return (x[:n], lam, x[n + len(strong) : n + len(rows)]), error

@@ -1,0 +1,248 @@
+"""Sparse symmetric systems K = [H Cᵀ; C −E], H ⪰ 0 and E ≥ 0 diagonal, one at a time: LDLᵀ without pivoting.
+
+K is equilibrated and its diagonal raised by ρ above and −ρ below. The result F is quasi-definite, so that it has a
+factorisation in every order (Vanderbei 1995), among them the one of least fill; iterative refinement against K takes
+the trace of ρ off again. The null space of K is a product of one of x and one of y, because H ⪰ 0 and E ⪰ 0: that of
+H + CᵀC, and that of CCᵀ + E, whose factorisations show it in pivots that vanish.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import qdldl
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from layers.linalg.threads import in_one_blas_thread
+
+Array = NDArray[np.float64]
+
+#: ρ of an equilibrated matrix, and by how much it is raised, how often, where rounding makes a pivot of the wrong sign
+SHIFT, RAISE, RAISES = 1e-8, 100.0, 3
+#: passes of the scaling
+PASSES = 4
+#: corrections of a solve, the part of a residual that each has to take off, and the residual that needs none
+CORRECTIONS, GAIN, FINE = 30, 0.7, 1e-16
+#: the part of the terms of its neighbours that counts for a row with a right-hand side of zero, and with another one
+LEAST_TERMS, LEAST_GIVEN = 1e-5, 1e-12
+#: shift of H + CᵀC and of CCᵀ, pivots up to this multiple of it stand for a null vector, and most of them
+SQUARED, HIDDEN, MOST = 1e-13, 1e6, 1500
+#: what is left of a vector of norm one without what K sees of it, if it is in the null space
+REAL = 0.1
+#: what K takes a null vector to is this multiple of its size and of rounding; more is in doubt
+NULL = 10 * float(np.finfo(np.float64).eps)
+#: a vector that K takes to less than this part of that is as good as a correction makes it
+ROUGH = 0.1
+#: what a solve with K leaves of a vector that was multiplied by K, if K is regular
+LEFT = 1e-6
+
+
+class SparseSaddle:
+    """The factorised system.
+
+    Parameters
+    ----------
+    H : sparse matrix, shape ``(n, n)``
+        Symmetric positive semidefinite.
+    C : sparse matrix, shape ``(k, n)``
+    E : array, shape ``(k,)``, optional
+        Zeros if left out.
+
+    Attributes
+    ----------
+    K : sparse matrix
+        In the caller's units.
+    scale : array, shape ``(n + k,)``
+        Powers of two.
+    shift : array, shape ``(n + k,)``
+        What was added to the diagonal of the equilibrated matrix.
+    usable : bool
+        Whether there is a factorisation.
+
+    Notes
+    -----
+    Cost: the squares of the entries in the columns of the factor, added up; QDLDL (Stellato et al. 2020) with AMD.
+    """
+
+    def __init__(self, H: Any, C: Any, E: Array | None = None) -> None:
+        k, self.n = C.shape
+        size = self.n + k
+        low = sp.diags_array(np.zeros(k) if E is None else -E)
+        self.K: Any = sp.block_array([[H, C.T], [C, low]], format="csc")
+        self.scale = _symmetric_scale(self.K)
+        columns = np.repeat(np.arange(size), np.diff(self.K.indptr))
+        scaled = self.K.copy()
+        scaled.data = self.K.data * self.scale[self.K.indices] * self.scale[columns]
+        self._scaled = scaled
+        self._upper = sp.triu(scaled + sp.diags_array(np.full(size, np.finfo(float).tiny)), format="csc")
+        signs = np.concatenate([np.ones(self.n), -np.ones(k)])
+        self._factor, self.shift = None, signs
+        rho = SHIFT
+        for _ in range(RAISES):
+            self.shift = rho * signs
+            raised = self._upper + sp.diags_array(self.shift)
+            try:
+                self._factor = qdldl.Solver(sp.csc_matrix(raised), upper=True)
+                break
+            except RuntimeError:
+                rho *= RAISE
+        self.usable = self._factor is not None
+
+    def solve(self, r: Array, corrections: int = CORRECTIONS) -> Array:
+        """K⁻¹ r in the caller's units; where K is singular, any vector that K takes to r if there is one."""
+        return self.scale * self._refined(self.scale * r, corrections)
+
+    def _refined(self, r: Array, corrections: int) -> Array:
+        if self._factor is None:
+            return np.zeros_like(r)
+        x = self._factor_solve(r)
+        left, bound = r - self._scaled @ x, FINE * abs(r).max(initial=0.0)
+        size = abs(left).max(initial=0.0)
+        for _ in range(corrections):
+            if not size > bound:
+                break
+            trial = x + self._factor_solve(left)
+            after = r - self._scaled @ trial
+            smaller = abs(after).max(initial=0.0)
+            if not smaller < size:
+                break
+            x, left, gained, size = trial, after, smaller < GAIN * size, smaller
+            if not gained:
+                break
+        return x
+
+    def _factor_solve(self, r: Array) -> Array:
+        assert self._factor is not None
+        return self._factor.solve(r)
+
+    @cached_property
+    def singular(self) -> bool:
+        """Whether K is: what it does not see of a vector does not come back."""
+        if not self.usable:
+            return True
+        numbers = np.arange(1.0, self.scale.size + 1)
+        probe = np.sin(numbers * numbers)
+        back = self._refined(self._scaled @ probe, CORRECTIONS)
+        return not abs(back - probe).max(initial=0.0) <= LEFT
+
+    def error(self, x: Array, r: Array, before: Array | None = None) -> float:
+        """Largest entry of K x − r relative to the terms of its row, those of r ``before`` a projection among them.
+
+        Where what should be zero is rounding, the terms of connected rows count for a part, in equilibrated units.
+        """
+        before = r if before is None else before
+        terms, near = self.terms(x, abs(r) + abs(before))
+        x, r = x / self.scale, self.scale * r
+        terms = np.maximum(terms, np.where(before == 0, LEAST_TERMS, LEAST_GIVEN) * near)
+        left = abs(self._scaled @ x - r) / np.where(terms > 0, terms, 1.0)
+        return float(left.max(initial=0.0)) if np.isfinite(left).all() else np.inf
+
+    def terms(self, x: Array, r: Array) -> tuple[Array, Array]:
+        """The size of the terms of each row of K x = r, and of those of connected rows, in equilibrated units."""
+        size = abs(self._scaled)
+        terms = abs(self.scale * r) + size @ abs(x / self.scale)
+        near = np.maximum(terms, size @ terms)
+        return terms, np.maximum(near, size @ near)
+
+    def _terms(self, V: Array) -> Array:
+        """The largest row of |K| |v| for each column v, in equilibrated units."""
+        return (abs(self._scaled) @ abs(V)).max(axis=0, initial=0.0)
+
+    @cached_property
+    @in_one_blas_thread
+    def null_space(self) -> Array | None:
+        """Orthonormal basis of the null space of K in the caller's units, by columns; None if it could not be told."""
+        size, n = self.scale.size, self.n
+        if not self.singular:
+            return np.zeros((size, 0))
+        if not self.usable:
+            return None
+        scaled = self._scaled.tocsr()
+        H, C = scaled[:n, :n], scaled[n:, :n]
+        low = scaled[n:, n:]
+        parts = [_null_space(H + C.T @ C), _null_space(C @ C.T - low)]
+        if parts[0] is None or parts[1] is None:
+            return None
+        V = np.zeros((size, parts[0].shape[1] + parts[1].shape[1]))
+        of_x = np.arange(V.shape[1]) < parts[0].shape[1]
+        V[:n, of_x], V[n:, ~of_x] = parts
+        seen, terms = abs(self._scaled @ V).max(axis=0, initial=0.0), self._terms(V)
+        for column in np.flatnonzero(seen > ROUGH * NULL * size * terms):
+            V[:, column] -= self._refined(self._scaled @ V[:, column], 2)
+        V[:n, ~of_x] = V[n:, of_x] = 0.0
+        kept = np.linalg.norm(V, axis=0) > REAL
+        V, of_x = V[:, kept], of_x[kept]
+        if (abs(self._scaled @ V) > NULL * size * self._terms(V)).any():
+            return None
+        for own, columns in ((slice(0, n), of_x), (slice(n, size), ~of_x)):
+            V[own, columns] = np.linalg.qr(self.scale[own, None] * V[own, columns])[0]
+        numbers = np.arange(1.0, size + 1)
+        probe = self.scale * np.cos(numbers * numbers)
+        lost = probe - self.solve(self.K @ probe)
+        lost = (lost - V @ (V.T @ lost)) / self.scale
+        return V if abs(lost).max(initial=0.0) <= LEFT else None
+
+
+def multiplications(H: Any, C: Any) -> float:
+    """How many a factorisation of [H Cᵀ; C −E] takes, whatever the values: half the square of the fill of each column.
+
+    H and C are patterns: matrices whose values are of no account.
+    """
+    k, n = C.shape
+    pattern = sp.block_array(
+        [[_ones(H) + n * sp.eye_array(n), None], [_ones(C), -n * sp.eye_array(k)]], format="csc"
+    )
+    factor = qdldl.Solver(sp.csc_matrix(pattern.T), upper=True)
+    fill = np.diff(factor.factors()[0].indptr).astype(np.float64)
+    return float((fill * (fill + 3.0)).sum() / 2)
+
+
+def _ones(M: Any) -> Any:
+    return sp.coo_array((np.ones(M.nnz), M.tocoo().coords), shape=M.shape)
+
+
+def _null_space(G: Any) -> Array | None:
+    """Vectors that span the null space of a positive semidefinite matrix, by columns; None where pivots leave it open.
+
+    With G = LDLᵀ and dᵢ = 0, G L⁻ᵀeᵢ = dᵢ L eᵢ = 0.
+    """
+    size = G.shape[0]
+    if not size:
+        return np.zeros((0, 0))
+    diagonal = np.where(G.diagonal() > 0, G.diagonal(), 1.0)
+    d = sp.diags_array(np.exp2((-0.5 * np.log2(diagonal)).round()))
+    try:
+        upper = sp.triu(d @ G @ d + SQUARED * sp.eye_array(size), format="csc")
+        factor = qdldl.Solver(sp.csc_matrix(upper), upper=True)
+    except RuntimeError:
+        return None
+    L, D, order = factor.factors()
+    small = np.flatnonzero(D <= HIDDEN * SQUARED)
+    if small.size > MOST:
+        return None
+    unit = np.zeros((size, small.size))
+    unit[small, np.arange(small.size)] = 1.0
+    V = np.zeros_like(unit)
+    if small.size:
+        LT = sp.csr_array((L + sp.eye_array(size)).T)
+        V[order] = sp.linalg.spsolve_triangular(LT, unit, lower=False, unit_diagonal=True)
+    V = d @ V
+    return V / np.linalg.norm(V, axis=0)
+
+
+def _symmetric_scale(K: Any) -> Array:
+    """Powers of two d such that rows of diag(d) K diag(d) have a largest entry near one (Ruiz 2001)."""
+    size = K.shape[0]
+    d = np.ones(size)
+    filled = np.flatnonzero(np.diff(K.indptr))
+    if not filled.size:
+        return d
+    values, starts = abs(K.data), K.indptr[filled]
+    columns = np.repeat(np.arange(size), np.diff(K.indptr))
+    for _ in range(PASSES):
+        largest = np.maximum.reduceat(values * d[K.indices] * d[columns], starts)
+        d[filled] /= np.sqrt(np.where(largest > 0, largest, 1.0))
+    return np.exp2(np.log2(d).round())
