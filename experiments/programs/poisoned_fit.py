@@ -19,6 +19,8 @@ DEFINITE = False
 
 # The paper's weights of ||a||_1 and ||a||_2^2.
 SPARSE, RIDGE = 0.1, 0.1
+#: numbers of a gradient below this part of the largest have the sign of their rounding
+ROUNDING = 1e-12
 
 Fit = Callable[[Tensor], tuple[Tensor, ...]]
 
@@ -75,9 +77,14 @@ class Task:
         return gradient
 
 
+def clear_signs(gradient: Tensor) -> Tensor:
+    """1, −1, and 0 where a number is the rounding of the others: a patient on whom the fit does not depend stays."""
+    return torch.where(gradient.abs() > ROUNDING * gradient.abs().max(), gradient.sign(), 0.0)
+
+
 def one_step(task: Task, radius: float, gradient: Tensor) -> tuple[Tensor, float]:
     """The paper's attack along the sign of `gradient`, and the increase that the gradient predicts for it."""
-    return task.train + radius * gradient.sign(), radius * gradient.abs().sum().item()
+    return task.train + radius * clear_signs(gradient), radius * gradient.abs().sum().item()
 
 
 def iterated(task: Task, start: Tensor, radius: float, steps: int) -> Tensor:
@@ -95,7 +102,7 @@ def iterated(task: Task, start: Tensor, radius: float, steps: int) -> Tensor:
             best, most = points, loss.item()
         if step < steps:
             (gradient,) = torch.autograd.grad(loss, moving)
-            offset = points + 2.5 * radius / steps * gradient.sign() - task.train
+            offset = points + 2.5 * radius / steps * clear_signs(gradient) - task.train
             points = task.train + offset.clamp(-radius, radius)
     return best
 
