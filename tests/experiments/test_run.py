@@ -124,6 +124,10 @@ def test_no_configuration_file_is_left_without_an_experiment():
     assert folders == set(EXPERIMENTS) == {path.stem for path in (CONFIGS / "experiment").glob("*.yaml")}
 
 
+#: degenerate programs of 729 variables: first-order steps do not come near enough for their polish, and say so
+OUT_OF_REACH = {("sudoku_9x9", "admm")}
+
+
 @pytest.mark.parametrize(
     ("experiment", "layer"),
     thinned(itertools.product(EXPERIMENTS, LAYERS), lambda experiment, layer: experiment == SAMPLE),
@@ -136,6 +140,10 @@ def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
     if experiment in CONIC and layer in QUADRATIC:
         with pytest.raises(ConfigError, match="solves quadratic programs only"):
             run(composed(*overrides), tmp_path)
+        return
+    if (experiment, layer) in OUT_OF_REACH:
+        with pytest.raises(ConfigError, match="ITERATION_LIMIT"):
+            run(composed(*overrides, *TINY[experiment]), tmp_path)
         return
     run(composed(*overrides, *TINY[experiment]), tmp_path)
     summary = read_table(tmp_path / "summary.csv")
