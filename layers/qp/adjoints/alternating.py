@@ -23,45 +23,25 @@ with k.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from layers.linalg.products import mtv
-from layers.policy import tolerance, whole_number
 from layers.problem import QP
 from layers.qp import admm
-from layers.qp.adjoints.unrolled import arrival
-from layers.qp.gradients import Adjoint, Triple, of_direction, setting
+from layers.qp.adjoints.unrolled import Iterated, arrival
+from layers.qp.gradients import Triple, of_direction
 from layers.qp.scaling import scale_problem
-from layers.solution import Point
 
 
 @dataclass(frozen=True)
-class Alternating(Adjoint):
-    """At most k steps of ADMM, which also solves, with their Jacobian carried along.
-
-    Parameters
-    ----------
-    k : int
-        The most steps.
-    rho : float
-        Step size of ADMM at the start, on the equilibrated problem.
-
-    Raises
-    ------
-    ProblemError
-        If a setting cannot be used.
-    """
+class Alternating(Iterated):
+    """The Jacobian carried along the steps; settings as :class:`layers.qp.adjoints.unrolled.Iterated`."""
 
     name = "alternating"
     error = "geometric in k; exact in q, h and b for the iterate"
-
-    k: int = setting(1000, whole_number)
-    rho: float = setting(1.0, tolerance)
 
     def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
         """The gradients of Q, q, G, h, A and b by at most k steps of (1), stopping where they arrive at x."""
@@ -74,11 +54,6 @@ class Alternating(Adjoint):
         gradient = mtv(jacobian.J_x, z_bar) + mtv(J_y, torch.cat(y_bar, -1))
         g_q, g_h, g_b = gradient.split([problem.n, problem.m, problem.p], -1)
         return of_direction(found.point, Triple(*scaled.direction(g_q, -g_h, -g_b)))
-
-    @property
-    def iteration(self) -> Callable[[QP, float], Point]:
-        """The k-th iterate of ADMM."""
-        return partial(admm.solve, k=self.k, rho=self.rho)
 
 
 class Jacobian:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from layers.policy import tolerance
 from layers.problem import QP
-from layers.qp.adjoints.lpgd import quotient
+from layers.qp.adjoints.lpgd import along, quotient
 from layers.qp.adjoints.qp_backward import solved_on_face
 from layers.qp.gradients import Adjoint, Triple, setting
 
@@ -60,7 +60,5 @@ class FirstOrder(Adjoint):
         DifferentiationError
             If (1) has no solution.
         """
-        tau = self.tau
-        q, h, b = problem.q + tau * bars.z, problem.h - tau * bars.lam, problem.b - tau * bars.nu
-        moved = solved_on_face(problem, x, Triple(q, h, b))
-        return quotient(moved, x, tau)
+        moved = solved_on_face(problem, x, along(problem, bars, self.tau))
+        return quotient(moved, x, self.tau)

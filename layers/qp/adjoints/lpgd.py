@@ -82,8 +82,13 @@ class Lpgd(Adjoint):
 
 def _moved(problem: QP, x: Triple, bars: Triple, tau: float) -> Triple:
     """x(τ) of (1)."""
-    q, h, b = problem.q + tau * bars.z, problem.h - tau * bars.lam, problem.b - tau * bars.nu
+    q, h, b = along(problem, bars, tau)
     return solved_again(QP(problem.Q, q, problem.G, h, problem.A, b), OTHERWISE, x)
+
+
+def along(problem: QP, bars: Triple, tau: float) -> Triple:
+    """q + τz̄, h − τλ̄ and b − τν̄: the data with the linearised loss in the Lagrangian."""
+    return Triple(problem.q + tau * bars.z, problem.h - tau * bars.lam, problem.b - tau * bars.nu)
 
 
 def quotient(first: Triple, second: Triple, width: float) -> tuple[Tensor, ...]:

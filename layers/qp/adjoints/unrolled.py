@@ -40,8 +40,8 @@ SAME = 1e-12
 
 
 @dataclass(frozen=True)
-class Unrolled(Adjoint):
-    """Automatic differentiation through at most k steps of ADMM, which also solves.
+class Iterated(Adjoint):
+    """At most k steps of ADMM, which also solve.
 
     Parameters
     ----------
@@ -56,11 +56,21 @@ class Unrolled(Adjoint):
         If a setting cannot be used.
     """
 
-    name = "unrolled"
-    error = "geometric in k; exact for the iterate"
-
     k: int = setting(1000, whole_number)
     rho: float = setting(1.0, tolerance)
+
+    @property
+    def iteration(self) -> Callable[[QP, float], Point]:
+        """x_k of (1)."""
+        return partial(admm.solve, k=self.k, rho=self.rho)
+
+
+@dataclass(frozen=True)
+class Unrolled(Iterated):
+    """Automatic differentiation through the steps; settings as :class:`Iterated`."""
+
+    name = "unrolled"
+    error = "geometric in k; exact for the iterate"
 
     def gradients(self, problem: QP, x: Triple, bars: Triple) -> tuple[Tensor, ...]:
         """The gradients of Q, q, G, h, A and b through at most k steps, stopping where they arrive at x."""
@@ -68,11 +78,6 @@ class Unrolled(Adjoint):
             leaves = own(problem)
             found = admm.iterate(leaves, self.k, self.rho, arrival(x))
             return torch.autograd.grad(found.point, leaves.tensors, bars, materialize_grads=True)
-
-    @property
-    def iteration(self) -> Callable[[QP, float], Point]:
-        """x_k of (1)."""
-        return partial(admm.solve, k=self.k, rho=self.rho)
 
 
 def own(problem: QP) -> QP:
