@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layers.errors import ProblemError
-from layers.kept import lasting
 from layers.linalg.batched import Batched
 from layers.linalg.sparse_saddle import multiplications
+from layers.modes.kept import lasting
 from layers.solution import Residuals
 
 Indices = NDArray[np.int64]

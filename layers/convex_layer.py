@@ -48,12 +48,12 @@ from layers.convex.canonical import (
     shaped,
 )
 from layers.errors import ProblemError, SolverError, refuse_inference
-from layers.opaque import opaque
+from layers.modes.opaque import opaque
+from layers.modes.transforms import in_transform
 from layers.policy import with_rounding
 from layers.problem import common_dtype
 from layers.qp.gradients import Adjoint
 from layers.solution import Degeneracy, Residuals, Solution
-from layers.transforms import in_transform
 
 
 class ConvexLayer(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor
 from layers.errors import FLOATING, ProblemError, refusal_of_tensor
 from layers.linalg.batched import Batched, chunks
 from layers.linalg.semidefinite import check_curvature, first_of
-from layers.opaque import refuse_tracing
+from layers.modes.opaque import refuse_tracing
 
 #: core (unbatched) number of axes of every argument
 AXES = {"Q": 2, "q": 1, "G": 2, "h": 1, "A": 2, "b": 1}

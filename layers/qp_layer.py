@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from layers.backends import BACKENDS
 from layers.errors import LayerError, ProblemError, SolverError, UnavailableError, refuse_inference
 from layers.linalg.products import dot, mv
+from layers.modes.opaque import opaque
 from layers.native import qp as native
-from layers.opaque import opaque
 from layers.policy import check_options, describe_failures, require_choice
 from layers.problem import QP, check_values, make_qp
 from layers.qp import dispatch, hosted

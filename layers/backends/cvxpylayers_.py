@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from layers.backends.base import Attempt, Backend, Triple, equilibrated, import_problem, lost, one_by_one
-from layers.kept import made_once
+from layers.modes.kept import made_once
 from layers.problem import QP
 
 

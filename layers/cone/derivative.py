@@ -16,7 +16,7 @@ from layers.cone.products import on_A, on_P, times_A, times_AT, times_P
 from layers.cone_program import ConeStructure, batch_shape, flat_program
 from layers.errors import DifferentiationError
 from layers.linalg.batched import align
-from layers.transforms import forward_mode, vectorised
+from layers.modes.transforms import forward_mode, vectorised
 
 #: core axes of (P, A, y, Π_K(s), weak, solved, r₁, r₂)
 DERIVATIVE_AXES = (1, 1, 1, 1, 1, 0, 1, 1)

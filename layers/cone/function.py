@@ -27,10 +27,10 @@ from layers.cone.rows import without_single_rows
 from layers.cone_program import ConeProgram, ConeSolution, ConeStructure, flat_program
 from layers.errors import DifferentiationError, LayerError, ProblemError, SolverError, UnavailableError
 from layers.linalg.batched import align
-from layers.opaque import opaque
+from layers.modes.opaque import opaque
+from layers.modes.transforms import forward_mode, vectorised
 from layers.policy import check_options, describe_failures, require_choice, without_failures
 from layers.solution import Point, Residuals, Status
-from layers.transforms import forward_mode, vectorised
 
 
 @dataclass(frozen=True)

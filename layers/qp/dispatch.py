@@ -20,8 +20,8 @@ from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeA
 from torch.autograd import forward_ad
 
 from layers.errors import DifferentiationError, refuse_inference
+from layers.modes.opaque import opaque
 from layers.native import qp as native
-from layers.opaque import opaque
 from layers.problem import QP
 from layers.qp import hosted, operators, plain
 from layers.qp.adjoints import bound, refusal

@@ -22,6 +22,7 @@ from torch import Tensor
 from layers.errors import DifferentiationError, SolverError
 from layers.linalg.batched import align
 from layers.linalg.products import mv
+from layers.modes.transforms import forward_mode, vectorised
 from layers.native import qp as native
 from layers.policy import describe_failures, without_failures
 from layers.problem import AXES, QP, broadcast
@@ -40,7 +41,6 @@ from layers.qp.gradients import (
     where_solved,
 )
 from layers.solution import Status
-from layers.transforms import forward_mode, vectorised
 
 #: core axes of (Q, q, G, h, A, b), of (Q, G, A, kind, status, r_z, r_λ, r_ν), and of what a backward pass reads
 DATA_AXES = tuple(AXES.values())

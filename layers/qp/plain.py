@@ -13,13 +13,13 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from layers.modes.transforms import vectorised
 from layers.native import qp as native
 from layers.problem import AXES, QP
 from layers.qp.adjoints.implicit import SOLVE_TOLERANCE
 from layers.qp.engines import Request, completed
 from layers.qp.function import Call, Outputs, SolutionMap
 from layers.qp.gradients import Triple, collect, equation_8
-from layers.transforms import vectorised
 
 #: the outputs of :class:`Outputs` that are differentiable, in order
 DIFFERENTIABLE = 5

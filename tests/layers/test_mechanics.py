@@ -101,7 +101,7 @@ def test_every_tensor_that_the_library_makes_names_its_device() -> None:
 
 
 def test_what_is_made_once_is_a_plain_tensor_on_the_host() -> None:
-    from layers.kept import lasting
+    from layers.modes.kept import lasting
 
     def made() -> torch.Tensor:
         with lasting():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from layers.opaque import OPAQUE, opaque
+from layers.modes.opaque import OPAQUE, opaque
 
 
 def _inner(x: Tensor) -> Tensor:

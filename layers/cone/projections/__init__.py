@@ -18,8 +18,8 @@ from layers.cone.projections.exponential import exponential
 from layers.cone.projections.frames import Frame, Split
 from layers.cone.projections.power import power
 from layers.cone_program import Cones, Indices
-from layers.kept import made_once
 from layers.linalg.batched import Batched
+from layers.modes.kept import made_once
 
 
 @dataclass(frozen=True)

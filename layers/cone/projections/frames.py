@@ -14,8 +14,8 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from layers.kept import made_once
 from layers.linalg.batched import Batched
+from layers.modes.kept import made_once
 
 
 class Frame(Batched, ABC):

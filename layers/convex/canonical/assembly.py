@@ -16,7 +16,7 @@ from torch import Tensor
 
 from layers.cone_program import Indices
 from layers.convex.canonical.affine import AffineMap
-from layers.kept import lasting
+from layers.modes.kept import lasting
 
 
 @dataclass(frozen=True)

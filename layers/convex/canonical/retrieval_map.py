@@ -12,7 +12,7 @@ from torch import Tensor
 
 from layers.cone_program import Indices
 from layers.convex.canonical.retrieval import Retrieval
-from layers.kept import lasting
+from layers.modes.kept import lasting
 
 Piece = Callable[[], Tensor]
 

@@ -1,0 +1,1 @@
+"""What is around a call: the compiler, the tracer, the transforms and the modes of torch."""
