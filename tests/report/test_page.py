@@ -166,6 +166,14 @@ def test_a_clone_that_has_run_nothing_gets_the_tracked_results_and_is_told(
     assert "runs are the tracked ones" in (tmp_path / "report" / "index.html").read_text("utf-8")
 
 
+def test_a_run_of_one_s_own_is_marked_as_such_and_the_rest_is_not(own: Path):
+    text = builder.page(Sources(own), FOLDER)
+    assert text.count('<b class="yours">yours</b>') == 1
+    assert "1 runs are your own" not in text
+    assert "1 run is your own, " in text
+    assert "a machine" in text
+
+
 def test_results_without_a_run_are_refused(tmp_path: Path):
     with pytest.raises(SystemExit, match="no run, expected"):
         program.main(["--results", str(tmp_path), "--output", str(tmp_path)])
