@@ -8,6 +8,8 @@ from markupsafe import Markup
 
 from tools.report.mathml import mathml
 
+#: what a docstring types, and a page prints
+SIGNS = {"->": "→", "<=": "≤", ">=": "≥"}
 PIECE = re.compile(r"(`[^`]+`|\$\$.+?\$\$|\$[^$]+\$|\*\*[^*]+\*\*)", re.DOTALL)
 
 
@@ -40,4 +42,6 @@ def _piece(piece: str) -> str:
         return mathml(piece[1:-1])
     if piece.startswith("**") and len(piece) > 4:
         return f"<strong>{escape(piece[2:-2])}</strong>"
+    for typed, sign in SIGNS.items():
+        piece = piece.replace(typed, sign)
     return escape(piece)
