@@ -168,6 +168,10 @@
     handle.addEventListener("pointermove", follow);
     handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", follow), {once: true});
   });
+  // A finger on a handle moves the handle and not the page; touch-action does not reach into a picture.
+  svg.addEventListener("touchstart", event => {
+    if (event.target.closest("[data-handle]")) event.preventDefault();
+  }, {passive: false});
   svg.addEventListener("keydown", event => {
     const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]}[event.key];
     const handle = event.target.closest("[data-handle]");
