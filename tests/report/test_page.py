@@ -103,9 +103,12 @@ def test_the_scoreboard_counts_distinct_claims(text: str):
     board = text.split('<table class="board">')[1].split("</table>")[0]
     rows = re.findall(r'<tr><td><a href="#(\w+)">.*?</tr>', board, re.DOTALL)
     assert sorted(rows) == applications()
+    found = counts(rows_of("comparison"))
+    total = re.findall(r'<td class="n wide">(\d+)</td>', board.split("<tfoot>")[1])
+    assert [int(number) for number in total[:-1]] == [found[name] for name in VERDICTS]
     cells = [re.findall(r'<td class="n wide">(\d*)</td>', row) for row in board.split("<tr>")[2:]]
     for place, name in enumerate(VERDICTS):
-        assert sum(int(row[place] or 0) for row in cells) == counts(rows_of("comparison"))[name]
+        assert sum(int(row[place] or 0) for row in cells) == found[name]
 
 
 def test_every_figure_of_the_repository_is_shown(read: Reader):
