@@ -1,6 +1,7 @@
 """The tracked page in a headless Chromium: `make setup-browser` brings it, and without it these tests are skipped."""
 
 import base64
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.binary_location = BROWSER
     for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('browser')}"):
         options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     yield driver
     driver.quit()
@@ -109,6 +110,19 @@ def errors(browser: Any) -> list[str]:
 def test_the_console_is_silent(page: Any):
     page.execute_script("document.querySelector('[data-place=kink]').click()")
     assert errors(page) == []
+
+
+def test_nothing_comes_from_a_network(page: Any):
+    page.get_log("performance")  # what was asked for before, by the browser's own first page too
+    page.refresh()
+    events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert len(set(asked)) > len(list((ROOT / "figures").rglob("*.png")))
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 
 
 def test_a_console_error_would_be_seen(page: Any):
