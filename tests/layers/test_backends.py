@@ -1,6 +1,7 @@
 """Every third-party layer behind our signature: the same answer, the same gradient, the same refusals."""
 
 import sys
+from collections import defaultdict
 from importlib import metadata
 
 import numpy as np
@@ -19,7 +20,7 @@ from layers.qp import kkt
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 #: largest error of z, λ, ν and of gradients, relative to the largest entry
-TOLERANCE = {"qpth": 1e-7, "cvxpylayers": 2e-8, "moreau": 2e-8}
+TOLERANCE = defaultdict(lambda: 1e-6) | {"qpth": 1e-7, "cvxpylayers": 2e-8, "moreau": 2e-8}
 SINGULAR_TOLERANCE = {"cvxpylayers": 2e-8, "moreau": 2e-5}
 SIZES = {"both": (5, 6, 2), "no inequalities": (5, 0, 2), "no equalities": (5, 6, 0), "neither": (5, 0, 0)}
 MODULES = {"qpth": "qpth", "cvxpylayers": "cvxpylayers.torch", "moreau": "moreau.torch"}
@@ -216,7 +217,7 @@ def test_an_empty_batch_has_an_empty_answer(backend, rng) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_missing_package_is_named_with_its_remedy(name, rng, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, MODULES[name], None)
+    monkeypatch.setitem(sys.modules, MODULES.get(name, BACKENDS[name].packages[0]), None)
     reason = BACKENDS[name].unavailable()
     assert reason is not None
     assert "pip install" in reason
