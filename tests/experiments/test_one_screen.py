@@ -47,7 +47,7 @@ def told(capsys, monkeypatch, *arguments):
             "error: /proc/nowhere: No such file or directory",
         ),
         (("--multirun", "output=/proc/nowhere", "seeds=[0],[1]"), "error: /proc/nowhere"),
-        (("hydra/launcher=joblib",), "got 'joblib', expected one of: basic"),
+        (("hydra/launcher=nobody",), "got 'nobody', expected one of: basic"),
     ],
 )
 def test_a_mistake_is_told_on_one_screen(capsys, monkeypatch, tmp_path, arguments, message):
