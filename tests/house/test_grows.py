@@ -119,7 +119,8 @@ def test_an_experiment_is_three_files_and_no_edit(tree: Path):
     )
     files = said.splitlines()[:-1]
     assert files == ["experiments/newcomer.py", "configs/experiment/newcomer.yaml", "figures/newcomer.py"]
-    assert python(tree, "experiments.run", "experiment=newcomer", "size=smoke").count("projection") == 0
+    for size in ("smoke", "companion"):
+        assert "final_mse" in python(tree, "experiments.run", "experiment=newcomer", f"size={size}")
     run = ("--results", "build/results")
     python(tree, "figures", "newcomer", *run, "--run", "smoke/auto", "--output", "build/figures")
     assert (tree / "build" / "figures" / "newcomer.png").exists()
