@@ -89,7 +89,7 @@ class SheetSearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Add a source of sheets for the folder of the application's own configurations."""
         for element in search_path.get_path():
-            if element.provider == "main" and element.path is not None:
+            if element.provider == "main":
                 folder = element.path.removeprefix("file://")
                 search_path.prepend("sheets", f"{SheetSource.scheme()}://{folder}", "main")
                 return

@@ -107,7 +107,7 @@ def _serve(connection: Connection, work: Callable[[Any], Any], tells: bool) -> N
         except EOFError:
             return
         try:
-            with listening((lambda *at: connection.send(_Position(*at))) if tells else None):
+            with listening((lambda done, of: connection.send(_Position(done, of))) if tells else None):
                 answer = (work(item), None)
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
             error.add_note("".join(traceback.format_exception(error)))
