@@ -139,7 +139,7 @@ def test_an_experiment_is_three_files_and_no_edit(tree: Path):
         "tests/experiments/test_run.py",
         "tests/experiments/test_one_screen.py",
         "-k",
-        "newcomer or every",
+        "newcomer",
     )
     passes(tree, "tests/figures")
 
