@@ -45,6 +45,7 @@ TINY = {
     "data_poisoning": ("attack.radii=[0.1]", "attack.steps=1"),
     "differentiation": ("parts=[accuracy,losses]", "losses.steps=1"),
     "gallery": ("relu_network.form=product",),
+    "hard_constraints": ("seeds=[0]", "convex.epochs=1", "nonconvex.epochs=1", "piecewise.epochs=1"),
     "sudoku": (
         "seeds=[0]",
         "data.train=4",
@@ -62,6 +63,7 @@ LAYERED = {
     "data_poisoning": "methods=[blobs]",
     "differentiation": "methods=[spo_plus]",
     "gallery": "methods=[relu_network]",
+    "hard_constraints": "methods=[projection_layer]",
     "adp": "methods=[tuned]",
     "cocp_lqr": "methods=[unconstrained,box]",
     "cocp_supply_chain": "methods=[tuned]",
