@@ -4,16 +4,18 @@ Question: a network shall answer every input with the solution of an optimisatio
 function, under constraints that are known. How far from feasible and from the optimum does it stay when a penalty asks
 for the constraints (`penalty`), when DC3 completes and corrects its answers (`dc3`), when a projection layer makes them
 feasible in training and test (`projection_layer`), and when the projection comes only at the test, after training with
-the penalty (`penalty_projected`)? `network` knows of no constraint, `optimiser` solves every instance.
+the penalty (`penalty_projected`)? `optimiser` solves every instance; `network`, for the function, knows of no
+constraint.
 
 - `convex`: DC3's quadratic program, the input is the right side of its equalities;
 - `nonconvex`: the same with sines in the objective, HardNet's draws;
 - `piecewise`: HardNet's function with a bound on each of four pieces; `objective` is its mean squared error.
 
 Data are the published ones, from numpy's seed 17; seeds draw first weights, order and dropout, and the last epoch
-counts, as published. The optimiser also answers the published sizes (`optima`), whatever the size of the run. `gap` is relative
-to the mean optimum; `max_` and `mean_` violations are the largest and the mean over rows, averaged over instances, as
-published, and `worst_violation` is the largest of all. An instance without a solution ends the run, with its index.
+counts, as published. The optimiser also answers the published sizes (`optima`), whatever the size of the run. `gap` is
+relative to the mean optimum; `max_` and `mean_` violations are the largest and the mean over rows, averaged over
+instances, as published, and `worst_violation` is the largest of all. An instance without a solution ends the run before
+anything is trained, with its index.
 
     python -m experiments.run experiment=hard_constraints size=smoke        # seconds
     python -m experiments.run experiment=hard_constraints size=companion    # a minute, programs of 20 variables
@@ -147,13 +149,17 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
     if method == "optimiser":
         _record_optima(config, record)
     for name in config.problems:
+        # A program without its constraints has one minimiser for all inputs, and a function has no other optimum.
+        if method == ("optimiser" if name == "piecewise" else "network"):
+            continue
         problem = make_problem(config, name)
-        if method != "optimiser":
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                _record_trained(config, problem, record)
-        elif isinstance(problem, Program):
-            _record(config, problem, record, partial(_optimum, config, problem))
+        optima = _optimum(config, problem, problem.inputs["test"]) if isinstance(problem, Program) else None
+        if method == "optimiser" and isinstance(problem, Program):
+            _record(config, problem, optima, record, partial(_optimum, config, problem))
+            continue
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            _record_trained(config, problem, optima, record)
     return record.tables
 
 
@@ -198,36 +204,39 @@ def _record_optima(config: Config, record: Recorder) -> None:
             record.metric(name, program.name, 0, value, "1")
 
 
-def _record_trained(config: Config, problem: Problem, record: Recorder) -> None:
+def _record_trained(config: Config, problem: Problem, optima: Tensor | None, record: Recorder) -> None:
     recipe: Recipe = getattr(config, problem.name)
     answer = make_answer(config, problem, record.method)
     with record.timed(f"train {problem.name}"):
         train(problem, answer, recipe, record.method, record.seed)
     with torch.no_grad():
-        _record(config, problem, record, answer)
+        _record(config, problem, optima, record, answer)
         if record.method == "penalty":
             layer = config.layer.build()
-            _record(
-                config, problem, record, lambda x: project(problem, layer, x, answer(x)), "penalty_projected"
-            )
+
+            def projected(x: Tensor) -> Tensor:
+                return project(problem, layer, x, answer(x))
+
+            _record(config, problem, optima, record, projected, "penalty_projected")
 
 
 def _record(
     config: Config,
     problem: Problem,
+    optima: Tensor | None,
     record: Recorder,
     answer: Callable[[Tensor], Tensor],
     method: str | None = None,
 ) -> None:
     """The measures of a finished method on the test inputs, and its time for each of them, all asked at once."""
-    x, epochs = problem.inputs["test"], getattr(config, problem.name).epochs
+    x, recipe = problem.inputs["test"], getattr(config, problem.name)
     answer(x[:1])
     start = time.perf_counter()
     y = answer(x)
     record.timing(f"answer {problem.name}", (time.perf_counter() - start) / len(x), method=method)
     found = evaluate(problem, x, y)
-    if isinstance(problem, Program):
-        best = problem.loss(x, _optimum(config, problem, x)).mean().item()
+    if optima is not None:
+        best = problem.loss(x, optima).mean().item()
         found["gap"] = (found["objective"] - best) / abs(best)
     for name, value in found.items():
-        record.metric(name, problem.name, epochs, value, "1", method)
+        record.metric(name, problem.name, recipe.epochs.get(record.method, 0), value, "1", method)

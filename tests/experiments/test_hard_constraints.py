@@ -12,7 +12,6 @@ from experiments.common.constrained.piecewise import Piecewise
 from experiments.common.constrained.problem import complete, correct, project, times
 from experiments.common.constrained.program import Program, Size, optimum
 from experiments.common.errors import ConfigError
-from experiments.common.recorder import Recorder
 from experiments.hard_constraints import Config, evaluate, make_answer, make_problem
 from layers import QPLayer, solve_qp
 
@@ -31,9 +30,10 @@ def outputs(count, seed=0):
 
 
 def small_config(**changes):
-    recipe = Recipe(
-        epochs=60, width=16, batch=dict.fromkeys(TRAINED, 25), lr=dict.fromkeys(TRAINED, 1e-2), anneal=True
-    )
+    each = {
+        name: dict.fromkeys(TRAINED, value) for name, value in (("epochs", 60), ("batch", 25), ("lr", 1e-2))
+    }
+    recipe = Recipe(width=16, anneal=True, **each)
     given = {"seeds": [1], "data": SMALL, "asked": SMALL, "optima": [[6, 4]], "convex": recipe}
     return Config(experiment="hard_constraints", size="smoke", **(given | changes))
 
@@ -223,9 +223,7 @@ def test_a_layer_trained_through_is_feasible_and_nearer_to_the_optimum_than_befo
 
 def test_a_penalty_leaves_a_violation_that_the_projection_takes_away():
     config = small_config(problems=["convex"])
-    record = Recorder("hard_constraints", "penalty", 1, ("1", "1"), examples=False)
     tables = hard_constraints.run_cell(config, "penalty", 1)["metrics"]
-    del record
     worst = {row["method"]: row["value"] for row in tables if row["metric"] == "worst_violation"}
     assert worst["penalty"] > 1e-3
     assert worst["penalty_projected"] < 1e-7
@@ -242,7 +240,8 @@ def test_a_penalty_leaves_a_violation_that_the_projection_takes_away():
         ("data.examples", 5, "at least 24 examples"),
         ("points", 1, "at least 2 points"),
         ("optima", [[3, 9]], "fewer equalities than asked.variables"),
-        ("convex.epochs", 0, "convex.epochs: got 0"),
+        ("convex.epochs", dict.fromkeys(TRAINED, 0), "convex.epochs.network: got 0"),
+        ("convex.width", 0, "convex.width: got 0"),
         ("convex.lr", {"penalty": 1e-3}, "a number for each of"),
         ("convex.share", 1.5, "convex.share: got 1.5"),
         ("piecewise.power", 3, "piecewise.power: got 3"),

@@ -45,7 +45,7 @@ TINY = {
     "data_poisoning": ("attack.radii=[0.1]", "attack.steps=1"),
     "differentiation": ("parts=[accuracy,losses]", "losses.steps=1"),
     "gallery": ("relu_network.form=product",),
-    "hard_constraints": ("seeds=[0]", "convex.epochs=1", "nonconvex.epochs=1", "piecewise.epochs=1"),
+    "hard_constraints": ("seeds=[0]", "problems=[convex,piecewise]"),
     "sudoku": (
         "seeds=[0]",
         "data.train=4",

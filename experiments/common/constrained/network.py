@@ -19,14 +19,14 @@ Finish = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass
 class Recipe:
-    """How the network answers one problem: Adam, by method with its rate `lr` and its mini-batches of `batch`.
+    """How the network answers one problem: Adam, by method with its `epochs`, `batch` and rate `lr`.
 
     The loss is that of the problem and `weight` times ((1 - share)‖(Gy - h)⁺‖ʳ + share ‖Ay - b‖ʳ), r = `power`. DC3's
     correction takes `steps` gradient steps at `rate` with `momentum`. With `normalised` every hidden layer has batch
     normalisation and drops a fifth of its units; with `anneal` rates fall to zero along half a cosine.
     """
 
-    epochs: int = 1000
+    epochs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TRAINED, 1000))
     batch: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TRAINED, 200))
     lr: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TRAINED, 1e-4))
     weight: dict[str, float] = field(
@@ -43,19 +43,15 @@ class Recipe:
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
-        for part in ("epochs", "steps", "width"):
+        for part in ("steps", "width"):
             require(getattr(self, part) > 0, f"{name}.{part}", getattr(self, part), "a positive integer")
+        for part in ("epochs", "batch", "lr", "weight"):
+            given = getattr(self, part)
+            require(set(given) == set(TRAINED), f"{name}.{part}", given, f"a number for each of {TRAINED}")
         for method in TRAINED:
-            known = all(method in part for part in (self.batch, self.lr, self.weight))
-            require(
-                known,
-                f"{name}.lr",
-                sorted(self.lr),
-                f"a number for each of {list(TRAINED)}, as in batch and weight",
-            )
-            require(
-                self.batch[method] > 1, f"{name}.batch.{method}", self.batch[method], "at least 2 examples"
-            )
+            for part, least in (("epochs", 1), ("batch", 2)):
+                count = getattr(self, part)[method]
+                require(count >= least, f"{name}.{part}.{method}", count, f"an integer of at least {least}")
             require_rate(f"{name}.lr.{method}", self.lr[method])
             weight = self.weight[method]
             require(0 <= weight < math.inf, f"{name}.weight.{method}", weight, "zero or a positive number")
@@ -101,13 +97,13 @@ def penalised(problem: Problem, recipe: Recipe, weight: float, x: Tensor, y: Ten
 
 def train(problem: Problem, answer: Answer, recipe: Recipe, method: str, seed: int) -> None:
     """Train in place on the sum of the penalised losses; the last epoch counts, as in the published programs."""
-    x, batch = problem.inputs["train"], recipe.batch[method]
+    x, batch, epochs = problem.inputs["train"], recipe.batch[method], recipe.epochs[method]
     rng = np.random.default_rng([seed, TRAINED.index(method)])
     optimiser = torch.optim.Adam(answer.parameters(), lr=recipe.lr[method])
-    schedule = rate_schedule(optimiser, recipe.anneal, recipe.epochs * math.ceil(len(x) / batch))
+    schedule = rate_schedule(optimiser, recipe.anneal, epochs * math.ceil(len(x) / batch))
     loop = Loop(answer, optimiser, rng, schedule)
     answer.train()
-    for epoch in range(loop.restored({"next": 0})["next"], recipe.epochs):
+    for epoch in range(loop.restored({"next": 0})["next"], epochs):
         for part in torch.from_numpy(rng.permutation(len(x))).split(batch):
             optimiser.zero_grad()
             penalised(problem, recipe, recipe.weight[method], x[part], answer(x[part])).sum().backward()
