@@ -17,6 +17,11 @@ relative to the mean optimum; `max_` and `mean_` violations are the largest and 
 instances, as published, and `worst_violation` is the largest of all. An instance without a solution ends the run before
 anything is trained, with its index.
 
+What was learned: only the layer's answers are both feasible to rounding and near the optimum, after a quarter of the
+steps of the others. On the programs it is training through the projection that brings them there, on the function most
+of the gain is the projection itself, also if it comes at the test alone. What the layer does not buy is time: one
+instance of these programs is solved exactly in about the time that the projection of an answer takes.
+
     python -m experiments.run experiment=hard_constraints size=smoke        # seconds
     python -m experiments.run experiment=hard_constraints size=companion    # a minute, programs of 20 variables
 """

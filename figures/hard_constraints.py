@@ -30,11 +30,10 @@ def draw(tables: dict[str, Frame]) -> Figure:
         rows = rows_of(metrics, split=name)
         _seeds(axes, rows, name)
         _published(axes, tables["comparison"], name, "published" if place == 0 else None)
-        axes.set(xscale="log", title=title, xlabel="largest violation of an answer (mean over inputs)")
+        axes.set(xscale="log", title=title, xlabel="largest violation (mean over inputs)")
         if name == "piecewise":
             axes.set(yscale="log", ylabel="mean squared error")
         else:
-            axes.set_yscale("symlog", linthresh=10)
             axes.set_ylabel("above the optimum (%)")
             axes.axhline(0, color="0.6", linewidth=0.8)
     drawn = {}
