@@ -190,7 +190,7 @@ NAMES = _Known(
         "penalty": "network with penalty",
         "penalty_projected": "network with penalty, projected at the test (layer)",
         "dc3": "completion and correction (DC3)",
-        "projection_layer": "network with projection layer (layer)",
+        "projection_layer": "network that ends in a projection (layer)",
     }
 )
 SETTINGS: Any = {
