@@ -55,7 +55,7 @@ OPTIMA = ((50, 50), (50, 10), (50, 30), (50, 70), (10, 50), (30, 50), (70, 50))
 
 def _nonconvex() -> Recipe:
     """HardNet's settings for the program with sines: squared penalties, and a rate of its own for its layer."""
-    batch, lr = (dict.fromkeys(TRAINED, value) for value in (500, 1e-4))
+    batch, lr = dict.fromkeys(TRAINED, 500), dict.fromkeys(TRAINED, 1e-4)
     weight = dict(zip(TRAINED, (0.0, 10.0, 10.0, 0.0), strict=True))
     return Recipe(batch=batch | {"dc3": 200}, lr=lr | {"projection_layer": 1e-3}, weight=weight, power=2)
 

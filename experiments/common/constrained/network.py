@@ -13,7 +13,7 @@ from experiments.common.constrained.problem import Problem
 from experiments.common.errors import require, require_rate
 from experiments.common.training import rate_schedule
 
-TRAINED = ("network", "penalty", "dc3", "projection_layer")
+TRAINED: tuple[str, ...] = ("network", "penalty", "dc3", "projection_layer")
 Finish = Callable[[Tensor, Tensor], Tensor]
 
 
