@@ -190,7 +190,8 @@ def _completed(problem: Problem, recipe: Recipe, x: Tensor, v: Tensor) -> Tensor
 
 
 def _optimum(config: Config, program: Program, x: Tensor) -> Tensor:
-    return optimum(program, x, config.layer.solver, config.layer.tol)
+    layer = config.layer
+    return optimum(program, x, solver=layer.solver, tol=layer.tol, max_iterations=layer.max_iterations)
 
 
 def _record_optima(config: Config, record: Recorder) -> None:

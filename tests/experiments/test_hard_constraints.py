@@ -110,14 +110,14 @@ def test_the_published_random_numbers_give_the_published_optima(pair):
     whole = Program("published", Size(100, *pair), "dc3", sines=False)
     x = whole.inputs["test"]
     assert [len(whole.inputs[name]) for name in ("train", "validation", "test")] == [8334, 833, 833]
-    mean = whole.loss(x, optimum(whole, x, "auto", 1e-8)).mean().item()
+    mean = whole.loss(x, optimum(whole, x, tol=1e-8)).mean().item()
     assert mean == pytest.approx(published[pair], abs=0.005)
 
 
 def test_the_optimum_with_sines_has_no_feasible_descent_and_lies_below_its_start():
     curved = program(sines=True, order="hardnet")
     x = curved.inputs["test"]
-    y = optimum(curved, x, "auto", 1e-10).requires_grad_()
+    y = optimum(curved, x, tol=1e-10).requires_grad_()
     assert torch.maximum(curved.inequality(x, y).max(), curved.equality(x, y).max()) < 1e-8
     (slope,) = torch.autograd.grad(curved.loss(x, y).sum(), y)
     torch.testing.assert_close(project(curved, LAYER, x, y - slope), y, rtol=0, atol=1e-4)
@@ -136,10 +136,10 @@ def test_an_infeasible_instance_is_told_by_its_index():
     broken.h = torch.tensor([10.0, 10.0], dtype=torch.float64)
     x[2, 0] = 21.0
     with pytest.raises(ConfigError, match=r"small: 1 of 5 instances .*: 2 \(INFEASIBLE\); leave them out"):
-        optimum(broken, x, "auto", 1e-8)
+        optimum(broken, x, tol=1e-8)
     x[4, 0] = 22.0
     with pytest.raises(ConfigError, match=r"2 of 5 instances .*: 2 \(INFEASIBLE\), 4 \(INFEASIBLE\);"):
-        optimum(broken, x, "auto", 1e-8)
+        optimum(broken, x, tol=1e-8)
 
 
 def test_the_function_keeps_its_own_bounds_and_the_other_side_of_each_does_not():
@@ -215,7 +215,7 @@ def test_a_layer_trained_through_is_feasible_and_nearer_to_the_optimum_than_befo
     before = evaluate(problem, x, answer(x))
     train(problem, answer, config.convex, "projection_layer", 0)
     after = evaluate(problem, x, answer(x))
-    best = problem.loss(x, optimum(problem, x, "auto", 1e-8)).mean().item()
+    best = problem.loss(x, optimum(problem, x, tol=1e-8)).mean().item()
     assert after["worst_violation"] < 1e-7
     assert best - 1e-9 <= after["objective"]
     assert after["objective"] - best < 0.5 * (before["objective"] - best)

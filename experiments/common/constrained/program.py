@@ -5,6 +5,7 @@ and the same with pᵀsin(y); HardNet (Min & Azizan, arXiv 2410.10807) the secon
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,8 +76,10 @@ class Program(Problem):
         return self.G, self.h
 
 
-def optimum(program: Program, x: Tensor, solver: str, tol: float) -> Tensor:
+def optimum(program: Program, x: Tensor, **options: Any) -> Tensor:
     """The minimiser of each instance, shape (batch, n); a local one, from A⁺x on, where there are sines.
+
+    `options` are those of `solve_qp`.
 
     Raises
     ------
@@ -85,9 +88,8 @@ def optimum(program: Program, x: Tensor, solver: str, tol: float) -> Tensor:
     """
     y = x @ program.manifold.inverse.mT
     if not program.sines:
-        step = _model(program, y, program.Q.expand_as(y), solver, tol)
-        return y + step
-    return _descend(program, y, solver, tol)
+        return y + _model(program, y, program.Q.expand_as(y), options)
+    return _descend(program, y, options)
 
 
 def _free(A: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
@@ -101,12 +103,12 @@ def _free(A: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
     )
 
 
-def _model(program: Program, y: Tensor, curvature: Tensor, solver: str, tol: float) -> Tensor:
+def _model(program: Program, y: Tensor, curvature: Tensor, options: dict[str, Any]) -> Tensor:
     """argmin_d ∇f(y)ᵀd + ½ Σᵢ cᵢdᵢ² subject to Ad = 0, G(y + d) ≤ h, for feasible y; all (batch, n)."""
     basis = program.manifold.basis
     Q = (basis.mT * curvature.unsqueeze(-2)) @ basis
     G, h = program.G @ basis, program.h - times(program.G, y)
-    found = solve_qp(Q, _slope(program, y) @ basis, G, h, solver=solver, tol=tol, on_failure="ignore")
+    found = solve_qp(Q, _slope(program, y) @ basis, G, h, **options, on_failure="ignore")
     failed = (found.status != Status.OPTIMAL).nonzero()[:, 0].tolist()
     if failed:
         said = ", ".join(f"{i} ({Status(int(found.status[i])).name})" for i in failed[:5])
@@ -121,7 +123,7 @@ def _slope(program: Program, y: Tensor) -> Tensor:
     return program.Q * y + program.cost * (y.cos() if program.sines else 1)
 
 
-def _descend(program: Program, y: Tensor, solver: str, tol: float, limit: int = 200) -> Tensor:
+def _descend(program: Program, y: Tensor, options: dict[str, Any], limit: int = 200) -> Tensor:
     """Sequential quadratic programming: models with the diagonal second derivative, made positive, and halved steps.
 
     Every iterate is feasible, and no step raises the objective. It ends where a model predicts nothing to gain.
@@ -130,7 +132,7 @@ def _descend(program: Program, y: Tensor, solver: str, tol: float, limit: int = 
     for _ in range(limit):
         at = y[left]
         curvature = (program.Q - program.cost * at.sin()).abs().clamp(min=1e-2)
-        step = _model(program, at, curvature, solver, tol)
+        step = _model(program, at, curvature, options)
         gain = -(_slope(program, at) * step).sum(-1)
         going = gain > 1e-10 * (1 + program.loss(at, at).abs())
         left, at, step, gain = left[going], at[going], step[going], gain[going]
