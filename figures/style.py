@@ -113,6 +113,12 @@ COLOURS = _Known(
         "spo_plus": "#D55E00",
         "fenchel_young": "#0072B2",
         "blackbox": "#009E73",
+        "optimiser": "#000000",
+        "network": "#9a9a9a",
+        "penalty": "#0072B2",
+        "penalty_projected": "#56B4E9",
+        "dc3": "#009E73",
+        "projection_layer": "#D55E00",
     },
     default="#882255",
 )
@@ -182,6 +188,12 @@ NAMES = _Known(
         "spo_plus": "SPO+ loss",
         "fenchel_young": "perturbed Fenchel-Young loss",
         "blackbox": "blackbox interpolation",
+        "optimiser": "optimiser",
+        "network": "network without constraints",
+        "penalty": "network with penalty",
+        "penalty_projected": "network with penalty, projected at the test (layer)",
+        "dc3": "completion and correction (DC3)",
+        "projection_layer": "network that ends in a projection (layer)",
     }
 )
 

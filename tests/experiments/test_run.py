@@ -47,6 +47,7 @@ TINY: dict[str, tuple[str, ...]] = {
     "data_poisoning": ("attack.radii=[0.1]", "attack.steps=1"),
     "differentiation": ("parts=[accuracy,losses]", "losses.steps=1"),
     "gallery": ("relu_network.form=product",),
+    "hard_constraints": ("seeds=[0]", "problems=[convex,piecewise]"),
     "sudoku": (
         "seeds=[0]",
         "data.train=4",
@@ -65,6 +66,7 @@ LAYERED = {
     "data_poisoning": "methods=[blobs]",
     "differentiation": "methods=[spo_plus]",
     "gallery": "methods=[relu_network]",
+    "hard_constraints": "methods=[projection_layer]",
     "adp": "methods=[tuned]",
     "cocp_lqr": "methods=[unconstrained,box]",
     "cocp_supply_chain": "methods=[tuned]",

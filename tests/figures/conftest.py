@@ -6,6 +6,7 @@ from experiments.job import composed, run
 from figures.program import modules
 from tests.experiments.recorded import record
 from tests.figures import (
+    constraints_tables,
     control_tables,
     denoising_tables,
     differentiation_tables,
@@ -30,6 +31,7 @@ def results(tmp_path_factory):
         folder = root / study / "companion" / "auto"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_csv(folder / f"{name}.csv", index=False)
+    constraints_tables.write(root)
     control_tables.write(root)
     differentiation_tables.write(root)
     gallery_tables.write(root)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from figures import program, style
 from tests.figures import (
+    constraints_tables,
     differentiation_tables,
     mpc_tables,
     portfolio_tables,
@@ -88,7 +89,8 @@ def test_methods_without_a_name_come_last_whatever_the_order_asked_for():
 
 
 @pytest.mark.parametrize(
-    "stem", ["denoising_curves", "gallery", "mpc_pendulum", "sudoku_9x9", "cocp_lqr", "adp"]
+    "stem",
+    ["denoising_curves", "gallery", "hard_constraints", "mpc_pendulum", "sudoku_9x9", "cocp_lqr", "adp"],
 )
 def test_published_numbers_are_black_dots(stem, results):
     module = program.modules()[stem]
@@ -165,6 +167,7 @@ def test_methods_that_meet_in_one_figure_differ_in_colour():
         mpc_tables.MISSPECIFIED,
         differentiation_tables.ADJOINTS,
         differentiation_tables.LOSSES,
+        constraints_tables.METHODS,
     ):
         assert len({style.COLOURS[method] for method in group}) == len(group)
 
