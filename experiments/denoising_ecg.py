@@ -34,6 +34,7 @@ from experiments.common.total_variation import total_variation, total_variation_
 from experiments.common.training import NetworkRecipe, Recipe, Split, fit, mean_squared_error, predict
 
 METHODS = ("total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv")
+LEARNED = METHODS[-1:]
 FINAL = ("final_mse", "output_snr")
 UNITS = ("recorded unit", "recorded unit squared")
 PARTS = ("train", "validation", "test")
@@ -162,8 +163,10 @@ def train(config: Config, method: str, seed: int, splits: dict[str, Split], reco
     offset = splits["train"].clean.mean()
     centred = {part: Split(split.noisy - offset, split.clean - offset) for part, split in cut.items()}
     recipe = config.network if method == "fully_connected" else config.train
-    history = fit(model, centred, recipe, np.random.default_rng([seed, 1 + METHODS.index(method)]))
-    record.curves(history.mse)
+    work = partial(fit, model, centred, recipe, np.random.default_rng([seed, 1 + METHODS.index(method)]))
+    history = record.learned(model, work, record.experiment) if method in LEARNED else work()
+    if history is not None:
+        record.curves(history.mse)
 
     def denoise(noisy: np.ndarray) -> np.ndarray:
         return predict(model, noisy - offset) + offset

@@ -20,6 +20,7 @@ from experiments.common.results import NUMBERS, Frame, columns_of, read_table
 from experiments.job import check_run, composed, run
 
 TABLES = ("metrics", "summary")
+WIDTHS = {"relative", "absolute", "factor"}
 SHOWN = 40
 
 
@@ -36,18 +37,27 @@ def drift(name: str, old: Frame, new: Frame, rules: list[dict[str, Any]]) -> Ite
             before, after = row[f"{number}_old"], row[f"{number}_new"]
             if pd.isna(before) and pd.isna(after):
                 continue
-            if not abs(after - before) <= allowed(labels, before, rules):
+            if not agrees(labels, before, after, rules):
                 label = ", ".join(str(value) for value in labels.values())
                 yield f"{name}: {label}: {number} {before:.6g} committed, {after:.6g} now"
 
 
-def allowed(labels: dict[str, Any], value: float, rules: list[dict[str, Any]]) -> float:
-    """The difference that the first matching rule allows, zero if none matches."""
-    for rule in rules:
-        conditions = {key: want for key, want in rule.items() if key not in ("relative", "absolute")}
-        if all(labels.get(key) == want for key, want in conditions.items()):
-            return rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(value)
-    return 0.0
+def agrees(labels: dict[str, Any], before: float, after: float, rules: list[dict[str, Any]]) -> bool:
+    """Whether `after` is as near to `before` as the first matching rule demands: equal if none matches.
+
+    A rule allows |after - before| <= absolute + relative |before|, or, where losses span decades, a `factor`:
+    both numbers positive and neither more than so many times the other.
+    """
+    rule = next((rule for rule in rules if all(labels.get(k) == rule[k] for k in rule.keys() - WIDTHS)), {})
+    if min(before, after) > 0 and max(before, after) <= rule.get("factor", 0.0) * min(before, after):
+        return True
+    return abs(after - before) <= rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(before)
+
+
+def rules_of(results: Path) -> list[dict[str, Any]]:
+    """The rules of tolerances.yaml."""
+    plain: Any = OmegaConf.to_container(OmegaConf.load(results / "tolerances.yaml"))
+    return plain["rules"]
 
 
 def verify(
@@ -67,13 +77,13 @@ def verify(
     chosen = selected(results, experiments, sizes, layers)
     for place in chosen:
         check_run(results, place)
-    tolerances: Any = OmegaConf.to_container(OmegaConf.load(results / "tolerances.yaml"))
+    rules = rules_of(results)
     lines: list[str] = []
     for place in chosen:
         run(composed(place.experiment, place.size, place.layer), build / place.path)
         for name in TABLES:
             old, new = (read_table(where / place.path / f"{name}.csv") for where in (results, build))
-            lines += [f"{place}: {line}" for line in drift(name, old, new, tolerances["rules"])]
+            lines += [f"{place}: {line}" for line in drift(name, old, new, rules)]
     return lines
 
 

@@ -84,10 +84,15 @@ def columns_of(path: Path) -> tuple[str, ...]:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` so that an interruption leaves the old file or the new one, whole."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that an interruption leaves the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
