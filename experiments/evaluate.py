@@ -17,7 +17,7 @@ from experiments.common import weights
 from experiments.common.cells import run_cells
 from experiments.common.errors import ConfigError, require_one_of
 from experiments.common.records import Place, read_csv
-from experiments.common.results import Frame
+from experiments.common.results import DIGITS, Frame
 from experiments.common.sources import ROOT
 from experiments.job import EXPERIMENTS, check_run, composed
 from experiments.verify import agrees, rules_of
@@ -43,7 +43,8 @@ def evaluate(results: Path, place: Place) -> Frame:
     cells = [(method, seed) for method in methods for seed in config.seeds]
     with weights.given(kept), TemporaryDirectory() as folder:
         found = pd.DataFrame(run_cells(module.run_cell, config, cells, Path(folder))["metrics"])
-    scored = _final(found, module.FINAL).rename("scored")
+    # With the digits of a table, so that equal numbers are equal.
+    scored = _final(found, module.FINAL).map(lambda value: float(DIGITS % value)).rename("scored")
     tracked = _final(read_csv(results, place, "metrics"), module.FINAL)
     return pd.concat([scored, tracked], axis=1, join="inner").reset_index()
 

@@ -45,6 +45,8 @@ COLUMNS = {
     ),
 }
 NUMBERS = ("value", "mean", "lo", "hi", "ours", "published", "change")
+# How numbers are written.
+DIGITS = "%.10g"
 # Wall-clock times differ from run to run; every other table repeats bit for bit on one machine.
 UNREPEATABLE = ("timings",)
 
@@ -64,7 +66,7 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
             raise ValueError(f"{path.name}: expected columns {list(columns)}, got {sorted(row)}")
     keys = [name for name in columns if name not in NUMBERS]
     frame = pd.DataFrame(rows, columns=list(columns)).sort_values(keys, kind="stable", ignore_index=True)
-    write_text(path, frame.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+    write_text(path, frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
 
 
 def read_table(path: Path) -> Frame:

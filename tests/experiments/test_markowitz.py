@@ -146,15 +146,18 @@ def test_a_risk_aversion_is_found_for_every_exposure_that_one_has():
     assert gamma_of(config, 2.0) > gamma_of(config, 3.0)
 
 
-def test_a_tuned_policy_meets_a_search_that_goes_as_far_and_no_farther():
+def test_a_tuned_policy_meets_a_search_that_goes_as_far_and_no_farther(monkeypatch):
     config = small()
-    config.train.steps, config.train.lr = 3, 0.1
+    monkeypatch.setattr(markowitz, "train", lambda config, seed, policy, *_: policy.gamma_root.data.fill_(1.5))
     rows = run_cell(config, "tuned", 0)["metrics"]
     found = {(row["method"], row["metric"]): row["value"] for row in rows if row["step"] == 0}
-    assert found["tuned/gamma_alone", "exposure"] <= found["tuned", "exposure"] * (1 + 1e-5)
-    assert found["tuned", "exposure"] > 1.01 * exposure(make_model(config, config.gamma))
-    # Every risk aversion of the grid has less or more exposure: only what was added is as far.
-    assert found["tuned/gamma_alone", "gamma"] not in config.gammas
+    reached = exposure(make_model(config, 2.25))
+    assert found["tuned", "exposure"] == pytest.approx(reached, rel=1e-6)
+    assert reached > 1.05 * exposure(make_model(config, min(config.gammas)))
+    returns = make_data(config, 0, SEARCH, config.market.test)
+    best = max((*config.gammas, 2.25), key=lambda gamma: evaluate(make_model(config, gamma), returns))
+    assert found["tuned/gamma_alone", "gamma"] == pytest.approx(best, rel=1e-5)
+    assert found["tuned/gamma_alone", "exposure"] <= reached * (1 + 1e-5)
 
 
 def test_risk_aversion_stays_non_negative():
