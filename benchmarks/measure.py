@@ -133,7 +133,8 @@ def measure(
         warnings.simplefilter("ignore")
         samples = interleaved(with_gradient, limits.rounds, limits.seconds)
         rounds, seconds = math.ceil(limits.alone * limits.rounds), limits.alone * limits.seconds
-        alone = interleaved(fast, rounds, seconds, once=run_alone) if not every_setting else {}
+        able = {} if every_setting else {i: prepare for i, prepare in fast.items() if _works_alone(prepare)}
+        alone = interleaved(able, rounds, seconds, once=run_alone)
     lines: list[Line] = []
     for i, (contender, rung) in enumerate(rungs):
         labels = {name: getattr(contender, name) for name in ("ours", "bare", "cores")}
@@ -144,6 +145,15 @@ def measure(
             lines += _phases(common, found)
         lines += _alone(common, alone.get(str(i), first if contender.forward_only else []))
     return lines
+
+
+def _works_alone(prepare: Prepare) -> bool:
+    """Whether an engine answers where no gradient is asked for: some give their solver the options of their adjoint."""
+    try:
+        run_alone(prepare(0))
+    except Exception:  # noqa: BLE001 - packages raise what they like; such an engine has no line for this phase
+        return False
+    return True
 
 
 def climb(contender: Contender, check: Check, limits: Limits, every_setting: bool = False) -> list[Rung]:
@@ -226,7 +236,9 @@ def _phases(line: Line, samples: Sequence[Sample]) -> list[Line]:
 
 
 def _alone(line: Line, samples: Sequence[Sample]) -> list[Line]:
-    return [_timed(replace(line, phase="alone"), [s.forward for s in samples])] if samples else []
+    # Without a gradient the solution decides alone.
+    alone = replace(line, phase="alone", accurate=line.residual <= RESIDUAL)
+    return [_timed(alone, [s.forward for s in samples])] if samples else []
 
 
 def _timed(line: Line, seconds: Sequence[float]) -> Line:

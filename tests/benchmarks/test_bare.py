@@ -60,11 +60,11 @@ def test_unit_rows_are_bounds_and_their_multipliers_come_back_to_their_rows():
     G = np.array([[0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
     bounds = as_bounds(G)
     assert isinstance(bounds, Rows)
-    h, A, b = np.array([[3.0, 4.0, 5.0]]), np.ones((1, 1, 2)), np.array([[7.0]])
-    rows, upper, lower, sense = _told(G[None], h, A, b, bounds)
+    h, A, b = np.array([3.0, 4.0, 5.0]), np.ones((1, 2)), np.array([[7.0], [8.0]])
+    rows, upper, lower, sense = _told(G, h, A, b, bounds)
     assert rows is A
-    assert upper.tolist() == [[-FREE, 3.0, 7.0]]
-    assert lower.tolist() == [[-4.0, -5.0, 7.0]]
+    assert upper.tolist() == [[-FREE, 3.0, 7.0], [-FREE, 3.0, 8.0]]
+    assert lower.tolist() == [[-4.0, -5.0, 7.0], [-4.0, -5.0, 8.0]]
     assert sense.tolist() == [0, 0, 5]
     lam, nu = _multipliers(np.array([[-2.0, 0.5, -6.0]]), 3, 1, bounds)
     assert lam.tolist() == [[0.5, 2.0, 0.0]]

@@ -148,7 +148,9 @@ def test_a_risk_aversion_is_found_for_every_exposure_that_one_has():
 
 def test_a_tuned_policy_meets_a_search_that_goes_as_far_and_no_farther(monkeypatch):
     config = small()
-    monkeypatch.setattr(markowitz, "train", lambda config, seed, policy, *_: policy.gamma_root.data.fill_(1.5))
+    monkeypatch.setattr(
+        markowitz, "train", lambda config, seed, policy, *_: policy.gamma_root.data.fill_(1.5)
+    )
     rows = run_cell(config, "tuned", 0)["metrics"]
     found = {(row["method"], row["metric"]): row["value"] for row in rows if row["step"] == 0}
     reached = exposure(make_model(config, 2.25))
