@@ -5,7 +5,9 @@ The package documents 1024 consecutive samples of an electrocardiogram and neith
 results are in samples and recorded units. White Gaussian noise is added at a stated signal-to-noise ratio.
 The three thirds of the recording, one heartbeat each, are for training, validation and test, with a gap
 between them as long as a window: no window of one part holds a sample that is near another part. Every
-setting of every method is chosen on validation.
+setting of every method is chosen on validation. The two rates of training, which are settings of the program, were
+compared on the validation part of seed 100, which is none of those reported: of 1e-4 to 1e-2 the layer's is the best at
+10 dB and the second at 5 dB (3e-3), the network's and 3e-3 are within 3 % of each other at both.
 
 Methods: total variation and wavelet thresholding on the whole part; a linear least-squares filter, the fully
 connected network and OptNet-tuned total variation on sliding windows, whose overlapping answers are averaged.

@@ -27,7 +27,6 @@ def draw(tables: dict[str, Frame]) -> Figure:
             width, colour = 1.2 * (5 - place), PALETTE[place % len(PALETTE)]
             wide = width if moved == "together" else 1.4
             axes.plot(line["t"], line["loss"], color=colour, linewidth=wide, label=orbit)
-        axes.set(xlabel="t, along the curve", title=title)
-    figure.axes[0].set_ylabel("½‖z − z₀‖²")
+        axes.set(xlabel="t, along the curve", ylabel="loss ½‖z − z₀‖²", title=title)
     figure.axes[0].legend(fontsize=7)
     return figure
