@@ -44,7 +44,7 @@ def evaluate(results: Path, place: Place) -> Frame:
     with weights.given(kept), TemporaryDirectory() as folder:
         found = pd.DataFrame(run_cells(module.run_cell, config, cells, Path(folder))["metrics"])
     # With the digits of a table, so that equal numbers are equal.
-    scored = _final(found, module.FINAL).map(lambda value: float(DIGITS % value)).rename("scored")
+    scored = _final(found, module.FINAL).map(_as_written).rename("scored")
     tracked = _final(read_csv(results, place, "metrics"), module.FINAL)
     return pd.concat([scored, tracked], axis=1, join="inner").reset_index()
 
@@ -55,13 +55,18 @@ def differing(table: Frame, rules: list[dict[str, Any]]) -> Frame:
     return table[far]
 
 
+def _as_written(value: float) -> float:
+    return float(DIGITS % value)
+
+
 def _final(metrics: Frame, final: tuple[str, ...]) -> Frame:
     """Values by `KEYS`; the step is not asked: it is the epoch that training chose."""
     return metrics[metrics["metric"].isin(final)].set_index(KEYS)["value"]
 
 
 def _chosen(arguments: list[str]) -> tuple[Path, Place]:
-    words = dict(word.partition("=")[::2] for word in arguments)
+    parts = [word.partition("=") for word in arguments]
+    words = {name: value for name, _, value in parts}
     for name in words:
         require_one_of("setting", name, ["experiment", *DEFAULTS])
     given = {**DEFAULTS, **words}

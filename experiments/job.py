@@ -146,7 +146,7 @@ def _replace(directory: Path, tables: Tables, record: dict[str, Any]) -> None:
         write_table(directory / f"{name}.csv", rows)
     if learned:
         weights.write(directory / weights.FILE, learned)
-    written = sorted([*(f"{name}.csv" for name in tables), *([weights.FILE] if learned else [])])
+    written: list[str] = sorted([*(f"{name}.csv" for name in tables), *([weights.FILE] if learned else [])])
     record["tables"] = {name: checksum(directory / name) for name in written}
     write_text(directory / PROVENANCE, json.dumps(record, indent=2) + "\n")
 

@@ -34,7 +34,8 @@ class _Solution(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, w: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (w,) = grad_outputs
         z, lam, nu, active, *tensors = ctx.saved_tensors
         Q, _, G, _, A, _ = tensors
         d_z, d_lam, d_nu = _differential(Q, G, A, active, w)
