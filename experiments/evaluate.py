@@ -85,7 +85,7 @@ def main(arguments: list[str]) -> None:
     except ConfigError as error:
         sys.exit(f"error: {error}")
     print(table.to_string(index=False, float_format="{:.6g}".format))
-    far = differing(table, rules_of(ROOT / "results"))
+    far = differing(table, rules_of(ROOT / "results", place.experiment))
     if len(far):
         sys.exit(
             f"{len(far)} of {len(table)} numbers are not those of the table:\n{far.to_string(index=False)}"

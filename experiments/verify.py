@@ -2,7 +2,8 @@
 that drifted.
 
 Each folder results/<experiment>/<size>/<layer> is run again into build/verify and its tables of metrics and
-summary are compared under results/tolerances.yaml. `--experiment denoising` takes one.
+summary are compared under the tolerances of its sheet, then those of results/tolerances.yaml. `--experiment denoising`
+takes one.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 from experiments.common.errors import ConfigError
 from experiments.common.records import selected
 from experiments.common.results import NUMBERS, Frame, columns_of, read_table
+from experiments.common.sheets import sections
 from experiments.job import check_run, composed, run
 
 TABLES = ("metrics", "summary")
@@ -56,10 +58,10 @@ def agrees(labels: dict[str, Any], before: float, after: float, rules: list[dict
     return abs(after - before) <= rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(before)
 
 
-def rules_of(results: Path) -> list[dict[str, Any]]:
-    """The rules of tolerances.yaml."""
+def rules_of(results: Path, experiment: str) -> list[dict[str, Any]]:
+    """The rules for an experiment: those of its sheet, then those of tolerances.yaml."""
     plain: Any = OmegaConf.to_container(OmegaConf.load(results / "tolerances.yaml"))
-    return plain["rules"]
+    return dict(sections("tolerances")).get(experiment, []) + plain["rules"]
 
 
 def verify(
@@ -79,10 +81,10 @@ def verify(
     chosen = selected(results, experiments, sizes, layers)
     for place in chosen:
         check_run(results, place)
-    rules = rules_of(results)
     lines: list[str] = []
     for place in chosen:
         run(composed(place.experiment, place.size, place.layer), build / place.path)
+        rules = rules_of(results, place.experiment)
         for name in TABLES:
             old, new = (read_table(where / place.path / f"{name}.csv") for where in (results, build))
             lines += [f"{place}: {line}" for line in drift(name, old, new, rules)]
