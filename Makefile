@@ -123,6 +123,7 @@ verify: setup  ## our tracked runs (EXPERIMENT=one) again, compared under result
 .PHONY: figures
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
 	$(PYTHON) -m figures
+	$(PYTHON) -m figures.adjoints
 	$(PYTHON) -m figures.proofs
 	$(PYTHON) -m tools.readme
 
@@ -153,6 +154,7 @@ publish: $$(if $(EXPERIMENT),,$(call runs,results,companion))  ## for maintainer
 	$(PYTHON) -m experiments.publish $(ONLY)
 	$(PYTHON) -m experiments.compare
 	$(PYTHON) -m figures
+	$(PYTHON) -m figures.adjoints
 	$(PYTHON) -m tools.readme
 
 # ---- tidying up ----------------------------------------------------------------------------------------------------
