@@ -82,7 +82,9 @@ def run_cost(
             if not _record_cost(settings, method, batch, f"{axis}={value}", record):
                 break
     _record_front(settings, method, Batch.drawn(rng, settings.n, settings.batch), record)
-    for n, batch in sweeps["n"].items() if beside is not None else ():
+    if beside is None:
+        return
+    for n, batch in sweeps["n"].items():
         own, other = (times(settings, one, batch)[1] for one in (method, beside))
         record.timing(f"backward over that of {beside.name}, n={n}", own / other, "1")
 
