@@ -36,6 +36,7 @@ from experiments.common.mpc.published import PENDULUM
 from experiments.common.mpc.sequential import Controller
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
+from experiments.common.watch import counted, scalar
 
 IMITATORS = ("sysid", "mpc_dynamics", "mpc_cost", "mpc_cost_dynamics")
 MISSPECIFIED = ("sysid_misspecified", "mpc_dynamics_misspecified")
@@ -224,9 +225,11 @@ def train(
     loop = Loop(model, optimiser, rng)
     kept = loop.restored({"next": 0, "warm": torch.zeros_like(given.torques), "history": {}})
     warm, history = kept["warm"], kept["history"]
-    for epoch in range(kept["next"], epochs + 1):
+    for epoch in counted(kept["next"], epochs):
         if epoch % config.train.evaluate_every == 0 or epoch == epochs:
             history[epoch] = evaluate(model, *(data[name] for name in SPLITS))
+            for name, loss in zip(SPLITS, history[epoch], strict=True):
+                scalar(f"imitation_loss/{name}_{label}", epoch, loss)
             if epoch == epochs or epoch - _best(history) >= config.train.patience:
                 break
         if epoch % config.train.restart == 0:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from experiments.common.differentiation.methods import reason
 from experiments.common.errors import require
 from experiments.common.recorder import Recorder
+from experiments.common.watch import counted
 from layers import LayerError
 
 #: largest entry of a gradient that is zero but for rounding
@@ -73,7 +74,7 @@ def train(
     stops = {round(recipe.steps * i / recipe.points) for i in range(1, recipe.points + 1)} | {count}
     start, taken, still = _record(task, 0, record), 0, 0
     with record.timed(f"train {task.name}"):
-        for step, rows in enumerate(_batches(recipe, rng)[:count], start=1):
+        for step, rows in zip(counted(1, count), _batches(recipe, rng)[:count], strict=True):
             try:
                 largest = _step(task, optimiser, rows)
             except LayerError as error:
@@ -86,9 +87,9 @@ def train(
     end = task.measures()
     for name, value in end.items():
         record.metric(f"final_{name}", task.name, 0, value, task.units[name])
-    counted = next(iter(end))
+    first = next(iter(end))
     record.metric("final_steps", task.name, 0, taken, "step")
-    record.metric("final_trained", task.name, 0, end[counted] < start[counted], "1")
+    record.metric("final_trained", task.name, 0, end[first] < start[first], "1")
     record.metric("final_still", task.name, 0, still / max(taken, 1), "1")
 
 
