@@ -10,6 +10,7 @@ ROWS = (
     ("gallery", "signal_denoising/identity", "validation", "final_mse", None, "2.9", 2.9),
     ("gallery", "optimal_transport", "0 to 0", "transported", None, "0.1007", 0.1007),
     ("sudoku_9x9", "identified", "givens_36", "solved", None, "0.983", 0.983),
+    ("sudoku_rules", "exclusions", "givens_36", "solved", None, "0.983", 0.983),
     ("differentiation", "spo_plus", "path", "final_regret", None, "0.0759", 0.0759),
     ("mpc_pendulum", "lstm", "test_10", "final_imitation_loss", None, "0.388", 0.388),
     (

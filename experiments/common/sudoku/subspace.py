@@ -19,6 +19,8 @@ from experiments.common.errors import require, require_one_of
 from experiments.common.training import rate_schedule
 from layers import QPLayer
 
+# A mini-batch of so many boards: linear terms, what the layer is to answer, and which entries of it count.
+Draw = Callable[[np.random.Generator, int], tuple[Tensor, Tensor, Tensor]]
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "momentum": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
@@ -104,17 +106,38 @@ class Stage:
             require(finite, f"{name}.{field}", value, "a positive, finite number")
 
 
-def fit_stage(
-    model: Subspace,
-    inputs: Tensor,
-    targets: Tensor,
-    stage: Stage,
-    rng: np.random.Generator,
-    watch: Callable[[int, float], None],
-) -> None:
-    """Train `model` in place on the squared distance of its answers from `targets`.
+def pairs(inputs: Tensor, targets: Tensor) -> Draw:
+    """Linear terms with the boards that are the answers, both (boards, n); every entry counts."""
 
-    The loss is the sum over the entries of a board and the mean over the mini-batch. Every step ends at
+    def draw(rng: np.random.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        part = torch.from_numpy(rng.integers(len(inputs), size=batch))
+        return inputs[part], targets[part], torch.ones(1, dtype=inputs.dtype)
+
+    return draw
+
+
+def hiding(puzzles: Tensor, size: int, shown: float) -> Draw:
+    """Unsolved one-hot puzzles (puzzles, n), of whose givens a share `shown` is shown and the others count.
+
+    Cells are `size` entries each.
+    """
+
+    def draw(rng: np.random.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        givens = puzzles[torch.from_numpy(rng.integers(len(puzzles), size=batch))]
+        kept = torch.from_numpy(rng.random((batch, givens.shape[1] // size)) < shown)
+        seen = givens * kept.repeat_interleave(size, dim=1)
+        asked = (givens - seen).reshape(batch, -1, size).sum(dim=2).repeat_interleave(size, dim=1)
+        return seen, givens, asked
+
+    return draw
+
+
+def fit_stage(
+    model: Subspace, draw: Draw, stage: Stage, rng: np.random.Generator, watch: Callable[[int, float], None]
+) -> None:
+    """Train `model` in place on the squared distance of its answers from the targets that `draw` gives.
+
+    The loss is the sum over the entries of a board that count and the mean over the mini-batch. Every step ends at
     orthonormal rows. Then comes `watch(step, loss)`, with the loss met before it.
     """
     model.nonnegative = stage.nonnegative
@@ -123,9 +146,9 @@ def fit_stage(
     schedule = rate_schedule(optimiser, True, stage.steps)
     for step in range(1, stage.steps + 1):
         model.curvature = stage.curvature * ratio ** (step / stage.steps)
-        part = torch.from_numpy(rng.integers(len(inputs), size=stage.batch))
+        x, targets, counted = draw(rng, stage.batch)
         optimiser.zero_grad()
-        loss = (model(inputs[part]) - targets[part]).square().sum(dim=1).mean()
+        loss = ((model(x) - targets).square() * counted).sum(dim=1).mean()
         loss.backward()
         optimiser.step()
         schedule.step()
