@@ -8,11 +8,11 @@ they differ in where A comes from, and in what has to be told beforehand.
 method             sees             is told
 =================  ===============  ===================================================================================
 solved_boards      solved boards    nothing: A is their affine hull, the yardstick
-pairs              puzzles, solved  which entries are one cell, which is given or hidden as a whole
+pairs              puzzles, solved  which entries are one cell, hidden as a whole; the number of equalities
 pairs_trained      the same         the same; then trained with z >= 0
 exclusions         puzzles          a rule says of nine entries that one is 1, and every entry is in equally many rules
 exclusions_search  the same         the same; and no layer: depth-first search with the rules found
-hidden             puzzles          which entries are one cell; the number of equalities
+hidden             puzzles          the same
 hidden_trained     the same         the same; then trained with z >= 0 to predict givens that are hidden
 =================  ===============  ===================================================================================
 
@@ -85,7 +85,7 @@ class Data:
     unsolved: list[int] = field(default_factory=lambda: [400, 500, 600, 700, 800, 1000, 1500])
     hidden: list[int] = field(default_factory=lambda: [1000, 3000, 10000])
     boards: int = 3000
-    maskings: list[int] = field(default_factory=lambda: [1, 4, 16, 64])
+    maskings: list[int] = field(default_factory=lambda: [1, 4, 16, 64, 256])
     shares: list[float] = field(default_factory=lambda: [0.3, 0.9])
     mean_givens: float = 36.2
     shown: float = 0.7
@@ -209,7 +209,7 @@ def _learn_pairs(
     data, order, stage = config.data, config.data.order, config.pairs_stage
     boards = solved_boards(data.boards, order, seed)
     covariance = covariance_of_pairs(one_hot(boards, order), rng.uniform(*data.shares, count), order, rng)
-    model = _layer(config, least_normals(covariance))
+    model = _layer(config, least_normals(covariance, rank(order)))
     if method == "pairs_trained":
         givens = _around(data.mean_givens, stage.steps * stage.batch, rng)
         _train(config, model, pairs(*puzzles_from(boards, givens, order, rng).tensors()), rng, record)

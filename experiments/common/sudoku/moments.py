@@ -55,12 +55,6 @@ def covariance_of_givens(givens: Array, order: int) -> Array:
     return np.where(together > 0, mean - size**-2.0, 0.0)
 
 
-def least_normals(covariance: Array, count: int | None = None) -> Array:
-    """The `count` eigenvectors of least eigenvalue as rows; without a count, those below the widest gap.
-
-    The gap is looked for among the lower two thirds of the eigenvalues, shape (count, n).
-    """
-    values, vectors = np.linalg.eigh(covariance)
-    if count is None:
-        count = 1 + int(np.diff(values[: 2 * len(values) // 3]).argmax())
-    return vectors[:, :count].T
+def least_normals(covariance: Array, count: int) -> Array:
+    """The `count` eigenvectors of least eigenvalue as rows, shape (count, n)."""
+    return np.linalg.eigh(covariance)[1][:, :count].T
