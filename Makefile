@@ -30,7 +30,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 help:  ## this list | 0
 	@printf 'make <target>; minutes on 2 cores, without the set-up, which the first target does once\n\n'
 	@awk '/^[a-z-]+:.*## / {split($$0, a, / *## */); split(a[2], b, / *[|] */); sub(/:.*/, "", a[1]); \
-	  printf "  %-11s%-88s%s\n", a[1], b[1], b[2]}' $(MAKEFILE_LIST)
+	  printf "  %-14s%-88s%s\n", a[1], b[1], b[2]}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 ifeq ($(PYTHON),$(OWN))
@@ -80,6 +80,10 @@ SEED ?= 0
 adversary: setup  ## programs with proved answers against the layer, for MINUTES=10; finds: build/adversary | 10
 	OMP_NUM_THREADS=1 $(PYTHON) -m tests.adversary --minutes $(MINUTES) --seed $(SEED)
 
+.PHONY: setup-browser
+setup-browser: setup  ## Chromium and selenium, so that tests open the report in a browser | 1
+	tools/browser_setup.sh $(PYTHON)
+
 .PHONY: sanitize
 sanitize: setup  ## the tests of the C++ core under AddressSanitizer and UndefinedBehaviorSanitizer | 2
 	tools/sanitize.sh $(PYTHON)
@@ -107,12 +111,29 @@ build/smoke/%/smoke/auto/provenance.json: $$(call sources,$$*,smoke) | setup
 smoke: $(call runs,smoke,smoke)  ## every experiment and figure once, small: the numbers mean nothing | 1
 	$(PYTHON) -m experiments.compare --results build/smoke
 	$(PYTHON) -m figures --results build/smoke --run smoke/auto --output build/smoke/figures
+	$(PYTHON) -m tools.report --results build/smoke --figures build/smoke/figures --output build/smoke/report
 
 .PHONY: reproduce
-reproduce: $(call runs,results,companion)  ## every experiment, the comparison and the figures, into build/ | 25
+reproduce: $(call runs,results,companion)  ## every experiment, the comparison, figures and the report, into build/ | 25
 	$(PYTHON) -m experiments.compare --results build/results
 	$(PYTHON) -m figures --results build/results --run companion/auto --output build/figures
+	@$(PYTHON) -m tools.report
 	@echo 'tables: build/results, beside the published numbers: build/results/comparison.csv, figures: build/figures'
+
+# The report shows a run of one's own before the tracked one; of those there are, comparison and figures are made first.
+MINE = $(wildcard build/results/*/*/*/provenance.json)
+DRAWN = $(patsubst build/results/%/companion/auto/provenance.json,%,$(filter %/companion/auto/provenance.json,$(MINE)))
+.PHONY: report
+report: setup  ## build/report/index.html: one page of everything, your runs before the tracked ones | 1
+	$(if $(MINE),$(PYTHON) -m experiments.compare --results build/results > /dev/null)
+	$(if $(DRAWN),$(PYTHON) -m figures $(DRAWN) --results build/results --run companion/auto --output build/figures)
+	$(PYTHON) -m tools.report
+
+# What is made of the tracked tables: the numbers of README.md, the pages of docs/ and the report.
+define pages
+$(PYTHON) -m tools.readme
+$(PYTHON) -m tools.report --results results --output docs/report
+endef
 
 # EXPERIMENT=denoising has `make verify` and `make publish` take one experiment instead of all.
 ONLY := $(EXPERIMENT:%=--experiment %)
@@ -124,7 +145,7 @@ verify: setup  ## our tracked runs (EXPERIMENT=one) again, compared under result
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
 	$(PYTHON) -m figures
 	$(PYTHON) -m figures.proofs
-	$(PYTHON) -m tools.readme
+	$(pages)
 
 figures/%.png figures/%.pdf figures/%.svg: setup
 	$(PYTHON) -m figures $* --format $(patsubst .%,%,$(suffix $@))
@@ -136,7 +157,7 @@ mechanics: setup  ## docs/pytorch.md, from the matrix of tests over modes and tr
 .PHONY: proofs
 proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 	$(PYTHON) -m proofs
-	$(PYTHON) -m tools.readme
+	$(pages)
 
 # ---- benchmark -----------------------------------------------------------------------------------------------------
 .venv-bench/.ready: tools/bench_setup.sh | setup
@@ -146,14 +167,14 @@ proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 20
 	.venv-bench/bin/python -m benchmarks --output benchmarks
 	$(PYTHON) -m figures.benchmarks
-	$(PYTHON) -m tools.readme
+	$(pages)
 
 .PHONY: publish
 publish: $$(if $(EXPERIMENT),,$(call runs,results,companion))  ## for maintainers: build/results (EXPERIMENT=one) become the tracked runs | 1
 	$(PYTHON) -m experiments.publish $(ONLY)
 	$(PYTHON) -m experiments.compare
 	$(PYTHON) -m figures
-	$(PYTHON) -m tools.readme
+	$(pages)
 
 # ---- tidying up ----------------------------------------------------------------------------------------------------
 .PHONY: clean

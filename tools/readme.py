@@ -107,11 +107,17 @@ def gallery() -> str:
 
 def _shown(picture: Path) -> str:
     script = picture.with_suffix(".py")
+    title, caption = described(script)
+    said = f"\n{caption}\n" if caption else ""
+    return f"## [`{script}`](../{script})\n\n{title}\n\n![{title}](../{picture})\n{said}"
+
+
+def described(script: Path) -> tuple[str, str]:
+    """Return what a script of a figure says of it: the first line of the program, and of ``draw`` everything."""
     program = ast.parse((ROOT / script).read_text("utf-8"))
     title = (ast.get_docstring(program) or "").partition("\n")[0]
     draws = [node for node in program.body if isinstance(node, ast.FunctionDef) and node.name == "draw"]
-    caption = "".join(f"\n{' '.join((ast.get_docstring(node) or '').split())}\n" for node in draws)
-    return f"## [`{script}`](../{script})\n\n{title}\n\n![{title}](../{picture})\n{caption}"
+    return title, " ".join(" ".join((ast.get_docstring(node) or "").split()) for node in draws)
 
 
 Blocks = dict[str, Callable[[], str]]

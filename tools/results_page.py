@@ -3,7 +3,7 @@
 from itertools import groupby
 
 from experiments.common import verdicts
-from tools.scores import Rows, counted, interval, losses, met, rows_of, scoreboard, title
+from tools.scores import Rows, behind, counted, interval, losses, met, rows_of, scoreboard, title
 
 FEW = f"the interval holds the printed number, but is of fewer than {verdicts.SEEDS} seeds"
 HEAD = "| claim | printed | ours [95 % interval] | seeds | verdict |\n|---|---:|---|---:|---|"
@@ -30,6 +30,8 @@ def page() -> str:
             "",
             "## Where the layer loses",
             losses(contests).replace("It loses:", "Pairs are of the same seeds."),
+            behind(contests),
+            "",
             "Open, behind or ahead:",
             "",
             met([row for row in contests if row["outcome"] == "open"]),
@@ -47,35 +49,42 @@ def page() -> str:
 
 def rules() -> str:
     """Return the rule of each verdict as the program states it."""
-    table = (verdicts.__doc__ or "").split("=  =")[1]
-    lines = table.split("\n")[1:-1]
-    said: list[str] = []
-    for line in lines:
+    return "\n".join(f"- **{name}**: {rule}" for name, rule in rule_of_each().items())
+
+
+def rule_of_each() -> dict[str, str]:
+    """Return verdict -> rule, read from the table that the program of the verdicts begins with."""
+    found: dict[str, str] = {}
+    for line in (verdicts.__doc__ or "").split("=  =")[1].split("\n")[1:-1]:
         name, text = line[:17].strip(), line[17:].strip()
-        said += [f"- **{name}**: {text}"] if name else [f"  {text}"]
-    return "\n".join(said)
+        last = name or list(found)[-1]
+        found[last] = f"{found.get(last, '')} {text}".strip()
+    return found
 
 
 def missed(rows: Rows) -> str:
     """Return every comparable row that neither matches nor is reproduced, with its cause if one is known."""
-    short = (verdicts.MATCHES, verdicts.REPRODUCED, verdicts.NOT_COMPARABLE)
     lines: dict[str, None] = {}
     for row in rows:
-        if row["verdict"] in short:
-            continue
-        numbers = f"printed {row['printed']}, ours {_ours(row)}, {row['seeds']} seeds"
-        few = row["lo"] and float(row["lo"]) <= float(row["published"]) <= float(row["hi"])
-        cause = row["reason"] or (FEW if few and int(row["seeds"]) < verdicts.SEEDS else "cause unknown")
-        lines[
-            f"- `{row['experiment']}`, {_run(row)}, **{row['verdict']}**: {row['claim']} ({numbers}): {cause}."
-        ] = None
+        if cause := cause_of_miss(row):
+            numbers = f"printed {row['printed']}, ours {ours(row)}, {row['seeds']} seeds"
+            place = f"`{row['experiment']}`, {run_of(row)}, **{row['verdict']}**"
+            lines[f"- {place}: {row['claim']} ({numbers}): {cause}."] = None
     return "\n".join(lines)
+
+
+def cause_of_miss(row: dict[str, str]) -> str:
+    """Return why a comparable row neither matches nor is reproduced, or that nobody knows; nothing for other rows."""
+    if row["verdict"] in (verdicts.MATCHES, verdicts.REPRODUCED, verdicts.NOT_COMPARABLE):
+        return ""
+    few = row["lo"] and float(row["lo"]) <= float(row["published"]) <= float(row["hi"])
+    return row["reason"] or (FEW if few and int(row["seeds"]) < verdicts.SEEDS else "cause unknown")
 
 
 def application(experiment: str, rows: Rows) -> str:
     """Return the section of one application: settings and every row, by run."""
     parts = [f"## {title(experiment)}", "", f"`{experiment}`. {rows[0]['source']}.", ""]
-    for run, group in groupby(sorted(rows, key=_run, reverse=True), key=_run):
+    for run, group in groupby(sorted(rows, key=run_of, reverse=True), key=run_of):
         of_run = sorted(group, key=lambda row: verdicts.VERDICTS.index(row["verdict"]))
         parts += [
             f"### {experiment}, {run}",
@@ -99,17 +108,19 @@ def _aside(rows: Rows) -> list[str]:
 
 def _line(row: dict[str, str]) -> str:
     verdict = row["verdict"] + (", post hoc" if row["post_hoc"] else "")
-    cells = (row["claim"], _printed(row), _ours(row), row["seeds"], verdict)
+    cells = (row["claim"], printed(row), ours(row), row["seeds"], verdict)
     return "| " + " | ".join(cells) + " |"
 
 
-def _printed(row: dict[str, str]) -> str:
+def printed(row: dict[str, str]) -> str:
+    """Return the published number as it is printed, a change also in per cent or as a factor."""
     if row["unit"] != "relative change":
         return row["printed"]
     return f"{interval({**row, 'lo': '', 'hi': ''}, 'published', relative=True)} ({row['printed']})"
 
 
-def _ours(row: dict[str, str]) -> str:
+def ours(row: dict[str, str]) -> str:
+    """Return our number with its interval, or with a digit more than the published one."""
     relative = row["unit"] == "relative change"
     if row["lo"] or relative:
         return interval(row, "ours", relative)
@@ -117,10 +128,10 @@ def _ours(row: dict[str, str]) -> str:
     return f"{float(row['ours']):.{_digits(row['printed']) + 1}g}"
 
 
-def _digits(printed: str) -> int:
-    return max(3, len(printed.lower().split("e")[0].replace(".", "").lstrip("-0")))
+def _digits(number: str) -> int:
+    return max(3, len(number.lower().split("e")[0].replace(".", "").lstrip("-0")))
 
 
-def _run(row: dict[str, str]) -> str:
-    """The size of a run, with its layer where that is not ours."""
+def run_of(row: dict[str, str]) -> str:
+    """Return the size of a run, with its layer where that is not ours."""
     return row["size"] if row["layer"] == "auto" else f"{row['size']}, layer={row['layer']}"

@@ -1,9 +1,10 @@
-"""Tables for README.md and docs/results.md, out of what `python -m experiments.compare` wrote."""
+"""Tables for README.md, docs/results.md and the report, out of what `python -m experiments.compare` wrote."""
 
 import ast
 import csv
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.common.verdicts import NOT_COMPARABLE, VERDICTS, claims, sentence
@@ -11,7 +12,8 @@ from figures.style import NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
-Rows = list[dict[str, str]]
+Row = dict[str, str]
+Rows = list[Row]
 #: figures of one experiment that the scoreboard links: README.md is short, docs/gallery.md has all
 SHOWN = 2
 #: relative changes that reach so far are shown as factors
@@ -24,18 +26,33 @@ def rows_of(name: str, results: Path = RESULTS) -> Rows:
         return list(csv.DictReader(file))
 
 
-def applications() -> list[str]:
-    """Return the experiments that have a tracked run."""
-    return sorted({path.parts[-4] for path in RESULTS.glob("*/*/*/provenance.json")})
+@dataclass(frozen=True)
+class Score:
+    """One application on the scoreboard: distinct claims that are counted, how many have each verdict, minutes."""
+
+    experiment: str
+    title: str
+    pictures: tuple[str, ...]
+    total: int
+    verdicts: dict[str, int]
+    minutes: float
+
+
+def applications(*folders: Path) -> list[str]:
+    """Return the experiments that have a run in one of the folders, the tracked ones unless told otherwise."""
+    runs = [path for folder in folders or (RESULTS,) for path in folder.glob("*/*/*/provenance.json")]
+    return sorted({path.parts[-4] for path in runs})
+
+
+def docstring(experiment: str) -> str:
+    """Return what the program of an experiment says of itself."""
+    program = ROOT / "experiments" / f"{experiment}.py"
+    return ast.get_docstring(ast.parse(program.read_text("utf-8"))) or experiment
 
 
 def title(experiment: str) -> str:
     """Return what an experiment is about: the docstring of its program up to the first colon or comma."""
-    said = (
-        ast.get_docstring(ast.parse((ROOT / "experiments" / f"{experiment}.py").read_text("utf-8")))
-        or experiment
-    )
-    return re.split(r"[:,.?]", " ".join(said.split()), maxsplit=1)[0]
+    return re.split(r"[:,.?]", " ".join(docstring(experiment).split()), maxsplit=1)[0]
 
 
 def pictures(experiment: str) -> list[str]:
@@ -44,10 +61,13 @@ def pictures(experiment: str) -> list[str]:
     return [path.stem for path in drawn if re.search(rf'"{experiment}/\w+"', path.read_text("utf-8"))]
 
 
-def minutes(experiment: str) -> float:
-    """Return how long the tracked run of the companion's size took."""
-    record = json.loads((RESULTS / experiment / "companion" / "auto" / "provenance.json").read_text("utf-8"))
-    return record["seconds"] / 60
+def minutes(experiment: str, *folders: Path) -> float:
+    """Return how long the run of the companion's size took, in the first folder that has it; NaN where none has."""
+    places = [folder / experiment / "companion" / "auto" for folder in folders or (RESULTS,)]
+    for path in (place / "provenance.json" for place in places):
+        if path.exists():
+            return json.loads(path.read_text("utf-8"))["seconds"] / 60
+    return float("nan")
 
 
 def counted(rows: Rows) -> str:
@@ -55,39 +75,63 @@ def counted(rows: Rows) -> str:
     return sentence(rows) + "."
 
 
-def scoreboard(rows: Rows) -> str:
-    """Return a line for each application: its first figures, distinct claims, how many have each verdict, minutes."""
+def scores(rows: Rows, *folders: Path) -> list[Score]:
+    """Return a line for each application with a run in the folders, minutes from the first that has them."""
     found = claims(rows)
+    lines: list[Score] = []
+    for experiment in applications(*folders):
+        verdicts = [verdict for (name, _), verdict in found.items() if name == experiment]
+        lines.append(
+            Score(
+                experiment,
+                title(experiment),
+                tuple(pictures(experiment)),
+                sum(verdict != NOT_COMPARABLE for verdict in verdicts),
+                {name: verdicts.count(name) for name in VERDICTS},
+                minutes(experiment, *folders),
+            )
+        )
+    return lines
+
+
+def scoreboard(rows: Rows) -> str:
+    """Return the scores as a table, with the first figures of each application."""
     head = ["name", "application", "figures", "claims", *VERDICTS, "minutes"]
     lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "---:|" * (len(head) - 3)]
-    for experiment in applications():
-        verdicts = [verdict for (name, _), verdict in found.items() if name == experiment]
-        total = sum(verdict != NOT_COMPARABLE for verdict in verdicts)
+    for score in scores(rows):
         links = ", ".join(
-            f"[{stem.removeprefix(experiment).replace('_', ' ').strip() or 'figure'}](figures/{stem}.png)"
-            for stem in pictures(experiment)[:SHOWN]
+            f"[{shown(stem, score.experiment)}](figures/{stem}.png)" for stem in score.pictures[:SHOWN]
         )
-        counts = [str(verdicts.count(name) or "") for name in VERDICTS]
         cells = [
-            f"[`{experiment}`](experiments/{experiment}.py)",
-            title(experiment),
+            f"[`{score.experiment}`](experiments/{score.experiment}.py)",
+            score.title,
             links,
-            *(str(total or ""), *counts),
-            f"{minutes(experiment):.1f}",
+            *(str(count or "") for count in (score.total, *score.verdicts.values())),
+            f"{score.minutes:.1f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n" + "\n".join(lines) + "\n"
 
 
+def shown(stem: str, experiment: str) -> str:
+    """Return what a figure of an experiment is called beside the others: its stem less the experiment's name."""
+    return stem.removeprefix(experiment).replace("_", " ").strip() or "figure"
+
+
 def losses(rows: Rows) -> str:
-    """Return how many meetings the layer wins, those that it loses as a table, and where it lies behind."""
+    """Return how many meetings the layer wins, and those that it loses as a table."""
+    lost = met([row for row in rows if row["outcome"] == "loses"])
+    return f"\n{meetings(rows)} It loses:\n\n{lost}"
+
+
+def meetings(rows: Rows) -> str:
+    """Return how many meetings the layer wins, loses and leaves open, in a sentence."""
     outcomes = [row["outcome"] for row in rows]
     wins, loses, still = (outcomes.count(name) for name in ("wins", "loses", "open"))
-    said = (
+    return (
         f"Of {len(rows)} meetings with methods that do not learn through a layer, on the same data, it wins {wins}, "
-        f"loses {loses}, and in {still} the interval holds no difference. It loses:\n"
+        f"loses {loses}, and in {still} the interval holds no difference."
     )
-    return f"\n{said}\n{met([row for row in rows if row['outcome'] == 'loses'])}\n{behind(rows)}\n"
 
 
 def behind(rows: Rows) -> str:
@@ -96,7 +140,7 @@ def behind(rows: Rows) -> str:
     for row in rows:
         worse = float(row["change"]) * (1 if row["good"] == "down" else -1) > 0
         if row["outcome"] == "open" and worse:
-            rivals.setdefault(row["experiment"], {})[_name(row["rival"])] = None
+            rivals.setdefault(row["experiment"], {})[method_name(row["rival"])] = None
     said = "; ".join(f"`{experiment}` behind {', '.join(names)}" for experiment, names in rivals.items())
     return f"Worse in the mean, but open: {said}."
 
@@ -112,12 +156,13 @@ def met(rows: Rows) -> str:
 
 def _met(row: dict[str, str]) -> str:
     change = interval(row, "change", relative=row["unit"] == "relative change")
-    names = (_name(row["method"]), _name(row["rival"]))
+    names = (method_name(row["method"]), method_name(row["rival"]))
     cells = [f"`{row['experiment']}`", *names, f"{row['metric']}, {row['split']}", change, row["seeds"]]
     return "| " + " | ".join(cells) + " |"
 
 
-def _name(method: str) -> str:
+def method_name(method: str) -> str:
+    """Return what a method is called in figures, in code type where nobody has named it."""
     return NAMES[method].replace(" (layer)", "") if method in NAMES else f"`{method}`"
 
 
