@@ -15,7 +15,8 @@ its answer added to its input. `identified_refined`: trained end to end from the
 themselves, and `true_constraints_passes` in `passes` passes. `convolutional`: OptNet's baseline, here with the givens
 taken over. All are tested on puzzles with each number of `data.givens`, drawn from boards of their own, the trained
 layers in `passes` passes. `gradient_puzzles` is given the number of equalities, as OptNet's layer is, and the point at
-which all digits are equally likely; what puzzles can teach, and unsolved ones, is the question of `sudoku_rules`.
+which all digits are equally likely; its loss stands beside `loss_of_guess`, what one loses who repeats the givens and
+takes all digits alike elsewhere. What puzzles can teach, and unsolved ones, is the question of `sudoku_rules`.
 
     python -m experiments.run experiment=sudoku_9x9 size=smoke        # seconds, on 4x4
     python -m experiments.run experiment=sudoku_9x9 size=companion    # minutes, few puzzles
