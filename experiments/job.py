@@ -18,6 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.common import weights
 from experiments.common.cells import LOG, THREADS, forget_cells, provenance_of_cells
 from experiments.common.errors import ConfigError
 from experiments.common.lock import owned
@@ -33,8 +34,10 @@ from experiments.common.records import (
     read_record,
 )
 from experiments.common.results import Row, Tables, write_table, write_text
+from experiments.common.sheet_source import register
 from experiments.common.sources import ROOT
 from experiments.common.stats import scales, summarise
+from layers import engines
 
 CONFIGS = ROOT / "configs"
 # A file of configs/experiment with a program of the same name is an experiment; others are settings of one of them.
@@ -43,9 +46,15 @@ EXPERIMENTS: dict[str, ModuleType] = {
     for path in sorted((CONFIGS / "experiment").glob("*.yaml"))
     if (ROOT / "experiments" / path.name).with_suffix(".py").exists()
 }
-# These say where a run computes and not what: they name no other run.
-WHERE = {"output", "workers", "device"}
+# These say where a run computes and what it tells on the way, and not what: they name no other run.
+WHERE = {"output", "workers", "device", "log"}
 
+register()
+# An engine has a file in configs/layer where more than its name is to be said.
+LAYERS = sorted({*engines(), *(path.stem for path in (CONFIGS / "layer").glob("*.yaml"))})
+for _name in LAYERS:
+    if not (CONFIGS / "layer" / f"{_name}.yaml").exists():
+        ConfigStore.instance().store(group="layer", name=_name, node={"solver": _name})
 for _name, _module in EXPERIMENTS.items():
     ConfigStore.instance().store(
         group="experiment", name=f"{_name}_schema", node=_module.Config, package="_global_"
@@ -138,12 +147,15 @@ def _standard(experiment: str, size: str, layer: str) -> dict[str, Any]:
 
 def _replace(directory: Path, tables: Tables, record: dict[str, Any]) -> None:
     (directory / PROVENANCE).unlink(missing_ok=True)
-    for path in directory.glob("*.csv"):
-        if path.stem not in tables:
-            path.unlink()
+    for path in (*directory.glob("*.csv"), directory / weights.FILE):
+        path.unlink(missing_ok=True)
+    learned = tables.pop("weights", [])
     for name, rows in tables.items():
         write_table(directory / f"{name}.csv", rows)
-    record["tables"] = {f"{name}.csv": checksum(directory / f"{name}.csv") for name in sorted(tables)}
+    if learned:
+        weights.write(directory / weights.FILE, learned)
+    written: list[str] = sorted([*(f"{name}.csv" for name in tables), *([weights.FILE] if learned else [])])
+    record["tables"] = {name: checksum(directory / name) for name in written}
     write_text(directory / PROVENANCE, json.dumps(record, indent=2) + "\n")
 
 

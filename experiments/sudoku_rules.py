@@ -263,9 +263,14 @@ def _layer(
 def _train(config: Config, model: Subspace, draw: Draw, rng: np.random.Generator, record: Recorder) -> None:
     stage: Stage = config.pairs_stage if record.method == "pairs_trained" else config.hidden_stage
     losses: list[float] = []
-    fit_stage(model, draw, stage, rng, lambda _, loss: losses.append(loss))
-    for step in range(0, len(losses), WATCH):
-        record.metric("loss", "train", step + 1, float(np.mean(losses[step : step + WATCH])), "1")
+
+    def watch(step: int, loss: float) -> None:
+        losses.append(loss)
+        if step % WATCH == 0:
+            record.metric("loss", "train", step - WATCH + 1, float(np.mean(losses)), "1")
+            losses.clear()
+
+    fit_stage(model, draw, stage, rng, watch, record.tables["metrics"])
     model.curvature, model.nonnegative = config.learned_curvature, True
 
 

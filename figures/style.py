@@ -11,6 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
+from experiments.common.errors import ConfigError
+from experiments.common.sheets import sections
+
 # A pandas.DataFrame, whose own annotations leave the type of almost every selection open.
 Frame = Any
 
@@ -36,8 +39,8 @@ class _Known(dict[str, str]):
     def __missing__(self, method: str) -> str:
         # The default stack level names this line whoever asks, so that a method is told of once and not at every use.
         warnings.warn(
-            f"figures/style.py has no entry for {method!r}: it is drawn under this name, in a colour that every "
-            "such method shares; give it a name in NAMES and a colour in COLOURS"
+            f"no sheet has a label for {method!r}: it is drawn under this name, in a colour that every such method "
+            "shares; give it a name and a colour in the section labels of configs/experiment/<name>.yaml"
         )
         return method if self.default is None else self.default
 
@@ -64,6 +67,8 @@ COLOURS = _Known(
         "gamma_search": "#0072B2",
         "tuned": "#D55E00",
         "tuned_from_search": "#009E73",
+        "tuned/gamma_alone": "#F4A582",
+        "tuned_from_search/gamma_alone": "#7FBC41",
         "true_constraints": "#9a9a9a",
         "true_constraints_passes": "#9a9a9a",
         "optnet": "#D55E00",
@@ -118,6 +123,12 @@ COLOURS = _Known(
         "spo_plus": "#D55E00",
         "fenchel_young": "#0072B2",
         "blackbox": "#009E73",
+        "optimiser": "#000000",
+        "network": "#9a9a9a",
+        "penalty": "#0072B2",
+        "penalty_projected": "#56B4E9",
+        "dc3": "#009E73",
+        "projection_layer": "#D55E00",
     },
     default="#882255",
 )
@@ -141,6 +152,8 @@ NAMES = _Known(
         "gamma_search": "risk aversion searched",
         "tuned": "tuned (layer)",
         "tuned_from_search": "searched, then tuned (layer)",
+        "tuned/gamma_alone": "risk aversion alone, as far as tuning went",
+        "tuned_from_search/gamma_alone": "risk aversion alone, as far as tuning went from the search",
         "true_constraints": "true constraints, one pass",
         "true_constraints_passes": "true constraints, several passes",
         "optnet": "learned equalities (layer)",
@@ -195,8 +208,35 @@ NAMES = _Known(
         "spo_plus": "SPO+ loss",
         "fenchel_young": "perturbed Fenchel-Young loss",
         "blackbox": "blackbox interpolation",
+        "optimiser": "optimiser",
+        "network": "network without constraints",
+        "penalty": "network with penalty",
+        "penalty_projected": "network with penalty, projected at the test (layer)",
+        "dc3": "completion and correction (DC3)",
+        "projection_layer": "network that ends in a projection (layer)",
     }
 )
+
+
+def settle(sheet: str, labels: Any) -> None:
+    """Take names and colours of methods from the section `labels` of a sheet.
+
+    Raises
+    ------
+    ConfigError
+        If a method lacks one of them, or has another one elsewhere: it looks the same in every figure.
+    """
+    for method, label in labels.items():
+        if not isinstance(label, dict) or set(label) != {"name", "colour"}:
+            raise ConfigError(f"{sheet}.yaml, labels, {method}: expected name and colour, got {label}")
+        for known, entry in ((NAMES, label["name"]), (COLOURS, label["colour"])):
+            if known.setdefault(method, entry) != entry:
+                raise ConfigError(f"{sheet}.yaml, labels, {method}: {entry}, but elsewhere {known[method]}")
+
+
+for _sheet, _labels in sections("labels"):
+    settle(_sheet, _labels)
+
 SETTINGS: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 150,
@@ -276,8 +316,8 @@ def half_width(values: Any) -> float:
 
 
 def note(figure: Figure, text: str) -> None:
-    """A line below everything else: which run the tables are of."""
-    figure.supxlabel(text, x=0.005, ha="left", fontsize=6, color="0.4")
+    """A line above everything else, since legends stand below: which run the tables are of."""
+    figure.suptitle(text, x=0.995, ha="right", fontsize=6, color="0.4")
 
 
 def rows_of(table: Frame, **labels: object) -> Frame:

@@ -2,8 +2,11 @@
 
 import pytest
 
+from experiments.job import composed, run
+from figures.program import modules
 from tests.experiments.recorded import record
 from tests.figures import (
+    constraints_tables,
     control_tables,
     denoising_tables,
     differentiation_tables,
@@ -28,12 +31,18 @@ def results(tmp_path_factory):
         folder = root / study / "companion" / "auto"
         folder.mkdir(parents=True, exist_ok=True)
         table.to_csv(folder / f"{name}.csv", index=False)
+    constraints_tables.write(root)
     control_tables.write(root)
     differentiation_tables.write(root)
     gallery_tables.write(root)
     mpc_tables.write(root)
     sudoku_tables.write(root)
     published_tables.comparison().to_csv(root / "comparison.csv", index=False)
+    wanted = {table for module in modules().values() for table in module.TABLES.values() if "/" in table}
+    for name in {table.split("/")[0] for table in wanted}:
+        # An experiment without small tables here brings its own: those of its smallest size.
+        if not (root / name).exists():
+            run(composed(name, "smoke", "auto"), root / name / "companion" / "auto")
     for folder in root.glob("*/*/*"):
         record(folder)
     return root

@@ -12,6 +12,9 @@ ROWS = (
     ("sudoku_9x9", "identified", "givens_36", "solved", None, "0.983", 0.983),
     ("sudoku_rules", "exclusions", "givens_36", "solved", None, "0.983", 0.983),
     ("differentiation", "spo_plus", "path", "final_regret", None, "0.0759", 0.0759),
+    ("hard_constraints", "optimiser", "50 inequalities, 50 equalities", "objective", None, "-15.05", -15.05),
+    ("hard_constraints", "penalty", "convex", "objective", None, "-12.57", -12.57),
+    ("hard_constraints", "penalty", "convex", "max_equality", None, "0.35", 0.35),
     ("mpc_pendulum", "lstm", "test_10", "final_imitation_loss", None, "0.388", 0.388),
     (
         "mpc_pendulum",

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from figures import program, style
 from tests.figures import (
+    constraints_tables,
     differentiation_tables,
     mpc_tables,
     portfolio_tables,
@@ -23,7 +24,7 @@ from tests.figures.denoising_tables import ECG, METHODS
 PORTFOLIO = (portfolio_tables.POLICIES, portfolio_tables.PORTFOLIOS)
 
 
-@pytest.mark.filterwarnings("error:figures/style.py has no entry")
+@pytest.mark.filterwarnings("error:no sheet has a label")
 @pytest.mark.parametrize("stem", program.modules())
 def test_figure_draws_with_labelled_axes(stem, results):
     module = program.modules()[stem]
@@ -62,7 +63,7 @@ def test_a_method_without_a_name_is_drawn_under_its_own_and_told(stem, results):
         set().union(*(table["method"] for table in tables.values())),
     )
     like = next(name for name in sorted(present.intersection(style.NAMES)) if style.NAMES[name] in words)
-    with pytest.warns(UserWarning, match=r"figures/style\.py has no entry for 'newcomer'"):
+    with pytest.warns(UserWarning, match="no sheet has a label for 'newcomer'"):
         figure = module.draw(_with_a_newcomer(tables, like))
     assert "newcomer" not in words
     assert "newcomer" in text_of(figure)
@@ -89,7 +90,16 @@ def test_methods_without_a_name_come_last_whatever_the_order_asked_for():
 
 @pytest.mark.parametrize(
     "stem",
-    ["denoising_curves", "gallery", "mpc_pendulum", "sudoku_9x9", "sudoku_rules", "cocp_lqr", "adp"],
+    [
+        "denoising_curves",
+        "gallery",
+        "hard_constraints",
+        "mpc_pendulum",
+        "sudoku_9x9",
+        "sudoku_rules",
+        "cocp_lqr",
+        "adp",
+    ],
 )
 def test_published_numbers_are_black_dots(stem, results):
     module = program.modules()[stem]
@@ -166,6 +176,7 @@ def test_methods_that_meet_in_one_figure_differ_in_colour():
         mpc_tables.MISSPECIFIED,
         differentiation_tables.ADJOINTS,
         differentiation_tables.LOSSES,
+        constraints_tables.METHODS,
     ):
         assert len({style.COLOURS[method] for method in group}) == len(group)
 
@@ -182,4 +193,6 @@ def test_figures_know_neither_torch_nor_layers_and_of_the_experiments_how_a_run_
         "experiments.common",
         "experiments.common.errors",
         "experiments.common.records",
+        "experiments.common.sheets",
+        "experiments.common.sources",
     }

@@ -23,6 +23,7 @@ from tools.readme import (
     results,
     speed,
 )
+from tools.scores import applications
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -100,12 +101,13 @@ def test_the_environment_is_activated_before_any_line_that_needs_it():
         assert 0 < page.index("source .venv/bin/activate") < page.index("python -m experiments.run")
 
 
-def test_every_experiment_is_on_the_scoreboard_with_a_figure():
+def test_every_experiment_with_a_released_run_is_on_the_scoreboard_with_a_figure():
     board = README.split("<!-- scoreboard -->")[1].split("<!-- /scoreboard -->")[0]
     rows = re.findall(
         r"^\| \[`(\w+)`\]\(experiments/(\w+)\.py\) \|.*\(figures/\w+\.png\)", board, re.MULTILINE
     )
-    assert rows == [(name, name) for name in sorted(EXPERIMENTS)]
+    assert rows == [(name, name) for name in applications()]
+    assert set(applications()) <= set(EXPERIMENTS)
 
 
 def test_every_section_of_the_proofs_is_in_the_map():
@@ -161,8 +163,22 @@ def test_the_speed_is_that_of_the_counted_rows_alone(tmp_path: Path):
     assert "make bench" in speed(tmp_path / "ratios.csv")
     lines = ["group,row,ratio", "peers,a,2", "latency,b,8", "applications,c,", "batch,d,100"]
     (tmp_path / "ratios.csv").write_text("\n".join(lines), "utf-8")
-    said = "4.0 times as fast as the fastest accurate peer in the geometric mean over 2 rows"
+    said = "4.0 times as fast as the fastest accurate layer of others in the geometric mean over 2 rows"
     assert speed(tmp_path / "ratios.csv") == f"{said}, from 2.00 (`a`) to 8.0 (`b`)"
+
+
+def test_the_speed_names_bare_solvers_too_and_where_they_are_faster(tmp_path: Path):
+    lines = [
+        "group,row,ratio,bare,bare_ratio,alone_bare,alone_bare_ratio",
+        "peers,a,2,daqp,4,daqp,0.5",
+        "latency,b,8,daqp,1,piqp,2",
+        "batch,c,100,daqp,0.1,daqp,0.1",
+    ]
+    (tmp_path / "ratios.csv").write_text("\n".join(lines), "utf-8")
+    _, behind, alone = speed(tmp_path / "ratios.csv").split("; ")
+    assert "(daqp) 2.0 times as long, from 1.00 (`b`) to 4.0 (`a`), less than the layer in 0 rows" in behind
+    assert "(daqp or piqp) 1.0 times as long" in alone
+    assert alone.endswith("less than the layer in 1 rows")
 
 
 def test_the_counted_rows_are_those_of_the_report():

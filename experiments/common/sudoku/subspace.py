@@ -15,8 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.common.checkpoint import Loop
 from experiments.common.errors import require, require_one_of
+from experiments.common.results import Row
 from experiments.common.training import rate_schedule
+from experiments.common.watch import counted, scalar
 from layers import QPLayer
 
 # A mini-batch of so many boards: linear terms, what the layer is to answer, and which entries of it count.
@@ -25,6 +28,9 @@ OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "momentum": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
 }
+
+# Steps between two moments at which a training may be kept.
+KEPT = 10
 
 
 class Subspace(nn.Module):
@@ -133,24 +139,34 @@ def hiding(puzzles: Tensor, size: int, shown: float) -> Draw:
 
 
 def fit_stage(
-    model: Subspace, draw: Draw, stage: Stage, rng: np.random.Generator, watch: Callable[[int, float], None]
+    model: Subspace,
+    draw: Draw,
+    stage: Stage,
+    rng: np.random.Generator,
+    watch: Callable[[int, float], None],
+    rows: list[Row] | None = None,
 ) -> None:
     """Train `model` in place on the squared distance of its answers from the targets that `draw` gives.
 
     The loss is the sum over the entries of a board that count and the mean over the mini-batch. Every step ends at
-    orthonormal rows. Then comes `watch(step, loss)`, with the loss met before it.
+    orthonormal rows. Then comes `watch(step, loss)`, with the loss met before it, which adds to `rows` what it records.
     """
     model.nonnegative = stage.nonnegative
     ratio = (stage.final_curvature or stage.curvature) / stage.curvature
     optimiser = OPTIMISERS[stage.optimiser](model.parameters(), lr=stage.lr)
     schedule = rate_schedule(optimiser, True, stage.steps)
-    for step in range(1, stage.steps + 1):
+    loop = Loop(model, optimiser, rng, schedule, rows)
+    for step in counted(loop.restored({"next": 1})["next"], stage.steps):
         model.curvature = stage.curvature * ratio ** (step / stage.steps)
-        x, targets, counted = draw(rng, stage.batch)
+        x, targets, asked = draw(rng, stage.batch)
         optimiser.zero_grad()
-        loss = ((model(x) - targets).square() * counted).sum(dim=1).mean()
+        loss = ((model(x) - targets).square() * asked).sum(dim=1).mean()
         loss.backward()
         optimiser.step()
         schedule.step()
         model.retract()
         watch(step, loss.item())
+        scalar("loss/train", step, loss.item())
+        # What watches over the steps between has recorded them by then.
+        if step % KEPT == 0:
+            loop.keep({"next": step + 1})

@@ -13,6 +13,7 @@ from experiments.common.checkpoint import Loop
 from experiments.common.sudoku.puzzles import Puzzles
 from experiments.common.sudoku.rules import agrees, decode, is_permutation
 from experiments.common.training import Recipe, rate_schedule
+from experiments.common.watch import counted, scalar
 
 Scores = dict[str, float]
 BATCH = 150
@@ -63,6 +64,25 @@ def score(z: Tensor, puzzles: Puzzles) -> Scores:
     return {"mse": error, **wrong}
 
 
+def dead_units(network: nn.Module, givens: Tensor) -> float:
+    """The largest share, over the hidden layers of `network`, of units that are zero for all of `givens`.
+
+    A unit of a convolution is a channel. Where it is 1, a layer passes nothing on, and the answer is the same for every
+    puzzle.
+    """
+    largest: dict[nn.Module, Tensor] = {}
+
+    def watch(module: nn.Module, _: object, output: Tensor) -> None:
+        met = output.transpose(0, 1).flatten(1).amax(1)
+        largest[module] = torch.maximum(met, largest.get(module, met))
+
+    hooks = [part.register_forward_hook(watch) for part in network.modules() if isinstance(part, nn.ReLU)]
+    predict(network, givens)
+    for hook in hooks:
+        hook.remove()
+    return max((units <= 0).double().mean().item() for units in largest.values())
+
+
 def fit(
     model: nn.Module, splits: dict[str, Puzzles], recipe: Recipe, rng: np.random.Generator, epoch_size: int
 ) -> History:
@@ -95,7 +115,7 @@ def fit(
     kept = loop.restored({"next": 0, "scores": {}, "chosen": 0, "best": math.inf, "state": {}})
     history = History(kept["scores"], kept["chosen"])
     best, state = kept["best"], kept["state"]
-    for epoch in range(kept["next"], recipe.epochs + 1):
+    for epoch in counted(kept["next"], recipe.epochs):
         if epoch > 0:
             chosen = stream[(epoch - 1) * epoch_size : epoch * epoch_size]
             met = []
@@ -107,6 +127,8 @@ def fit(
         for name in splits.keys() - {"train"}:
             measured = score(predict(model, splits[name].tensors()[0]), splits[name])
             history.scores.setdefault(name, {})[epoch] = measured
+            for metric, value in measured.items():
+                scalar(f"{metric}/{name}", epoch, value)
         error = _criterion(history.scores["validation"][epoch])
         if error < best:
             best, state, history.chosen = error, copy.deepcopy(model.state_dict()), epoch

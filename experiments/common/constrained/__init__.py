@@ -1,0 +1,1 @@
+"""Networks whose outputs have to satisfy constraints: the problems, the ways to make them do so, exact answers."""
