@@ -45,7 +45,7 @@ from experiments.common.training import (
 )
 
 METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected", "optnet_stencils")
-LEARNED = METHODS[1:3]
+LEARNED = ("optnet_tuned_tv", "optnet_pure", "optnet_stencils")
 FINAL = ("final_mse", "weight")
 UNITS = ("signal unit", "signal unit squared")
 EXAMPLES = 3
