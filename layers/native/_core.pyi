@@ -65,6 +65,7 @@ def solve_linearised(
     r_z: Doubles,
     r_lam: Doubles,
     r_nu: Doubles,
+    transpose: bool,
     threads: int,
 ) -> tuple[Doubles, Doubles, Doubles, Doubles, float]: ...
 def solve_cones(

@@ -184,16 +184,16 @@ def pull_back(
 
 
 def solve_linearised(
-    flat: QP, kind: Tensor, status: Tensor
+    flat: QP, kind: Tensor, status: Tensor, *, transpose: bool
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, float]:
-    """x = K⁻¹ r for r in (q, h, b), its backward error, infinite where the core does not answer, and the largest error.
+    """x = K⁺ r, or K⁺ᵀ r with ``transpose``, for r in (q, h, b), its backward error, infinite where the core does not answer, and the largest error.
 
     Without the batch axis if r has none.
     """
     assert _core is not None
     count = threads(flat.q.numel() * flat.n * (flat.n + flat.m + flat.p))
     given = (flat.Q, flat.G, flat.A, kind, status, flat.q, flat.h, flat.b)
-    *arrays, largest = _core.solve_linearised(*given, count)
+    *arrays, largest = _core.solve_linearised(*given, transpose, count)
     x_z, x_lam, x_nu, error = map(torch.from_numpy, arrays)
     return (x_z, x_lam, x_nu), error, largest
 
