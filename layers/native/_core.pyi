@@ -22,6 +22,7 @@ def solve(
     max_iterations: int,
     threads: int,
     guess: tuple[Doubles, Doubles, Doubles, Doubles] | None,
+    interior: bool = False,
 ) -> Solved: ...
 
 class Solved:

@@ -16,6 +16,7 @@ struct Options {
     double tol, rounding;  // rounding: asymmetry and negative curvature of Q that are none, relative to its largest entry
     int max_iterations, threads;
     const double *z, *lam, *nu, *s;  // an earlier solution, or null
+    bool interior;                   // it is a point of an interior-point method near the solution: nothing else is tried
 };
 
 struct Answer {

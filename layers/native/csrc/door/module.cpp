@@ -132,11 +132,11 @@ struct Handle {
 
 std::unique_ptr<Handle> solve(const Array& Q, const Array& q, const Array& G, const Array& h, const Array& A, const Array& b,
                               const py::object& given_batch, double tol, double rounding, int max_iterations, int threads,
-                              const py::object& guess) {
+                              const py::object& guess, bool interior) {
     const Rows rows{!given_batch.is_none(), given_batch.is_none() ? 1 : given_batch.cast<long>()};
     const long batch = rows.batch;
     const cl::Data data = read(Q, q, G, h, A, b, batch);
-    cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr};
+    cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr, interior && !guess.is_none()};
     Array given[4];
     if (!guess.is_none()) {
         const auto parts = guess.cast<py::tuple>();
@@ -175,7 +175,8 @@ bool signalled() {
 PYBIND11_MODULE(_core, module) {
     Array::prepare();
     module.doc() = "The compiled core behind layers/native.";
-    module.def("solve", &solve);
+    module.def("solve", &solve, py::arg("Q"), py::arg("q"), py::arg("G"), py::arg("h"), py::arg("A"), py::arg("b"), py::arg("batch"), py::arg("tol"),
+               py::arg("rounding"), py::arg("max_iterations"), py::arg("threads"), py::arg("guess"), py::arg("interior") = false);
     module.def("solve_linearised", &solve_linearised);
     py::class_<Handle>(module, "Solved")
         .def_property_readonly("settled", [](const Handle& handle) { return handle.solved.settled(); })
