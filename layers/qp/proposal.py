@@ -23,7 +23,7 @@ from layers.solution import Status
 
 #: elements up to which one after the other is faster than all at once in torch
 FEW = 8
-#: what is asked of Clarabel, and once more where its active set was not told by that
+#: what is asked of Clarabel: the second costs a few iterations more and tells most active sets
 TOLERANCES = (1e-8, 1e-12)
 #: statuses of a point; the others need a proof
 SOLVED = ("Solved", "AlmostSolved")
@@ -46,18 +46,18 @@ def answers(
     count = len(problem.q)
     if not 0 < count <= FEW or not problem.m + problem.p:
         return None
-    sharp, found = _polished(problem, TOLERANCES[0], tol, rounding, max_iterations)
-    left = (~sharp).nonzero().squeeze(-1)
+    told, sharp, found = _polished(problem, TOLERANCES[1], tol, rounding, max_iterations)
+    left = (~told).nonzero().squeeze(-1)
     if left.numel():
-        again = _polished(problem.take(left), TOLERANCES[1], tol, rounding, max_iterations)
-        sharp, found = put((sharp, found), left, again)
-    return sharp.nonzero().squeeze(-1), found
+        again = _polished(problem.take(left), TOLERANCES[0], tol, rounding, max_iterations)
+        told, sharp, found = put((told, sharp, found), left, again)
+    return (told & sharp).nonzero().squeeze(-1), found
 
 
 def _polished(
     problem: QP, asked: float, tol: float, rounding: float, max_iterations: int
-) -> tuple[Tensor, native.Arrays]:
-    """Whether each element came out sharp from what was asked of Clarabel, and what the core says."""
+) -> tuple[Tensor, Tensor, native.Arrays]:
+    """Whether Clarabel reached what was asked, whether what came out is sharp, and what the core says."""
     count = len(problem.q)
     points = [_complementary(element(problem, i), asked, max_iterations) for i in range(count)]
     z, y, s = (torch.from_numpy(np.stack([point[k] for point in points])) for k in range(3))
@@ -67,7 +67,8 @@ def _polished(
     norms, rows = found.residuals[:, :3].amax(-1), found.residuals[:, 3:].amax(-1)
     told = torch.tensor([point[4] for point in points])
     # what is not sharp, rounding has spoilt: the other engines have several units to try
-    return told & (found.status == Status.OPTIMAL) & (norms <= 10 * SHARP) & (rows <= ROWS_SHARP), found
+    sharp = (found.status == Status.OPTIMAL) & (norms <= 10 * SHARP) & (rows <= ROWS_SHARP)
+    return told, sharp, found
 
 
 def _complementary(
