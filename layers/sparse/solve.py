@@ -12,11 +12,12 @@ from layers.cone.degeneracy import degeneracy
 from layers.cone.function import solve_cone_program
 from layers.cone_program import ConeProgram, ConeSolution
 from layers.errors import SolverError
+from layers.linalg.memory import require_memory
 from layers.policy import EPSILON, with_rounding
 from layers.qp.engines import Guess, Request
 from layers.solution import Degeneracy, Residuals, Solution
 from layers.sparse.adjoint import derivative_of_cones
-from layers.sparse.program import SparseQP
+from layers.sparse.program import COPIES, SparseQP
 
 
 def solve(problem: SparseQP, request: Request) -> Solution:
@@ -80,5 +81,11 @@ def _warm(program: ConeProgram, guess: Guess) -> ConeSolution:
 
 
 def _degeneracy(program: ConeProgram, batch: torch.Size, *point: Tensor) -> Degeneracy:
-    detached = ConeProgram(program.structure, *(v.detach() for v in program.data))
-    return degeneracy(detached, *point, np.arange(program.structure.n)).reshape(batch)
+    s = program.structure
+    require_memory(
+        COPIES * 8 * s.n * (s.n + s.m),
+        "the ranks behind `degeneracy`, which are told on dense matrices,",
+        "ask for it on a smaller problem of the kind",
+    )
+    P, q, A, b = (v.detach() for v in program.data)
+    return degeneracy(ConeProgram(s, P, q, A, b), *point, np.arange(s.n)).reshape(batch)
