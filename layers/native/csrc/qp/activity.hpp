@@ -4,7 +4,8 @@
 
 namespace convex_layers {
 
-// Every row of the element `index`, which is solved, becomes ACTIVE, INACTIVE or WEAK.
+// Every row of the element `index`, which is solved, becomes ACTIVE, INACTIVE or WEAK. Several weak rows may pin each other: they stay UNCLEAR,
+// and so does a point that is not sharp.
 void tell_activity(const Data&, const Answer&, long index);
 
 }  // namespace convex_layers
