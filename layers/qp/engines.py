@@ -22,6 +22,7 @@ from layers.native import qp as native
 from layers.problem import QP, check_values
 from layers.qp import admm, interior_point, proposal, vertex
 from layers.qp.activity import WEAK, activity
+from layers.qp.apart import solve_apart
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, slack
 from layers.qp.warm import start_warm
@@ -111,7 +112,7 @@ def answer_by_splitting(problem: QP, request: Request) -> Answer:
     any are.
     """
     check_values(problem, request.precision)
-    cold = partial(admm.solve_polished, tol=request.tol, max_iterations=request.max_iterations)
+    cold = _apart(request, partial(admm.solve_polished, **_limits(request)))
     flat = problem.flatten()
     answer = _answer_flat(flat, request, cold)
     weak = (answer.kind == WEAK).any(-1).nonzero().squeeze(-1)
@@ -158,7 +159,7 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
         left = (answer.point.status < Status.OPTIMAL).nonzero().squeeze(-1)
     if left.numel():
         rest = problem.flat_view().take(left).symmetric()
-        answer = answer.put(left, _answer_flat(rest, _for_part(request, left), _at_vertices(request)))
+        answer = answer.put(left, _answer_flat(rest, _for_part(request, left), _in_torch(request, first=True)))
     if (answer.kind == native.UNCLEAR).any():
         return _tell_activity(problem, answer)
     return answer
@@ -201,15 +202,23 @@ def answer_by(problem: QP, request: Request, solve: Callable[[QP], Point]) -> An
     return _answer_flat(problem.flatten(), request._replace(guess=None), solve)
 
 
-def _at_vertices(request: Request) -> Callable[[QP], Point]:
-    """How elements are solved that the core has left."""
-    limits = {"tol": request.tol, "max_iterations": request.max_iterations}
-    return partial(vertex.solve_few, cold=partial(interior_point.solve, **limits), **limits)
+def _in_torch(request: Request, *, first: bool = False) -> Callable[[QP], Point]:
+    """The interior point with a second opinion, which has the first word on few elements that the core has left."""
+    limits = _limits(request)
+    cold = partial(interior_point.solve, **limits)
+    return _apart(request, partial(vertex.solve, cold=cold, first=first, **limits))
+
+
+def _apart(request: Request, solve: Callable[[QP], Point]) -> Callable[[QP], Point]:
+    return partial(solve_apart, solve=solve, tol=request.tol)
+
+
+def _limits(request: Request) -> dict[str, Any]:
+    return {"tol": request.tol, "max_iterations": request.max_iterations}
 
 
 def _answer_flat(flat: QP, request: Request, cold: Callable[[QP], Point] | None = None) -> Answer:
-    if cold is None:
-        cold = partial(interior_point.solve, tol=request.tol, max_iterations=request.max_iterations)
+    cold = _in_torch(request) if cold is None else cold
     parts: list[Point] = []
     for where in flat.chunks():
         part = flat.take(where)

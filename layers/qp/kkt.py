@@ -22,12 +22,17 @@ from torch import Tensor
 from layers.linalg.batched import Batched
 from layers.linalg.products import column_max, dot, max_abs, mtv, mv, one_where_zero, row_max
 from layers.problem import QP
-from layers.solution import Residuals
+from layers.qp.parts import divided, split
+from layers.solution import ROWS, ROWS_GAP, Residuals
 
-#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much
+#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much; and so
+#: does the sum of the gap below this multiple of the magnitudes in it
 NOISE = 1e-7
 #: rows that share a variable with rows that share one with this
 HOPS = 2
+
+#: one tensor for the variables, or columns, and one for each kind of row; in the order of the function that takes them
+_Rows = tuple[Tensor, Tensor, Tensor]
 
 
 def stationarity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
@@ -125,7 +130,8 @@ class Scales:
     dual : Tensor, shape ``(B, n)``
         max(|qⱼ|, ‖Qⱼ‖∞ ẑ, ‖G·ⱼ‖∞ ŷ, ‖A·ⱼ‖∞ ŷ): the size of the terms in column j.
     gap : Tensor, shape ``(B,)``
-        Largest magnitude of zᵀQz, qᵀz, hᵀλ, bᵀν, and at least min(1, ‖(q, Qẑ)‖∞ ẑ).
+        Largest magnitude of zᵀQz, qᵀz, hᵀλ, bᵀν, and at least min(1, ‖(q, Qẑ)‖∞ ẑ) and ``NOISE`` times the sum of the
+        magnitudes that these add up, whose rounding no point can be without.
     y : Tensor, shape ``(B,)``
         ŷ, the size of the multipliers.
 
@@ -150,12 +156,14 @@ def scales(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | None 
     return _scales(norms, z, lam, nu, _terms(problem, z, lam, nu, mv(problem.Q, z)))
 
 
-def _terms(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, Qz: Tensor) -> Tensor:
-    """zᵀQz, qᵀz, hᵀλ and bᵀν side by side, shape ``(B, 4)``."""
-    return torch.stack([dot(z, Qz), dot(problem.q, z), dot(problem.h, lam), dot(problem.b, nu)], dim=-1)
+def _terms(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, Qz: Tensor) -> tuple[Tensor, Tensor]:
+    """zᵀQz, qᵀz, hᵀλ and bᵀν side by side, shape ``(B, 4)``, and the magnitudes that they add up, ``(B,)``."""
+    products = z * Qz, problem.q * z, problem.h * lam, problem.b * nu
+    magnitudes = sum((v.abs().sum(-1) for v in products), torch.zeros_like(z[..., 0]))
+    return torch.stack([v.sum(-1) for v in products], dim=-1), magnitudes
 
 
-def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: Tensor) -> Scales:
+def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: tuple[Tensor, Tensor]) -> Scales:
     z_hat = max_abs(z).unsqueeze(-1).maximum(norms.least)
     # size of the gradient, and of the multipliers that balance it
     gradient = torch.maximum(norms.q_size, norms.Q_size * z_hat)
@@ -164,7 +172,7 @@ def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: Tensor) -> 
     dual = norms.q.maximum(norms.Q_row * z_hat)
     dual = dual.maximum(norms.g_column * y_hat).maximum(norms.a_column * y_hat)
     least = (one_where_zero(gradient) * z_hat).clamp(max=1.0)
-    gap = max_abs(terms).maximum(least.squeeze(-1))
+    gap = max_abs(terms[0]).maximum(least.squeeze(-1)).maximum(NOISE * terms[1])
     return Scales(
         g=one_where_zero(norms.h.maximum(norms.g_row * z_hat)),
         a=one_where_zero(norms.b.maximum(norms.a_row * z_hat)),
@@ -193,7 +201,8 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
     These are the smallest relative changes of the entries of each row under which its equation holds (Oettli & Prager
     1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there,
     that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ, aᵢ and cⱼ count as at least
-    ``NOISE`` times the scale in norm. A value that is not finite counts as infinite.
+    ``NOISE`` times the scale in norm, that of its own part where nothing connects a row with others. A value that is
+    not finite counts as infinite.
 
     A status is judged by :attr:`layers.solution.Residuals.largest`.
     """
@@ -214,7 +223,7 @@ def _residuals(
     r_dual = _stationarity(problem, Qz, lam, nu)
     room, r_a = slack(problem, z), mv(problem.A, z) - problem.b
     # (Qz + q)ᵀz + hᵀλ + bᵀν = λᵀ(h − Gz) when the other conditions hold: the duality gap
-    r_gap = terms.sum(-1)
+    r_gap = terms[0].sum(-1)
     primal = torch.maximum(max_abs(room.clamp(max=0) / scale.g), max_abs(r_a / scale.a))
     dual = torch.maximum(max_abs(r_dual / scale.dual), max_abs(lam.clamp(max=0) / scale.y.unsqueeze(-1)))
     values = torch.stack([primal, dual, r_gap.abs() / scale.gap], dim=-1)
@@ -224,27 +233,47 @@ def _residuals(
 
 
 def _rowwise(
-    problem: QP, point: tuple[Tensor, ...], scale: Scales, left: tuple[Tensor, Tensor, Tensor]
+    problem: QP, point: _Rows, scale: Scales, left: _Rows
 ) -> Tensor:
     """Primal, dual and gap row by row, shape ``(B, 3)``; ``left`` are Qz + q + Gᵀλ + Aᵀν, h − Gz and Az − b."""
-    r_dual, room, r_a = left
-    g, a, c, share = _own_terms(problem, point, scale)
-
-    primal = torch.maximum(max_abs(room.clamp(max=0) / g), max_abs(r_a / a))
-    wrong = torch.where(point[1] < 0, share, torch.zeros_like(share))
-    loose = torch.where(point[1] > 0, share * room.clamp(min=0) / g, torch.zeros_like(share))
-    return torch.stack([primal, max_abs(r_dual / c).maximum(max_abs(wrong)), max_abs(loose)], dim=-1)
-
-
-def _own_terms(
-    problem: QP, point: tuple[Tensor, ...], scale: Scales
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """g, a, c and w of :func:`residuals`."""
     magnitudes = QP(*(t.abs() for t in problem.tensors))
-    z, lam, nu = (v.abs() for v in point)
-    g, a, c = _sums(magnitudes, z, lam, nu)
-    g, a, c = g.maximum(NOISE * scale.g), a.maximum(NOISE * scale.a), c.maximum(NOISE * scale.dual)
-    return g, a, c, lam * max_abs(magnitudes.G / c.unsqueeze(-2))
+    own = _sums(magnitudes, *(v.abs() for v in point))
+    least = NOISE * scale.g, NOISE * scale.a, NOISE * scale.dual
+    g, a, c = (terms.maximum(noise) for terms, noise in zip(own, least, strict=True))
+    r_dual, room, r_a = left
+    lam = point[1]
+    share = lam.abs() * max_abs(magnitudes.G / c.unsqueeze(-2))
+    primal = torch.maximum(max_abs(room.clamp(max=0) / g), max_abs(r_a / a))
+    wrong = torch.where(lam < 0, share, torch.zeros_like(share))
+    loose = torch.where(lam > 0, share * room.clamp(min=0) / g, torch.zeros_like(share))
+    found = torch.stack([primal, max_abs(r_dual / c).maximum(max_abs(wrong)), max_abs(loose)], dim=-1)
+    excused = _excused(own, least, left, lam).nonzero().squeeze(-1)
+    return found if not excused.numel() else _by_parts(problem, point, found, excused)
+
+
+def _excused(own: _Rows, least: _Rows, left: _Rows, lam: Tensor) -> Tensor:
+    """Elements with a row that passes by the least size of its terms alone, or may; shape ``(B,)``."""
+    (g, a, c), (r_dual, room, r_a) = own, left
+    small_g, small_a, small_c = (terms < noise for terms, noise in zip(own, least, strict=True))
+    missed = ((-room > ROWS * g) & small_g).any(-1) | ((r_a.abs() > ROWS * a) & small_a).any(-1)
+    missed = missed | ((r_dual.abs() > ROWS * c) & small_c).any(-1)
+    loose = ((lam > 0) & (room > ROWS_GAP * g)).any(-1) | (lam < 0).any(-1)
+    return missed | (loose & (small_g.any(-1) | small_c.any(-1)))
+
+
+def _by_parts(problem: QP, point: _Rows, found: Tensor, index: Tensor) -> Tensor:
+    """The same with the elements ``index`` measured part by part, where nothing connects all of their rows."""
+    few = problem.take(index)
+    several, label = divided(few)
+    if label is None:
+        return found
+    some, at = few.take(several), tuple(v[index[several]] for v in point)
+    worst = found.new_zeros(len(several), 3)
+    for part in split(some, label):
+        values = _residuals(part.problem, *part.take(*at), None, rowwise=True).rowwise
+        places = part.element.unsqueeze(-1).expand_as(values)
+        worst = worst.scatter_reduce(0, places, values, "amax")
+    return found.index_copy(0, index[several], worst)
 
 
 def shares(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """The adversary finds what is wrong, calls right what is right, and finds nothing on these few hundred programs."""
 
 import dataclasses
-import time
 
 import numpy as np
 import pytest
@@ -23,7 +22,7 @@ PLAIN = (
 
 
 def plain(number: int) -> list[Case]:
-    return [case for case in blocks.block(2, number) if case.program.family in PLAIN]
+    return [case for case in blocks.block(2, number, 48) if case.program.family in PLAIN]
 
 
 def exact_answer(case: Case) -> Answer:
@@ -39,7 +38,7 @@ def exact_answer(case: Case) -> Answer:
 @pytest.fixture(scope="module")
 def regular() -> list[Case]:
     """Programs whose derivative is proved in all six arguments, with an active row."""
-    found = [c for number in range(14) for c in blocks.block(2, number)[::2]]
+    found = [c for number in range(14) for c in blocks.block(2, number, 48)[::2]]
     return [c for c in found if c.truth.kind == proof.REGULAR and c.truth.robust and c.truth.strong]
 
 
@@ -149,7 +148,8 @@ def test_exceptions_find_their_element_and_hangs_are_cut(monkeypatch: pytest.Mon
     verdicts = [judge.judge(c, a).outcome for c, a in zip(cases, ask(cases, DOOR), strict=True)]
     assert [i for i, v in enumerate(verdicts) if v == judge.EXCEPTION] == [3]
     with pytest.raises(TimeoutError), campaign.limited(1):
-        time.sleep(5)
+        while True:
+            pass
 
 
 def test_a_derivative_that_is_refused_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
