@@ -44,3 +44,9 @@ def parts_of_rows(M: Tensor, label: Tensor) -> Tensor:
     """The part that each row of M is in; a row of zeros is in that of the last variable, as in any other."""
     held = torch.where(M != 0, label.unsqueeze(-2), M.shape[-1])
     return held.amin(-1).minimum(label.amax(-1, keepdim=True))
+
+
+def largest_of_parts(values: Tensor, label: Tensor) -> Tensor:
+    """For each variable the largest value in its part; both ``(B, n)``, the values not negative."""
+    most = torch.zeros_like(values).scatter_reduce(-1, label, values, "amax")
+    return most.gather(-1, label)

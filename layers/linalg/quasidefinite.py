@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layers.linalg.parts import parts_of_rows, parts_of_variables
+from layers.linalg.parts import largest_of_parts, parts_of_rows, parts_of_variables
 from layers.linalg.products import mtv, mv, one_where_zero
 from layers.linalg.shortest import shortest
 
@@ -117,18 +117,12 @@ def _equilibrate(H: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     # the objective is weighed so that no column of H outgrows that of C; columns that C lacks do not count
     ratio = torch.where(column > 0, curvature / one_where_zero(column), 0.0)
     label = parts_of_variables([H, C])
-    ratio, alone = _largest_of(ratio, label), _largest_of(curvature, label)
+    ratio, alone = largest_of_parts(ratio, label), largest_of_parts(curvature, label)
     c = 1 / torch.where(ratio > 0, ratio, one_where_zero(alone))
     D = one_where_zero(torch.maximum(column, c * curvature)).rsqrt()
     S = 1 / one_where_zero((absolute * D.unsqueeze(-2)).amax(-1))
     weight = c.sqrt()
     return weight * D, S / weight.gather(-1, parts_of_rows(C, label))
-
-
-def _largest_of(values: Tensor, label: Tensor) -> Tensor:
-    """The largest value of the part of each."""
-    most = torch.zeros_like(values).scatter_reduce(-1, label, values, "amax")
-    return most.gather(-1, label)
 
 
 def _solve(L: Tensor, r: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ from layers.qp import admm, interior_point, proposal, vertex
 from layers.qp.activity import WEAK, activity
 from layers.qp.apart import solve_apart
 from layers.qp.gradients import Adjoint
-from layers.qp.kkt import objective, slack
+from layers.qp.kkt import objective, residuals, slack
+from layers.qp.polish import polish
 from layers.qp.warm import start_warm
 from layers.solution import Point, Residuals, Status
 
@@ -268,9 +269,16 @@ def _for_part(request: Request, index: Tensor) -> Request:
 
 
 def _tell_activity(problem: QP, answer: Answer) -> Answer:
+    """The activity of elements in doubt, told at a point that is polished once more: sᵢ and λᵢ are small there."""
     unclear = (answer.kind == native.UNCLEAR).any(-1).nonzero().squeeze(-1)
-    point = answer.point
-    kind = activity(
-        problem.flat_view().take(unclear).symmetric(), point.z[unclear], point.lam[unclear], point.nu[unclear]
-    )
-    return replace(answer, kind=answer.kind.index_copy(0, unclear, kind))
+    few, point = problem.flat_view().take(unclear).symmetric(), answer.point.take(unclear)
+    own = slack(few, point.z)
+    z, lam, nu, _ = polish(few, point.z, point.lam, point.nu, active=point.lam > own)
+    lam = lam.clamp(min=0)
+    error = residuals(few, z, lam, nu)
+    better = (error.largest <= point.residuals.largest).nonzero().squeeze(-1)
+    fresh = replace(point, z=z, lam=lam, nu=nu, residuals=error)
+    point = point.put(better, fresh.take(better))
+    kind = activity(few, point.z, point.lam, point.nu)
+    told = Answer(point, kind, objective(few, point.z), slack(few, point.z))
+    return answer.put(unclear, told)

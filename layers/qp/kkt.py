@@ -30,6 +30,8 @@ from layers.solution import ROWS, ROWS_GAP, Residuals
 NOISE = 1e-7
 #: rows that share a variable with rows that share one with this
 HOPS = 2
+#: the part of the terms of a row that its right-hand side is, if these are no rounding
+GIVEN = 0.1
 
 #: one tensor for the variables, or columns, and one for each kind of row; in the order of the function that takes them
 _Rows = tuple[Tensor, Tensor, Tensor]
@@ -282,7 +284,8 @@ def shares(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Ten
     Of an equilibrated problem, whose entries are about one: there the terms of rows that share variables compare, and
     those of rows that share them with these. Below :data:`NOISE` of such a sum, or of the scale of all rows if that is
     less, a row has rounding of its neighbours; what is larger elsewhere has nothing to do with it. Where q, h and b are
-    zero all around, these terms are rounding themselves, and the scale of all rows counts.
+    zero all around, these terms are rounding themselves, and the scale of all rows counts. A row whose right-hand side
+    is a part of its terms has no rounding but its own.
     """
     scale = scales(problem, z, lam, nu)
     magnitudes = QP(*(t.abs() for t in problem.tensors))
@@ -290,7 +293,8 @@ def shares(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Ten
     near_g, near_c = _neighbours(magnitudes, z.abs(), (g, a, c))
     zero = torch.zeros_like(z)
     given_g, given_c = _neighbours(magnitudes, zero, (magnitudes.h, magnitudes.b, magnitudes.q))
-    g = g.maximum(NOISE * torch.where(given_g > 0, scale.g.minimum(near_g), scale.g))
+    least = NOISE * torch.where(given_g > 0, scale.g.minimum(near_g), scale.g)
+    g = torch.where(magnitudes.h > GIVEN * g, g, g.maximum(least))
     c = c.maximum(NOISE * torch.where(given_c > 0, scale.dual.minimum(near_c), scale.dual))
     room = slack(problem, z).clamp(min=0)
     return room / one_where_zero(g), lam.abs() * max_abs(magnitudes.G / one_where_zero(c).unsqueeze(-2))

@@ -36,7 +36,7 @@ def solve(
     problem = QP(*(t.detach() for t in problem.tensors))
     if not (first and len(problem.q) <= FEW):
         point = cold(problem)
-        left = (point.status == Status.NUMERICAL_FAILURE).nonzero().squeeze(-1)
+        left = _given_up(point).nonzero().squeeze(-1)
         return _with(point, left, proposed(problem.take(left), tol, max_iterations)) if left.numel() else point
     point = proposed(problem, tol, max_iterations)
     error = point.residuals
@@ -46,8 +46,12 @@ def solve(
     if not blunt.numel():
         return point
     other = cold(problem.take(blunt))
-    failed = (other.status == Status.NUMERICAL_FAILURE).nonzero().squeeze(-1)
+    failed = _given_up(other).nonzero().squeeze(-1)
     return point.put(blunt, _with(other, failed, point.take(blunt[failed])))
+
+
+def _given_up(point: Point) -> Tensor:
+    return (point.status == Status.NUMERICAL_FAILURE) | (point.status == Status.ITERATION_LIMIT)
 
 
 def _with(point: Point, index: Tensor, other: Point) -> Point:
