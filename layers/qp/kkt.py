@@ -70,6 +70,8 @@ class Norms(Batched):
         Largest entries of Q, of q, and of (G, A); the last is one where there is none.
     least : Tensor, last axis 1
         min(1, ζ), the least size of z.
+    pull : Tensor
+        maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞ and the same of A: what a row may do to a column, whatever its units.
     """
 
     SHARED: ClassVar[Mapping[str, int]] = dict.fromkeys(
@@ -86,6 +88,7 @@ class Norms(Batched):
             "q_size",
             "matrix",
             "least",
+            "pull",
         ],
         1,
     )
@@ -102,6 +105,7 @@ class Norms(Batched):
     q_size: Tensor
     matrix: Tensor
     least: Tensor
+    pull: Tensor
 
     @classmethod
     def of(cls, problem: QP) -> Norms:
@@ -118,7 +122,8 @@ class Norms(Batched):
         matrix = one_where_zero(torch.maximum(_largest(g_row), _largest(a_row)))
         least = one_where_zero(suggested).clamp(max=1.0)
         columns = column_max(G), column_max(A)
-        return cls(Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least)
+        pulls = (column_max(M / one_where_zero(row).unsqueeze(-1)) for M, row in ((G, g_row), (A, a_row)))
+        return cls(Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least, torch.maximum(*pulls))
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,10 @@ class Scales:
         max(|hᵢ|, ‖Gᵢ‖∞ ẑ): the size of the terms in row i; likewise for A.
     dual : Tensor, shape ``(B, n)``
         max(|qⱼ|, ‖Qⱼ‖∞ ẑ, ‖G·ⱼ‖∞ ŷ, ‖A·ⱼ‖∞ ŷ): the size of the terms in column j.
+    curved : Tensor, shape ``(B, n)``
+        ‖Qⱼ‖∞ ẑ.
+    still : Tensor of bool, shape ``(B, 1)``
+        Whether nothing pulls: Qẑ and q are zero.
     gap : Tensor, shape ``(B,)``
         Largest magnitude of zᵀQz, qᵀz, hᵀλ, bᵀν, and at least min(1, ‖(q, Qẑ)‖∞ ẑ) and ``NOISE`` times the sum of the
         magnitudes that these add up, whose rounding no point can be without.
@@ -148,6 +157,8 @@ class Scales:
     g: Tensor
     a: Tensor
     dual: Tensor
+    curved: Tensor
+    still: Tensor
     gap: Tensor
     y: Tensor
 
@@ -179,6 +190,8 @@ def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: tuple[Tenso
         g=one_where_zero(norms.h.maximum(norms.g_row * z_hat)),
         a=one_where_zero(norms.b.maximum(norms.a_row * z_hat)),
         dual=one_where_zero(dual),
+        curved=norms.Q_row * z_hat,
+        still=gradient == 0,
         gap=one_where_zero(gap),
         y=y_hat.squeeze(-1),
     )
@@ -202,9 +215,10 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
 
     These are the smallest relative changes of the entries of each row under which its equation holds (Oettli & Prager
     1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there,
-    that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ, aᵢ and cⱼ count as at least
-    ``NOISE`` times the scale in norm, that of its own part where nothing connects a row with others. A value that is
-    not finite counts as infinite.
+    that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ and aᵢ count as at least
+    ``NOISE`` times the scale in norm, and cⱼ as that part of ‖Qⱼ‖∞ ẑ, and of the largest of all c times
+    maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞: in units of 10⁻⁷ a multiplier is large and its noise no force. All of this is that of the own part
+    where nothing connects a row with others. A value that is not finite counts as infinite.
 
     A status is judged by :attr:`layers.solution.Residuals.largest`.
     """
@@ -221,7 +235,8 @@ def _residuals(
 ) -> Residuals:
     Qz = mv(problem.Q, z)
     terms = _terms(problem, z, lam, nu, Qz)
-    scale = _scales(Norms.of(problem) if norms is None else norms, z, lam, nu, terms)
+    norms = Norms.of(problem) if norms is None else norms
+    scale = _scales(norms, z, lam, nu, terms)
     r_dual = _stationarity(problem, Qz, lam, nu)
     room, r_a = slack(problem, z), mv(problem.A, z) - problem.b
     # (Qz + q)ᵀz + hᵀλ + bᵀν = λᵀ(h − Gz) when the other conditions hold: the duality gap
@@ -230,17 +245,17 @@ def _residuals(
     dual = torch.maximum(max_abs(r_dual / scale.dual), max_abs(lam.clamp(max=0) / scale.y.unsqueeze(-1)))
     values = torch.stack([primal, dual, r_gap.abs() / scale.gap], dim=-1)
     if rowwise:
-        values = torch.cat([values, _rowwise(problem, (z, lam, nu), scale, (r_dual, room, r_a))], dim=-1)
+        values = torch.cat([values, _rowwise(problem, norms, (z, lam, nu), scale, (r_dual, room, r_a))], dim=-1)
     return Residuals(values.nan_to_num(nan=torch.inf, posinf=torch.inf))
 
 
-def _rowwise(
-    problem: QP, point: _Rows, scale: Scales, left: _Rows
-) -> Tensor:
+def _rowwise(problem: QP, norms: Norms, point: _Rows, scale: Scales, left: _Rows) -> Tensor:
     """Primal, dual and gap row by row, shape ``(B, 3)``; ``left`` are Qz + q + Gᵀλ + Aᵀν, h − Gz and Az − b."""
     magnitudes = QP(*(t.abs() for t in problem.tensors))
     own = _sums(magnitudes, *(v.abs() for v in point))
-    least = NOISE * scale.g, NOISE * scale.a, NOISE * scale.dual
+    # a multiplier has the noise of the largest force; one of 1 where there is none at all
+    force = _largest(own[2]).maximum(scale.still.to(own[2]))
+    least = NOISE * scale.g, NOISE * scale.a, NOISE * scale.curved.maximum(norms.pull * force)
     g, a, c = (terms.maximum(noise) for terms, noise in zip(own, least, strict=True))
     r_dual, room, r_a = left
     lam = point[1]

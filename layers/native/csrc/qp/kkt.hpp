@@ -11,14 +11,17 @@ struct Measure {
     T z_hat, y_hat;
     T primal, dual, gap, worst, objective;  // in norm
     T row_primal, row_dual, row_gap, row_worst;
+    T gradient;                                         // the largest of q and Qẑ
     T *g_size, *a_size, *column_size, *share;
+    T* pull;  // maxᵢ |Gᵢⱼ| / ‖Gᵢ‖ and that of A, in the units of columns
 
-    static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + padded<T>(d.n) + 4 * 8; }
+    static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + 2L * padded<T>(d.n) + 5 * 8; }
     Measure(Arena& arena, Group<T, M>& group) : g(group) {
         g_size = zeros<T>(arena, g.ldm);
         share = zeros<T>(arena, g.ldm);
         a_size = zeros<T>(arena, g.ldp);
         column_size = zeros<T>(arena, g.ldn);
+        pull = zeros<T>(arena, g.ldn);
     }
 
     // What depends on the data only.
@@ -38,6 +41,11 @@ struct Measure {
         suggested = smaller(or_one(larger(size, free)), constant<T>(1));
         q_size = q_max;
         matrix = or_one(rows);
+        for (int i = 0; i < g.m; ++i) share[i] = 1 / (g.Eg[i] * or_one(g.g_row[i]));
+        for (int i = 0; i < g.p; ++i) a_size[i] = 1 / (g.Ea[i] * or_one(g.a_row[i]));
+        clear(pull, g.ldn);
+        g.G.largest_terms_transposed(share, pull);
+        g.A.largest_terms_transposed(a_size, pull);
     }
 
     // stationarity = Qx + q + Gᵀλ + Aᵀν, slack = h − Gx, lack = b − Ax, Qx: all of the equilibrated problem.
@@ -52,7 +60,7 @@ struct Measure {
         }
         for (int i = 0; i < g.p; ++i) y_max = larger(y_max, absolute(nu[i]) * g.Ea[i]);
         z_hat = larger(g.r * z_max, suggested);
-        const T gradient = larger(q_size, g.scale * z_hat);
+        gradient = larger(q_size, g.scale * z_hat);
         y_hat = larger(y_unit * y_max, smaller(or_one(gradient / matrix), one));
         primal = zero;
         dual = -y_unit * least / y_hat;
@@ -116,10 +124,12 @@ struct Measure {
         g.A.add_magnitudes_transposed(nu, column_size);
     }
 
-    // Terms are at least NOISE of the scale in norm; in which lanes a row passes by that alone, or may.
+    // Terms are at least NOISE of the scale in norm, or of the largest force; in which lanes a row passes by that alone, or may.
     Mask raise_to_noise(const T* lam, const T* stationarity, const T* slack, const T* lack) {
         using convex_layers::ROWS;
         const T z_noise = NOISE * z_hat / g.r, noise = NOISE / y_unit, zero = constant<T>(0);
+        T force = gradient == 0 ? constant<T>(1) / y_unit : zero;
+        for (int j = 0; j < g.n; ++j) force = larger(force, column_size[j] / g.D[j]);
         Mask missed = zero > 1.0, small = missed, loose = missed;
         for (int i = 0; i < g.m; ++i) {
             const T least = g.Eg[i] * g.g_row[i] * z_noise;
@@ -135,7 +145,7 @@ struct Measure {
             a_size[i] = or_one(larger(a_size[i], least));
         }
         for (int j = 0; j < g.n; ++j) {
-            const T least = g.D[j] * noise * larger(g.Q_row[j] * z_hat, larger(g.g_column[j], g.a_column[j]) * y_hat);
+            const T least = larger(g.D[j] * noise * g.Q_row[j] * z_hat, NOISE * pull[j] * force);
             const Mask below = column_size[j] < least;
             missed = missed | (below & (absolute(stationarity[j]) > ROWS * column_size[j]));
             small = small | below;
@@ -164,7 +174,7 @@ struct Measure {
         sizes(x, lam, nu);
         for (int lane = 0; lane < Lane<T>::count; ++lane) {
             if (!at(excused, lane)) continue;
-            const Parts<T, M> parts(g, lane, x, lam, nu);
+            const Parts<T, M> parts(g, lane, x, column_size, pull);
             if (!parts.several) continue;
             put(again, lane, true);
             const auto raise = [&](T* size, const std::vector<double>& least) {

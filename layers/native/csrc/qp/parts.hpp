@@ -16,7 +16,8 @@ class Parts {
     std::vector<double> of_g, of_a, of_columns;
     bool several;
 
-    Parts(const Group<T, M>& group, int lane, const T* x, const T* lam, const T* nu)
+    // From x, the terms of the columns, and what rows may do to them.
+    Parts(const Group<T, M>& group, int lane, const T* x, const T* columns, const T* pull)
         : several(false), g(group), at(lane), parent(g.n), part_g(g.m), part_a(g.p) {
         for (int j = 0; j < g.n; ++j) parent[j] = j;
         link(g.G, part_g);
@@ -24,11 +25,11 @@ class Parts {
         std::vector<int> unused(g.n);
         link(g.Q, unused);
         for (int j = 1; j < g.n; ++j) several = several || top(j) != top(0);
-        if (several) measure(x, lam, nu);
+        if (several) measure(x, columns, pull);
     }
 
   private:
-    struct Size { double z = 0, y = 0, suggested = 0, q = 0, Q = 0, matrix = 0; };
+    struct Size { double z = 0, suggested = 0, q = 0, Q = 0, force = 0; };
     const Group<T, M>& g;
     int at;
     std::vector<int> parent, part_g, part_a;
@@ -52,7 +53,7 @@ class Parts {
         for (int& first : part) first = first < 0 ? 0 : first;
     }
 
-    void measure(const T* x, const T* lam, const T* nu) {
+    void measure(const T* x, const T* columns, const T* pull) {
         const double r = get(g.r), unit = r / get(g.c);
         std::vector<Size> sizes(g.n);
         for (int j = 0; j < g.n; ++j) {
@@ -60,29 +61,24 @@ class Parts {
             raise_to(size.z, r * get(g.D[j]) * absolute(get(x[j])));
             raise_to(size.q, unit * absolute(get(g.q[j])) / get(g.D[j]));
             raise_to(size.Q, get(g.Q_row[j]));
+            raise_to(size.force, get(columns[j]) / get(g.D[j]));
         }
-        const auto rows = [&](int count, const std::vector<int>& part, const T* right, const T* E, const T* row, const T* y) {
-            for (int i = 0; i < count; ++i) {
-                Size& size = sizes[top(part[i])];
-                raise_to(size.suggested, r * absolute(get(right[i])) / (get(E[i]) * one(get(row[i]))));
-                raise_to(size.matrix, get(row[i]));
-                raise_to(size.y, unit * get(E[i]) * absolute(get(y[i])));
-            }
+        const auto rows = [&](int count, const std::vector<int>& part, const T* right, const T* E, const T* row) {
+            for (int i = 0; i < count; ++i)
+                raise_to(sizes[top(part[i])].suggested, r * absolute(get(right[i])) / (get(E[i]) * one(get(row[i]))));
         };
-        rows(g.m, part_g, g.h, g.Eg, g.g_row, lam);
-        rows(g.p, part_a, g.b, g.Ea, g.a_row, nu);
+        rows(g.m, part_g, g.h, g.Eg, g.g_row);
+        rows(g.p, part_a, g.b, g.Ea, g.a_row);
         for (Size& size : sizes) {
             if (size.Q > 0) raise_to(size.suggested, size.q / size.Q);
             raise_to(size.z, smaller(one(size.suggested), 1.0));
-            const double gradient = larger(size.q, size.Q * size.z);
-            raise_to(size.y, smaller(one(gradient / one(size.matrix)), 1.0));
+            if (larger(size.q, size.Q * size.z) == 0) raise_to(size.force, 1 / unit);
         }
         for (int i = 0; i < g.m; ++i) of_g.push_back(NOISE * get(g.Eg[i]) * get(g.g_row[i]) * sizes[top(part_g[i])].z / r);
         for (int i = 0; i < g.p; ++i) of_a.push_back(NOISE * get(g.Ea[i]) * get(g.a_row[i]) * sizes[top(part_a[i])].z / r);
         for (int j = 0; j < g.n; ++j) {
             const Size& size = sizes[top(j)];
-            const double terms = larger(get(g.Q_row[j]) * size.z, larger(get(g.g_column[j]), get(g.a_column[j])) * size.y);
-            of_columns.push_back(NOISE * get(g.D[j]) * terms / unit);
+            of_columns.push_back(NOISE * larger(get(g.D[j]) * get(g.Q_row[j]) * size.z / unit, get(pull[j]) * size.force));
         }
     }
 };
