@@ -64,7 +64,9 @@ class ScaledProgram(Batched):
     def plain(cls, program: ConeProgram) -> ScaledProgram:
         """The program as it is."""
         one = program.q.new_ones(1, program.structure.m)
-        return cls(program, one, torch.zeros_like(one), program.q.new_ones(1, 1), torch.ones_like(program.q[:1]))
+        return cls(
+            program, one, torch.zeros_like(one), program.q.new_ones(1, 1), torch.ones_like(program.q[:1])
+        )
 
     @classmethod
     def balanced(cls, program: ConeProgram, y: Tensor, s: Tensor) -> ScaledProgram:
@@ -168,7 +170,8 @@ def _times(values: Tensor, factors: Tensor) -> Tensor:
 
 def _by_reach(program: ConeProgram, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """D, how far a variable can go before it is all of a row, and √(ŷ/ŝ) of every row: its terms, and the multiplier
-    that would hold up a column by itself."""
+    that would hold up a column by itself.
+    """
     s = program.structure
     i, j = A_places(s, program.A)
     A = program.A.abs()

@@ -23,8 +23,8 @@ def parts_of_variables(matrices: Sequence[Tensor]) -> Tensor:
 
     Notes
     -----
-    Cost: a few passes over the matrices; the host looks after each. A label jumps to the label of its own, so their number
-    grows as the logarithm of the longest chain.
+    Cost: a few passes over the matrices; the host looks after each. A label jumps to the label of its own, so their
+    number grows as the logarithm of the longest chain.
     """
     lead = torch.broadcast_shapes(*(M.shape[:-2] for M in matrices))
     n = matrices[0].shape[-1]

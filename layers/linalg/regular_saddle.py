@@ -56,7 +56,9 @@ class RegularSaddle:
         reduced = Q[:, k:].T @ H @ Q[:, k:]
         size = np.sqrt(np.diagonal(reduced).clip(min=0.0))
         if n > k:
-            if not (size > 0).all() or not _clear(np.linalg.eigvalsh(reduced / np.outer(size, size))[::-1], n):
+            if not (size > 0).all() or not _clear(
+                np.linalg.eigvalsh(reduced / np.outer(size, size))[::-1], n
+            ):
                 return None
             reduced = scipy.linalg.cho_factor(reduced, check_finite=False)
         nothing = np.zeros((len(K), 0))

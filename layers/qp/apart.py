@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,7 +13,13 @@ from layers.qp.parts import divided, split
 from layers.solution import Point, Status
 
 #: the status of an element is the first of these that one of its parts has; a certificate of one is one of the whole
-FIRST = (Status.INFEASIBLE, Status.UNBOUNDED, Status.NUMERICAL_FAILURE, Status.ITERATION_LIMIT, Status.OPTIMAL)
+FIRST = (
+    Status.INFEASIBLE,
+    Status.UNBOUNDED,
+    Status.NUMERICAL_FAILURE,
+    Status.ITERATION_LIMIT,
+    Status.OPTIMAL,
+)
 
 
 def solve_apart(problem: QP, *, solve: Callable[[QP], Point], tol: float) -> Point:

@@ -160,7 +160,9 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
         left = (answer.point.status < Status.OPTIMAL).nonzero().squeeze(-1)
     if left.numel():
         rest = problem.flat_view().take(left).symmetric()
-        answer = answer.put(left, _answer_flat(rest, _for_part(request, left), _in_torch(request, first=True)))
+        answer = answer.put(
+            left, _answer_flat(rest, _for_part(request, left), _in_torch(request, first=True))
+        )
     if (answer.kind == native.UNCLEAR).any():
         return _tell_activity(problem, answer)
     return answer

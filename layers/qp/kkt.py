@@ -25,8 +25,8 @@ from layers.problem import QP
 from layers.qp.parts import divided, split
 from layers.solution import ROWS, ROWS_GAP, Residuals
 
-#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much; and so
-#: does the sum of the gap below this multiple of the magnitudes in it
+#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much; and
+#: so does the sum of the gap below this multiple of the magnitudes in it
 NOISE = 1e-7
 #: rows that share a variable with rows that share one with this
 HOPS = 2
@@ -123,7 +123,9 @@ class Norms(Batched):
         least = one_where_zero(suggested).clamp(max=1.0)
         columns = column_max(G), column_max(A)
         pulls = (column_max(M / one_where_zero(row).unsqueeze(-1)) for M, row in ((G, g_row), (A, a_row)))
-        return cls(Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least, torch.maximum(*pulls))
+        return cls(
+            Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least, torch.maximum(*pulls)
+        )
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
     1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there,
     that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ and aᵢ count as at least
     ``NOISE`` times the scale in norm, and cⱼ as that part of ‖Qⱼ‖∞ ẑ, and of the largest of all c times
-    maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞: in units of 10⁻⁷ a multiplier is large and its noise no force. All of this is that of the own part
+    maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞: in units of 10⁻⁷ a multiplier is large and its noise no force. All of this is of the own part
     where nothing connects a row with others. A value that is not finite counts as infinite.
 
     A status is judged by :attr:`layers.solution.Residuals.largest`.
@@ -245,7 +247,9 @@ def _residuals(
     dual = torch.maximum(max_abs(r_dual / scale.dual), max_abs(lam.clamp(max=0) / scale.y.unsqueeze(-1)))
     values = torch.stack([primal, dual, r_gap.abs() / scale.gap], dim=-1)
     if rowwise:
-        values = torch.cat([values, _rowwise(problem, norms, (z, lam, nu), scale, (r_dual, room, r_a))], dim=-1)
+        values = torch.cat(
+            [values, _rowwise(problem, norms, (z, lam, nu), scale, (r_dual, room, r_a))], dim=-1
+        )
     return Residuals(values.nan_to_num(nan=torch.inf, posinf=torch.inf))
 
 

@@ -1,8 +1,8 @@
 """A quadratic program whose parts nothing connects is several programs.
 
 Each is solved by itself (:mod:`layers.qp.apart`), and what rounding may leave in its rows is measured by itself
-(:mod:`layers.qp.kkt`): together they would share a step length and a norm, and a part of size 1e-8 beside one of size 1e8
-would be lost in the rounding of the other.
+(:mod:`layers.qp.kkt`): together they would share a step length and a norm, and a part of size 1e-8 beside one of size
+1e8 would be lost in the rounding of the other.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What other engines leave, one element at a time: Clarabel proposes, its active set polished is judged as any answer.
 
 The core leaves vertices with dependent or weakly active rows. There the interior point in torch took up to a hundred
-times as long as a sparse solver; it stays for what is not solved here, and for proofs that there is no solution. What it
-gives up in its turn is asked for here as well.
+times as long as a sparse solver; it stays for what is not solved here, and for proofs that there is no solution. What
+it gives up in its turn is asked for here as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from layers.solution import Point, Status
 def solve(
     problem: QP, *, cold: Callable[[QP], Point], tol: float, max_iterations: int, first: bool = False
 ) -> Point:
-    """Solve a flat problem by ``cold``, and by a proposal what that gives up; of few elements with ``first``, by it first.
+    """Solve a flat problem by ``cold``, and what that gives up by a proposal; with ``first``, few elements by that first.
 
     On the host alone, which has the proposals.
     """
@@ -37,7 +37,9 @@ def solve(
     if not (first and len(problem.q) <= FEW):
         point = cold(problem)
         left = _given_up(point).nonzero().squeeze(-1)
-        return _with(point, left, proposed(problem.take(left), tol, max_iterations)) if left.numel() else point
+        return (
+            _with(point, left, proposed(problem.take(left), tol, max_iterations)) if left.numel() else point
+        )
     point = proposed(problem, tol, max_iterations)
     error = point.residuals
     # what is not sharp, rounding has spoilt: the other engine has several units to try

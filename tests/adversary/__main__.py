@@ -1,9 +1,9 @@
 """``python -m tests.adversary --minutes N``: programs with proved answers against the layer, until the time is over.
 
-Blocks of programs are a function of (seed, number), and consecutive ones are run. They run in processes of their own, so
-that a crash or a hang is a finding as well. What is found is made small and written to build/adversary/ as scripts; the exit
-status tells whether there is any. With ``--record`` the counts are kept in results/adversary.csv as they come, and a later run
-of the same revision and seed goes on behind the last block that stands there.
+Blocks of programs are a function of (seed, number), and consecutive ones are run, in processes of their own, so that a
+crash or a hang is a finding as well. What is found is made small and written to build/adversary/ as scripts; the exit
+status tells whether there is any. With ``--record`` the counts are kept in results/adversary.csv as they come, and a
+later run of the same revision and seed goes on behind the last block that stands there.
 """
 
 from __future__ import annotations
@@ -110,9 +110,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--blocks", type=int, default=0, help="stop after so many blocks")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="number of the first block; --record knows its own")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first block; --record knows its own"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--record", action="store_true", help="keep the counts in results/adversary.csv, and go on there")
+    parser.add_argument(
+        "--record", action="store_true", help="keep the counts in results/adversary.csv, and go on there"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "adversary")
     arguments = parser.parse_args()
     start = time.monotonic()

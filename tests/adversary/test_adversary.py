@@ -18,6 +18,8 @@ from tests.adversary.script import script
 from tests.adversary.shrink import Finding
 
 DOOR = Door("solve_qp", "auto")
+
+
 def some(number: int) -> list[Case]:
     """What a test can ask within seconds, of every family."""
     return blocks.block(2, number, 48)
@@ -146,8 +148,12 @@ def test_exceptions_find_their_element_and_hangs_are_cut(monkeypatch: pytest.Mon
     verdicts = [judge.judge(c, a).outcome for c, a in zip(cases, ask(cases, DOOR), strict=True)]
     assert [i for i, v in enumerate(verdicts) if v == judge.EXCEPTION] == [3]
     with pytest.raises(TimeoutError), campaign.limited(1):
-        while True:
-            pass
+        _hang()
+
+
+def _hang() -> None:
+    while True:
+        pass
 
 
 def test_a_derivative_that_is_refused_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

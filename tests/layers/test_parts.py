@@ -83,7 +83,9 @@ def test_parts_of_far_apart_units_have_the_answers_of_closed_forms(solver: str, 
 def test_a_part_without_curvature_beside_a_steep_one_keeps_its_bound(solver: str) -> None:
     """z₀ ≤ 0 with a curvature of 1e-24, beside a price of 1e11: z₀ came out at −1e11, and z₁ ≥ 0 violated by that."""
     rows = [[1.0, 0.0], [0.0, -1.0], [0.0, 262144.0]]
-    data = as_data(torch.diag(torch.tensor([1e-24, 0.0])), [0.0, 1e11], rows, [0.0, 0.0, 3.5], torch.zeros(0, 2), [])
+    data = as_data(
+        torch.diag(torch.tensor([1e-24, 0.0])), [0.0, 1e11], rows, [0.0, 0.0, 3.5], torch.zeros(0, 2), []
+    )
     solution = solve_qp(*data, solver=solver)
     assert solution.z.abs().max() < 1e-12
     assert solution.lam[1].item() == pytest.approx(1e11)
@@ -108,7 +110,9 @@ def test_the_core_measures_as_torch_does(rng: np.random.Generator) -> None:
         parts = []
         for _ in range(3):
             unit = 10.0 ** rng.integers(-8, 9)
-            parts.append(clipped((unit * rng.integers(-2, 3, 3)).tolist(), unit, 10.0 ** rng.integers(-8, 9))[0])
+            parts.append(
+                clipped((unit * rng.integers(-2, 3, 3)).tolist(), unit, 10.0 ** rng.integers(-8, 9))[0]
+            )
         programs.append(joined(*parts))
     data = tuple(torch.stack(v) for v in zip(*programs, strict=True))
     solution = solve_qp(*data, solver="native")
@@ -124,7 +128,9 @@ def test_a_certificate_of_one_part_is_one_of_the_whole(solver: str) -> None:
     empty = as_data(torch.eye(1), [0.0], [[1.0], [-1.0]], [0.0, -1e-8], torch.zeros(0, 1), [])
     steep = as_data(torch.zeros(1, 1), [-1e-8], [[-1.0], [-2.0]], [0.0, 1.0], torch.zeros(0, 1), [])
     free = as_data(torch.eye(1), [1e-8], [[-1.0], [1.0]], [1.0, 1.0], torch.zeros(0, 1), [])
-    data = tuple(torch.stack(v) for v in zip(*(joined(fine, part) for part in (empty, steep, free)), strict=True))
+    data = tuple(
+        torch.stack(v) for v in zip(*(joined(fine, part) for part in (empty, steep, free)), strict=True)
+    )
     solution = solve_qp(*data, solver=solver, on_failure="ignore")
     assert solution.status.tolist() == [Status.INFEASIBLE, Status.UNBOUNDED, Status.OPTIMAL]
     Q, q, G, h, _, _ = data
@@ -143,7 +149,9 @@ def test_rounding_of_cancelling_terms_is_no_gap(solver: str) -> None:
     q = [-29, -7, 21, -22, 32, -13, 1, 0, 30, -33, -17, 2]
     n = len(q)
     chain = torch.eye(n)[1:] - 10 * torch.eye(n)[:-1]
-    data = as_data(torch.zeros(n, n), [float(v) for v in q], -torch.eye(n)[:1], [-1.0], chain, [0.0] * (n - 1))
+    data = as_data(
+        torch.zeros(n, n), [float(v) for v in q], -torch.eye(n)[:1], [-1.0], chain, [0.0] * (n - 1)
+    )
     solution = solve_qp(*data, solver=solver)
     assert torch.equal(solution.z.round(), 10.0 ** torch.arange(n, dtype=torch.float64))
     assert sum(Fraction(v) * 10**k for k, v in enumerate(q)) == 1  # λ₀

@@ -1,11 +1,11 @@
 """Forms that DPP refuses though they can be written in ones that it takes: written out before CVXPY compiles them.
 
-* ``conv(p, x)``, ``convolve(p, x)``, ``kron(P, X)`` are linear in a parameter and a variable, but CVXPY takes a constant
-  first argument alone: Σₗ pₗ f(eₗ, x) over the entries of the parameter is a sum of products that DPP takes.
+* ``conv(p, x)``, ``convolve(p, x)``, ``kron(P, X)`` are linear in a parameter and a variable, but CVXPY takes a
+  constant first argument alone: Σₗ pₗ f(eₗ, x) over the entries of the parameter is a sum of products that DPP takes.
 * ``cumsum(p)`` of parameters is affine in them, but CVXPY makes a variable of it, which no product takes: Lp with a
   triangular matrix L of ones.
-* ``quad_over_lin(x, r)`` divides by a parameter: with a variable that equals r it is convex in both. As a quadratic term
-  ``(1 / r) * sum_squares(x)``, with the value of 1 / r computed in torch, it is solved in less time.
+* ``quad_over_lin(x, r)`` divides by a parameter: with a variable that equals r it is convex in both. As a quadratic
+  term ``(1 / r) * sum_squares(x)``, with the value of 1 / r computed in torch, it is solved in less time.
 """
 
 from __future__ import annotations
