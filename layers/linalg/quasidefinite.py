@@ -107,7 +107,7 @@ class ConicFactor:
 
 
 def _equilibrate(H: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-    """D and S such that DHD and SCD have entries of at most about one, but for a factor of each part between the two."""
+    """D and S such that DHD and SCD have entries of about one at most, but for a factor of each part between them."""
     curvature = torch.diagonal(H, dim1=-2, dim2=-1).clamp(min=0)
     if C.shape[-2] == 0:
         return one_where_zero(curvature).rsqrt(), C.new_ones(C.shape[:-1])

@@ -27,7 +27,7 @@ from layers.solution import Point, Status
 def solve(
     problem: QP, *, cold: Callable[[QP], Point], tol: float, max_iterations: int, first: bool = False
 ) -> Point:
-    """Solve a flat problem by ``cold``, and what that gives up by a proposal; with ``first``, few elements by that first.
+    """Solve a flat problem by ``cold``, and what that gives up by a proposal; with ``first``, a few by that first.
 
     On the host alone, which has the proposals.
     """
