@@ -25,7 +25,7 @@ from layers.qp.activity import WEAK, activity
 from layers.qp.apart import solve_apart
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, residuals, slack
-from layers.qp.polish import polish
+from layers.qp.polish import improves, polish
 from layers.qp.warm import start_warm
 from layers.solution import Point, Residuals, Status
 
@@ -278,7 +278,7 @@ def _tell_activity(problem: QP, answer: Answer) -> Answer:
     z, lam, nu, _ = polish(few, point.z, point.lam, point.nu, active=point.lam > own)
     lam = lam.clamp(min=0)
     error = residuals(few, z, lam, nu)
-    better = (error.largest <= point.residuals.largest).nonzero().squeeze(-1)
+    better = improves(error, point.residuals).nonzero().squeeze(-1)
     fresh = replace(point, z=z, lam=lam, nu=nu, residuals=error)
     point = point.put(better, fresh.take(better))
     kind = activity(few, point.z, point.lam, point.nu)

@@ -68,7 +68,7 @@ def polish(
         part = problem.take(blunt)
         trial, after = _corrected(part, (z[blunt], lam[blunt], nu[blunt]), active[blunt], norms.take(blunt))
         next_guess = torch.where(active[blunt], trial[1] > 0, slack(part, trial[0]) < 0)
-        better = _better(after, error.take(blunt))
+        better = improves(after, error.take(blunt))
         z, lam, nu = put((z, lam, nu), blunt[better], take(trial, better))
         error = error.put(blunt[better], after.take(better))
         if torch.equal(next_guess, active[blunt]):
@@ -77,7 +77,7 @@ def polish(
     return z, lam, nu, error
 
 
-def _better(after: Residuals, before: Residuals) -> Tensor:
+def improves(after: Residuals, before: Residuals) -> Tensor:
     """Whether one point is better than another: in the worst of all, or row by row at no price that counts.
 
     Where the terms of a sum cancel, as those of the gap, norms of two sharp points differ by their rounding.
@@ -97,7 +97,7 @@ def _corrected(problem: QP, point: _Point, active: Tensor, norms: Norms) -> tupl
             break
         trial = _step(problem, system, point)
         after = residuals(problem, *trial, norms)
-        better = blunt & _better(after, error)
+        better = blunt & improves(after, error)
         if not better.any():
             break
         keep = better.unsqueeze(-1)

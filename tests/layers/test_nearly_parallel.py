@@ -1,4 +1,4 @@
-"""Rows that are nearly parallel: the derivative is large and exact; where rounding could make them one, it is refused."""
+"""Rows that are nearly parallel: the derivative is large and exact, and refused where rounding could make them one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_derivative_at_nearly_parallel_rows_is_that_of_fifty_digits(
     n = 4
     root = rng.integers(-3, 4, (n, n)).astype(float)
     Q, g = root.T @ root + np.eye(n), np.array([1.0, -3.0, 2.0, 2.0])
-    G = np.stack([g, unit * (g + [0, 0, 2.0**-power, 0])])
+    G = np.stack([g, unit * (g + 2.0**-power * np.eye(n)[2])])
     z, lam = np.array([1.0, 0.5, -1.0, 2.0]), np.array([3.5, 0.5 / unit])
     data = [t.requires_grad_() for t in as_data(Q, -(Q @ z + G.T @ lam), G, G @ z, np.zeros((0, n)), [])]
     solution = solve_qp(*data, solver=solver)
@@ -51,8 +51,8 @@ def test_what_may_be_singular_by_rounding_is_not_told_to_be_regular() -> None:
         K = np.block([[H, C.T], [C, np.zeros((len(C), len(C)))]])
         return RegularSaddle.of(K, 3) is not None
 
-    assert regular([g, g + [0, 1e-9, 0]], Q)
-    assert not regular([g, g + [0, 1e-14, 0]], Q)
+    assert regular([g, g + 1e-9 * np.eye(3)[1]], Q)
+    assert not regular([g, g + 1e-14 * np.eye(3)[1]], Q)
     assert not regular([g, 2 * g], Q)
     assert regular([g], np.diag([1.0, 1e-6, 0.0]) + np.outer(g, g))
     assert not regular([g], np.zeros((3, 3)))
