@@ -66,9 +66,8 @@ test-slow: setup  ## the tests marked slow, which `make test` leaves out | 3
 	$(PYTEST) -m slow
 
 .PHONY: test-all
-test-all: setup  ## every test, and ten thousand programs of the adversary; .ci/run takes it | 9
+test-all: setup  ## every test; .ci/run takes it | 6
 	$(PYTEST)
-	$(ADVERSARY) --blocks 24
 
 .PHONY: lint
 lint: setup  ## style, types and import rules | 2
@@ -86,7 +85,7 @@ adversary: setup  ## programs with proved answers against the layer, for MINUTES
 	$(ADVERSARY) --minutes $(MINUTES)
 
 .PHONY: campaign
-campaign: setup  ## the same, counted in results/adversary.csv; goes on where this revision and SEED stopped | 10
+campaign: setup  ## the same, counted in results/adversary.csv; goes on where it stopped | 10
 	$(ADVERSARY) --minutes $(MINUTES) --record
 
 .PHONY: setup-browser

@@ -9,8 +9,9 @@ from torch import Tensor
 from layers.linalg.faces import pinned_rows
 from layers.native.constants import ACTIVE, INACTIVE, WEAK, WEAK_RATIO, WEAK_TOLERANCE
 from layers.problem import QP
-from layers.qp.kkt import relative_residual, scales, shares, slack
+from layers.qp.kkt import relative_residual, scales, slack
 from layers.qp.scaling import scale_problem
+from layers.qp.shares import shares
 
 #: what sᵢ or λᵢ is of the terms of its own row, from which on it is clear
 OWN = 1e-6

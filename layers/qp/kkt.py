@@ -28,10 +28,6 @@ from layers.solution import ROWS, ROWS_GAP, Residuals
 #: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much; and
 #: so does the sum of the gap below this multiple of the magnitudes in it
 NOISE = 1e-7
-#: rows that share a variable with rows that share one with this
-HOPS = 2
-#: the part of the terms of a row that its right-hand side is, if these are no rounding
-GIVEN = 0.1
 
 #: one tensor for the variables, or columns, and one for each kind of row; in the order of the function that takes them
 _Rows = tuple[Tensor, Tensor, Tensor]
@@ -256,7 +252,7 @@ def _residuals(
 def _rowwise(problem: QP, norms: Norms, point: _Rows, scale: Scales, left: _Rows) -> Tensor:
     """Primal, dual and gap row by row, shape ``(B, 3)``; ``left`` are Qz + q + Gᵀλ + Aᵀν, h − Gz and Az − b."""
     magnitudes = QP(*(t.abs() for t in problem.tensors))
-    own = _sums(magnitudes, *(v.abs() for v in point))
+    own = sums(magnitudes, *(v.abs() for v in point))
     # a multiplier has the noise of the largest force; one of 1 where there is none at all
     force = _largest(own[2]).maximum(scale.still.to(own[2]))
     least = NOISE * scale.g, NOISE * scale.a, NOISE * scale.curved.maximum(norms.pull * force)
@@ -297,43 +293,10 @@ def _by_parts(problem: QP, point: _Rows, found: Tensor, index: Tensor) -> Tensor
     return found.index_copy(0, index[several], worst)
 
 
-def shares(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
-    """How much sᵢ is of the terms of its row, and λᵢ of the terms of a column that it holds up; ``(B, m)`` each.
-
-    Of an equilibrated problem, whose entries are about one: there the terms of rows that share variables compare, and
-    those of rows that share them with these. Below :data:`NOISE` of such a sum, or of the scale of all rows if that is
-    less, a row has rounding of its neighbours; what is larger elsewhere has nothing to do with it. Where q, h and b are
-    zero all around, these terms are rounding themselves, and the scale of all rows counts. A row whose right-hand side
-    is a part of its terms has no rounding but its own.
-    """
-    scale = scales(problem, z, lam, nu)
-    magnitudes = QP(*(t.abs() for t in problem.tensors))
-    g, a, c = _sums(magnitudes, z.abs(), lam.abs(), nu.abs())
-    near_g, near_c = _neighbours(magnitudes, z.abs(), (g, a, c))
-    zero = torch.zeros_like(z)
-    given_g, given_c = _neighbours(magnitudes, zero, (magnitudes.h, magnitudes.b, magnitudes.q))
-    least = NOISE * torch.where(given_g > 0, scale.g.minimum(near_g), scale.g)
-    g = torch.where(magnitudes.h > GIVEN * g, g, g.maximum(least))
-    c = c.maximum(NOISE * torch.where(given_c > 0, scale.dual.minimum(near_c), scale.dual))
-    room = slack(problem, z).clamp(min=0)
-    return room / one_where_zero(g), lam.abs() * max_abs(magnitudes.G / one_where_zero(c).unsqueeze(-2))
-
-
-def _sums(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sums(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(Gz + h, Az + b, Qz + q + Gᵀλ + Aᵀν), all of magnitudes."""
     g, a = mv(problem.G, z) + problem.h, mv(problem.A, z) + problem.b
     return g, a, mv(problem.Q, z) + problem.q + mtv(problem.G, lam) + mtv(problem.A, nu)
-
-
-def _neighbours(problem: QP, z: Tensor, terms: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """What the terms of rows and columns come to in the rows of G and the columns that they are connected with."""
-    g, a, c = terms
-    pull = mv(problem.Q, z) + problem.q
-    for _ in range(HOPS):
-        z = z + mtv(problem.G, g) + mtv(problem.A, a) + mv(problem.Q, pull)
-        g, a, pull = mv(problem.G, z), mv(problem.A, z), mv(problem.Q, z)
-        c = c + mtv(problem.G, mv(problem.G, c)) + mtv(problem.A, mv(problem.A, c))
-    return g, c
 
 
 def _largest(x: Tensor) -> Tensor:
