@@ -69,7 +69,7 @@ class RegularSaddle:
         n, k = len(self.S), len(self.R)
         Y, Z = self.Q[:, :k], self.Q[:, k:]
         r1, r2 = self.S * r[:n], (self.R * r[n:])[self.order]
-        x = Y @ scipy.linalg.solve_triangular(self.T, r2, trans="T", check_finite=False)
+        x = Y @ scipy.linalg.solve_triangular(self.T, r2, trans=1, check_finite=False)
         if self.M is not None:
             x = x + Z @ scipy.linalg.cho_solve(self.M, Z.T @ (r1 - self.H @ x), check_finite=False)
         y = np.empty(k)
@@ -77,6 +77,6 @@ class RegularSaddle:
         return np.concatenate([self.S * x, self.R * y])
 
 
-def _clear(sizes: Array, n: int) -> bool:
+def _clear(sizes: Any, n: int) -> bool:
     """Whether the smallest of decreasing pivots is none that rounding can make."""
     return bool(sizes[-1] > DOUBT * ZERO * n * EPSILON * sizes[0])

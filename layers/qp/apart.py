@@ -48,7 +48,7 @@ def solve_apart(problem: QP, *, solve: Callable[[QP], Point], tol: float) -> Poi
 def _put_together(problem: QP, label: Tensor, solve: Callable[[QP], Point], tol: float) -> Point:
     """Elements that all have several parts."""
     parts = [(part, solve(part.problem)) for part in split(problem, label)]
-    ranks = [sum(i * (point.status == status) for i, status in enumerate(FIRST)) for _, point in parts]
+    ranks = [_rank(point.status) for _, point in parts]
     rank = torch.full_like(label[:, 0], len(FIRST) - 1)
     iterations, nearest = torch.zeros_like(rank), torch.full_like(problem.q[:, 0], torch.inf)
     for (part, point), own in zip(parts, ranks, strict=True):
@@ -62,14 +62,22 @@ def _put_together(problem: QP, label: Tensor, solve: Callable[[QP], Point], tol:
     for (part, _), own in zip(parts, ranks, strict=True):
         first = torch.where(own == rank[part.element], part.z[:, 0], problem.n)
         speaker = speaker.scatter_reduce(0, part.element, first, "amin")
-    whole = tuple(torch.zeros_like(v) for v in (problem.q, problem.h, problem.b))
+    z, lam, nu = (torch.zeros_like(v) for v in (problem.q, problem.h, problem.b))
     for part, point in parts:
         kept = ~proven[part.element] | (part.z[:, 0] == speaker[part.element])
         at = part.element.unsqueeze(-1)
-        own = zip(whole, (part.z, part.lam, part.nu), (point.z, point.lam, point.nu), strict=True)
+        own = zip((z, lam, nu), (part.z, part.lam, part.nu), (point.z, point.lam, point.nu), strict=True)
         for vector, places, values in own:
             vector[at, places] = torch.where(kept.unsqueeze(-1), values, 0.0)
-    error = residuals(problem, *whole)
+    error = residuals(problem, z, lam, nu)
     missed = (status == Status.OPTIMAL) & ~error.within(tol)
     status = torch.where(missed, int(Status.NUMERICAL_FAILURE), status)
-    return Point(*whole, status, error, iterations, nearest)
+    return Point(z, lam, nu, status, error, iterations, nearest)
+
+
+def _rank(status: Tensor) -> Tensor:
+    """The place of each status in FIRST."""
+    rank = torch.zeros_like(status)
+    for place, one in enumerate(FIRST):
+        rank = torch.where(status == one, place, rank)
+    return rank

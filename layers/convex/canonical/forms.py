@@ -44,8 +44,9 @@ def _written(expression: Any, definitions: list[cp.Constraint]) -> Any:
         return _entry_by_entry(expression)
     if isinstance(expression, cumsum) and _is_data(expression):
         (argument,) = expression.args
-        ones = np.tril(np.ones((argument.shape[expression.axis or 0],) * 2))
-        return argument @ ones.T if expression.axis == 1 else ones @ argument
+        axis: Any = expression.axis
+        ones = np.tril(np.ones((argument.shape[axis or 0],) * 2))
+        return argument @ ones.T if axis == 1 else ones @ argument
     if isinstance(expression, quad_over_lin) and _is_data(expression.args[1]):
         divisor = cp.Variable()
         definitions.append(divisor == cp.sum(expression.args[1]))
