@@ -38,9 +38,9 @@ def solve(
         point = cold(problem)
         left = _given_up(point).nonzero().squeeze(-1)
         return (
-            _with(point, left, proposed(problem.take(left), tol, max_iterations)) if left.numel() else point
+            _with(point, left, proposals(problem.take(left), tol, max_iterations)) if left.numel() else point
         )
-    point = proposed(problem, tol, max_iterations)
+    point = proposals(problem, tol, max_iterations)
     error = point.residuals
     # what is not sharp, rounding has spoilt: the other engine has several units to try
     sharp = (error.relative.amax(-1) <= 10 * SHARP) & (error.rowwise.amax(-1) <= ROWS_SHARP)
@@ -62,7 +62,7 @@ def _with(point: Point, index: Tensor, other: Point) -> Point:
     return point.put(index[solved], other.take(solved))
 
 
-def proposed(problem: QP, tol: float, max_iterations: int) -> Point:
+def proposals(problem: QP, tol: float, max_iterations: int) -> Point:
     """Proposals, one element at a time; OPTIMAL within ``tol``, else ITERATION_LIMIT."""
     norms = Norms.of(problem)
     z, lam, nu = (torch.zeros_like(v) for v in (problem.q, problem.h, problem.b))
