@@ -77,10 +77,16 @@ lint: setup  ## style, types and import rules | 2
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
 
 MINUTES ?= 10
+WORKERS ?= 2
 SEED ?= 0
+ADVERSARY = OMP_NUM_THREADS=1 $(PYTHON) -m tests.adversary --workers $(WORKERS) --seed $(SEED)
 .PHONY: adversary
 adversary: setup  ## programs with proved answers against the layer, for MINUTES=10; finds: build/adversary | 10
-	OMP_NUM_THREADS=1 $(PYTHON) -m tests.adversary --minutes $(MINUTES) --seed $(SEED)
+	$(ADVERSARY) --minutes $(MINUTES)
+
+.PHONY: campaign
+campaign: setup  ## the same, counted in results/adversary.csv; goes on where it stopped | 10
+	$(ADVERSARY) --minutes $(MINUTES) --record
 
 .PHONY: setup-browser
 setup-browser: setup  ## Chromium and selenium, so that tests open the report in a browser | 1

@@ -127,9 +127,9 @@ class ConvexLayer(nn.Module):
         on_failure: str = "raise",
     ) -> None:
         super().__init__()
-        check_problem(problem, parameters, variables, gp=gp)
+        written = check_problem(problem, parameters, variables, gp=gp)
         canonical, compiled = compile_problem(
-            problem, list(parameters), gp=gp, canon_backend=canon_backend, verbose=verbose
+            written, list(parameters), gp=gp, canon_backend=canon_backend, verbose=verbose
         )
         precision = precision_of_constants(problem)
         options = Options(solver_name(solver), adjoint, tol, max_iterations, on_failure, precision=precision)

@@ -108,8 +108,9 @@ def _solve(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx, dy and the relative residual; the shortest answer where the system is singular or did not come out."""
     scaled = ScaledProgram.balanced(program, y, s)
-    y, s = scaled.point(y, s)
-    r2 = r2 * scaled.rows
+    _, _, r2 = scaled.point(r1, y, r2)  # r₂ moves with s, r₁ against x, and (dx, dy) with (x, y)
+    r1 = scaled.columns * r1
+    _, y, s = scaled.point(r1, y, s)
     at = decompose(program.structure.cones, s - y, s)
     system = factorise(scaled.program, at)
     dx, dy = system.solve(r1, r2, REFINEMENTS)
@@ -120,7 +121,7 @@ def _solve(
     hard = (system.singular | ~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)
     if hard.numel():
         dx, dy, error = put((dx, dy, error), hard, system.solve_shortest(hard, r1, r2))
-    return dx, dy * scaled.rows, error
+    return *scaled.back(dx, dy, r2)[:2], error
 
 
 def _backward_error(

@@ -39,7 +39,7 @@ def degeneracy(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, shown: Ind
     scale = scales(program, x, y)
     margin, weak = _margin(program, y / scale.y.unsqueeze(-1), s / scale.row)
     scaled = ScaledProgram.balanced(program, y, s)
-    turned_y, turned_s = scaled.point(y, s)
+    _, turned_y, turned_s = scaled.point(x, y, s)
     at = decompose(program.structure.cones, turned_s - turned_y, turned_s)
     found = [_of_one(scaled.program, at, weak, shown, i) for i in range(program.batch)]
     counts = torch.tensor(found, dtype=torch.int64, device=x.device).reshape(-1, 2)

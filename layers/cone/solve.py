@@ -79,7 +79,7 @@ def solve(
         return _cold(program, norms, engines, limits, tol)
     scaled = ScaledProgram.of(program, norms)
     x, y, s = (t.nan_to_num(nan=0.0) for t in guess)
-    point = _back(program, norms, scaled, _from_guess(scaled.program, tol, (x, *scaled.point(y, s))), tol)
+    point = _back(program, norms, scaled, _from_guess(scaled.program, tol, scaled.point(x, y, s)), tol)
     left = (point.status != Status.OPTIMAL).nonzero().squeeze(-1)
     if not left.numel():
         return point
@@ -114,19 +114,21 @@ def _scaled(
 ) -> ConePoint:
     """By engines that see the scaled program, and Newton's method.
 
-    One engine after the other works on what is left, each at first as asked, then at a tighter tolerance of its own.
+    One engine after the other works on what is left, each at first as asked, then at a tighter tolerance of its own;
+    and the first once more in units of the best point that there is.
     """
     # engines scale rows as well: it did not help on sparse linear programs, and lost digits on badly scaled ones
     scaled = ScaledProgram.plain(program) if linear(program) else ScaledProgram.of(program, norms)
     point = _attempt(program, norms, scaled, engines[0], limits, tol)
     tighter = replace(limits, tol=max(TIGHTER * limits.tol, SMALLEST))
-    attempts = [(place, engine, asked) for place, engine in enumerate(engines) for asked in (limits, tighter)]
-    for place, engine, asked in attempts[1:]:
+    attempts = [(place, asked, False) for place in range(len(engines)) for asked in (limits, tighter)]
+    for place, asked, own_units in [*attempts[1:], (0, limits, True)]:
         index = _open(point.status).nonzero().squeeze(-1)
         if not index.numel():
             break
-        part = (program.take(index), norms.take(index), scaled.take(index))
-        again = _attempt(*part, engine, asked, tol)
+        few = program.take(index)
+        units = _in_units_of(few, point.take(index)) if own_units else scaled.take(index)
+        again = _attempt(few, norms.take(index), units, engines[place], asked, tol)
         # where nothing is settled, the better point stays
         nearer = again.residuals.largest < point.take(index).residuals.largest
         chosen = (~_open(again.status) | nearer).nonzero().squeeze(-1)
@@ -137,6 +139,11 @@ def _scaled(
     settled = _open(point.status) & point.residuals.within(tol)
     status = torch.where(settled, int(Status.OPTIMAL), point.status)
     return replace(point, status=status, contradicted=point.contradicted & ~settled)
+
+
+def _in_units_of(program: ConeProgram, point: ConePoint) -> ScaledProgram:
+    """The program in units in which variables and rows are about one where an engine gave up."""
+    return ScaledProgram.reached(program, point.x, point.y, point.s)
 
 
 def _attempt(
@@ -151,8 +158,7 @@ def _attempt(
     poor = (_open(point.status) & ~certifies).nonzero().squeeze(-1)
     if not poor.numel():
         return point
-    x, y, s = (v[poor] for v in _tensors(claim, program.q.device))
-    y, s = scaled.take(poor).back(y, s)
+    x, y, s = scaled.take(poor).back(*(v[poor] for v in _tensors(claim, program.q.device)))
     error = kkt.residuals(program.take(poor), x, y, s, norms.take(poor))
     mine = point.take(poor)
     better = (error.largest < mine.residuals.largest).nonzero().squeeze(-1)
@@ -163,19 +169,20 @@ def _back(
     program: ConeProgram, norms: kkt.Norms, scaled: ScaledProgram, point: ConePoint, tol: float
 ) -> ConePoint:
     """A point of the scaled program in the caller's units, measured there once more."""
-    y, s = scaled.back(point.y, point.s)
-    scale = kkt.scales(program, point.x, y, norms)
-    error = kkt.residuals_in_cones(program, point.x, y, s, scale, rowwise=True)
+    x, y, s = scaled.back(point.x, point.y, point.s)
+    scale = kkt.scales(program, x, y, norms)
+    error = kkt.residuals_in_cones(program, x, y, s, scale, rowwise=True)
     error = Residuals(error.values.maximum(point.residuals.values))
     missed = (point.status == Status.OPTIMAL) & ~error.within(tol)
     status = torch.where(missed, int(Status.NUMERICAL_FAILURE), point.status)
-    return replace(_certified(program, point, y), s=s, status=status, residuals=error)
+    return replace(_certified(program, replace(point, x=x, y=y)), s=s, status=status, residuals=error)
 
 
-def _certified(program: ConeProgram, point: ConePoint, y: Tensor) -> ConePoint:
+def _certified(program: ConeProgram, point: ConePoint) -> ConePoint:
     """Certificates in the caller's units, with bᵀy = −1 and qᵀx = −1."""
     proves = (point.status == Status.INFEASIBLE).unsqueeze(-1)
     falls = (point.status == Status.UNBOUNDED).unsqueeze(-1)
+    y = point.y
     y = torch.where(proves, y / -torch.where(proves, (program.b * y).sum(-1, keepdim=True), -1.0), y)
     x = point.x / -torch.where(falls, (program.q * point.x).sum(-1, keepdim=True), -1.0)
     return replace(point, x=x, y=y)
@@ -228,11 +235,24 @@ def _refined(
         (near_x, near_y, near_s), error = polish(program, x, y, s, norms)
         if (error.largest <= POLISHED).all():
             return Iterate(near_x, near_s - near_y, near_y, near_s), error
-    scaled = ScaledProgram.balanced(program, y, s)
-    y, s = scaled.point(y, s)
+    point, error = _by_newton(program, ScaledProgram.balanced(program, y, s), (x, y, s), wanted)
+    index = (wanted & (error.largest > POLISHED)).nonzero().squeeze(-1)
+    if not index.numel():
+        return point, error
+    few, start = program.take(index), (x[index], y[index], s[index])
+    other, its_error = _by_newton(few, ScaledProgram.reached(few, *start), start, wanted[index])
+    better = (its_error.largest < error.take(index).largest).nonzero().squeeze(-1)
+    return point.put(index[better], other.take(better)), error.put(index[better], its_error.take(better))
+
+
+def _by_newton(
+    program: ConeProgram, scaled: ScaledProgram, start: tuple[Tensor, Tensor, Tensor], wanted: Tensor
+) -> tuple[Iterate, Residuals]:
+    """Newton's method in other units, and the residuals in these."""
+    x, y, s = scaled.point(*start)
     point, error = refine(scaled.program, Iterate(x, s - y, y, s), kkt.Norms.of(scaled.program), wanted)
-    y, s = scaled.back(point.y, point.s)
-    return Iterate(point.x, s - y, y, s), error
+    x, y, s = scaled.back(point.x, point.y, point.s)
+    return Iterate(x, s - y, y, s), error
 
 
 def _tensors(claim: Claim, device: torch.device) -> tuple[Tensor, ...]:

@@ -24,18 +24,34 @@ def face_dimension(held: Any, one_sided: Array, shown: Indices | None = None) ->
     """
     V = null_space(held)
     if V.shape[1] and one_sided.shape[0]:
-        W = one_sided @ V
-        W: Array = np.where(abs(W) > BLIND * (abs(one_sided) @ abs(V)), W, 0.0)
-        W = W[abs(W).max(axis=1) > 0]
-        if W.shape[0]:
-            size = abs(W).max(axis=0)
-            scaled = W / np.where(size > 0, size, 1.0)
-            scaled = scaled / abs(scaled).max(axis=1, keepdims=True)
-            V = V @ null_space(W[_vanishing(scaled)])
+        W, pinned = _seen(V, one_sided)
+        if W.any():
+            V = V @ null_space(W[pinned])
     if shown is None or not V.shape[1]:
         return V.shape[1]
     seen = V[shown]
     return rank(np.where(abs(seen) > BLIND * abs(V).max(axis=0), seen, 0.0))
+
+
+def pinned_rows(held: Any, one_sided: Array) -> NDArray[np.bool_]:
+    """Which rows of ``one_sided`` vanish on {d : held d = 0, one_sided d ≤ 0} though not on the null space of ``held``.
+
+    Rows that pin each other, as d ≤ 0 and −d ≤ 0: what they say together is an equality.
+    """
+    return _seen(null_space(held), one_sided)[1]
+
+
+def _seen(V: Array, one_sided: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """The rows on the space spanned by V, rounding set to zero, and which of those that are left pin each other."""
+    pinned = np.zeros(one_sided.shape[0], dtype=bool)
+    W: Array = one_sided @ V
+    W = np.where(abs(W) > BLIND * (abs(one_sided) @ abs(V)), W, 0.0)
+    alive = abs(W).max(axis=1, initial=0.0) > 0
+    if alive.sum() > 1:
+        size = abs(W).max(axis=0)
+        scaled = W[alive] / np.where(size > 0, size, 1.0)
+        pinned[alive] = _vanishing(scaled / abs(scaled).max(axis=1, keepdims=True))
+    return W, pinned
 
 
 def _vanishing(W: Array) -> NDArray[np.bool_]:

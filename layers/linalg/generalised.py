@@ -29,8 +29,8 @@ EPSILON = float(np.finfo(np.float64).eps)
 #: a pivot of an equilibrated matrix below this multiple of its order and of rounding is zero, one above so many times
 #: that is none; what lies between is in doubt
 ZERO, DOUBT = 10.0, 1e3
-#: passes of the two scalings
-PASSES = 6
+#: passes of the scaling by maxima; steps of that by averages, and the power of two that it may leave
+PASSES, AVERAGES, BALANCED = 6, 60, 0.1
 
 
 def components(M: Any) -> list[tuple[Indices, Indices]]:
@@ -243,16 +243,34 @@ def equilibrate(M: Any) -> tuple[Array, Array]:
     """
     i, j = M.nonzero()
     logs = np.log2(abs(np.asarray(M[i, j])))
+    a, b = _averaged(i, j, logs, M.shape)
     height, width = M.shape
-    a, b = np.zeros(height), np.zeros(width)
-    row_count, column_count = (np.maximum(np.bincount(*v), 1) for v in ((i, None, height), (j, None, width)))
-    for _ in range(PASSES):
-        a = -np.bincount(i, logs + b[j], height) / row_count
-        b = -np.bincount(j, logs + a[i], width) / column_count
     for _ in range(PASSES):
         a = 0.5 * (a - _largest_of(i, logs + b[j], height))
         b = 0.5 * (b - _largest_of(j, logs + a[i], width))
     return np.exp2(a.round()), np.exp2(b.round())
+
+
+def _averaged(i: Indices, j: Indices, logs: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
+    """a and b with the least Σ (logs + aᵢ + bⱼ)², by conjugate gradients: along a chain the scales add up."""
+    height, width = shape
+    count = np.r_[np.bincount(i, None, height), np.bincount(j, None, width)].clip(min=1)
+
+    def sums(of_rows: Array, of_columns: Array) -> Array:
+        return np.r_[np.bincount(i, of_rows, height), np.bincount(j, of_columns, width)]
+
+    x, left = np.zeros(height + width), -sums(logs, logs)
+    step, size = np.zeros_like(x), 1.0
+    for number in range(AVERAGES):
+        turned = left / count
+        size, before = float(left @ turned), size
+        if size <= i.size * BALANCED**2:
+            break
+        step = turned + (size / before if number else 0.0) * step
+        along = step[i] + step[height + j]
+        x = x + (size / float(along @ along)) * step
+        left = -sums(logs + x[i] + x[height + j], logs + x[i] + x[height + j])
+    return x[:height], x[height:]
 
 
 def _largest_of(target: Indices, values: Array, size: int) -> Array:

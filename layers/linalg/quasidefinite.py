@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from layers.linalg.parts import largest_of_parts, parts_of_rows, parts_of_variables
 from layers.linalg.products import mtv, mv, one_where_zero
 from layers.linalg.shortest import shortest
 
@@ -30,8 +31,8 @@ class ConicFactor:
     ----------
     H, C, E : Tensor, shapes ``(B, n, n), (B, k, n), (B, k)``
         Equilibrated.
-    D, S, c : Tensor
-        Equilibration of variables, rows and objective.
+    D, S : Tensor, shapes ``(B, n)`` and ``(B, k)``
+        Equilibration of variables and rows, the matrix being multiplied by (D, S) from both sides.
     M, N : Tensor
         Factors of the two positive definite matrices.
     singular : Tensor of bool, shape ``(B,)``
@@ -42,7 +43,6 @@ class ConicFactor:
     E: Tensor
     D: Tensor
     S: Tensor
-    c: Tensor
     F: Tensor
     M: Tensor
     N: Tensor
@@ -51,24 +51,24 @@ class ConicFactor:
     @classmethod
     def of(cls, H: Tensor, C: Tensor, E: Tensor) -> ConicFactor:
         """Scale and factorise. Cost: n³/3 + 2n²k + nk² + k³/3 per element."""
-        D, S, c = _equilibrate(H, C)
-        H = (c * D).unsqueeze(-1) * H * D.unsqueeze(-2)
+        D, S = _equilibrate(H, C)
+        H = D.unsqueeze(-1) * H * D.unsqueeze(-2)
         C = S.unsqueeze(-1) * C * D.unsqueeze(-2)
-        E = S * S * E / c
+        E = S * S * E
         F = 1 / (1 + E)
         M, flat = _cholesky(H + (F.unsqueeze(-1) * C).mT @ C)
         half = torch.linalg.solve_triangular(M, (F.unsqueeze(-1) * C).mT, upper=False)
         N, dependent = _cholesky(half.mT @ half + torch.diag_embed(E * F))
-        return cls(H, C, E, D, S, c, F, M, N, flat | dependent)
+        return cls(H, C, E, D, S, F, M, N, flat | dependent)
 
     def solve(self, r1: Tensor, r2: Tensor, refinements: int) -> tuple[Tensor, Tensor]:
         """x and y, with steps of iterative refinement against the true matrix."""
-        r1, r2 = self.c * self.D * r1, self.S * r2
+        r1, r2 = self.D * r1, self.S * r2
         x, y = self._apply(r1, r2)
         for _ in range(refinements):
             dx, dy = self._apply(r1 - mv(self.H, x) - mtv(self.C, y), r2 - mv(self.C, x) + self.E * y)
             x, y = x + dx, y + dy
-        return self.D * x, self.S * y / self.c
+        return self.D * x, self.S * y
 
     def _apply(self, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor]:
         top = r1 + mtv(self.C, self.F * r2)
@@ -78,10 +78,10 @@ class ConicFactor:
 
     def matrix(self, index: Tensor) -> Tensor:
         """[H Cᵀ; C −E] of the elements ``index``, in the caller's units."""
-        D, S, c = self.D[index], self.S[index], self.c[index]
-        H = self.H[index] / (c.unsqueeze(-1) * D.unsqueeze(-1) * D.unsqueeze(-2))
+        D, S = self.D[index], self.S[index]
+        H = self.H[index] / (D.unsqueeze(-1) * D.unsqueeze(-2))
         C = self.C[index] / (S.unsqueeze(-1) * D.unsqueeze(-2))
-        E = self.E[index] * c / (S * S)
+        E = self.E[index] / (S * S)
         return torch.cat([torch.cat([H, C.mT], -1), torch.cat([C, -torch.diag_embed(E)], -1)], -2)
 
     def short(self, index: Tensor, r1: Tensor, r2: Tensor, least: float) -> tuple[Tensor, Tensor]:
@@ -106,20 +106,23 @@ class ConicFactor:
         return x[:, : r1.shape[-1]], x[:, r1.shape[-1] :], error
 
 
-def _equilibrate(H: Tensor, C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """D, S and c such that cDHD and SCD have entries of at most about one, in every column of one of them about one."""
+def _equilibrate(H: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """D and S such that DHD and SCD have entries of about one at most, but for a factor of each part between them."""
     curvature = torch.diagonal(H, dim1=-2, dim2=-1).clamp(min=0)
     if C.shape[-2] == 0:
-        D = one_where_zero(curvature).rsqrt()
-        return D, C.new_ones(C.shape[:-1]), C.new_ones(C.shape[0], 1)
+        return one_where_zero(curvature).rsqrt(), C.new_ones(C.shape[:-1])
     absolute = C.abs()
     row = one_where_zero(absolute.amax(-1))
     column = (absolute / row.unsqueeze(-1)).amax(-2).square()
     # the objective is weighed so that no column of H outgrows that of C; columns that C lacks do not count
-    ratio = torch.where(column > 0, curvature / one_where_zero(column), 0.0).amax(-1, keepdim=True)
-    c = 1 / torch.where(ratio > 0, ratio, one_where_zero(curvature.amax(-1, keepdim=True)))
+    ratio = torch.where(column > 0, curvature / one_where_zero(column), 0.0)
+    label = parts_of_variables([H, C])
+    ratio, alone = largest_of_parts(ratio, label), largest_of_parts(curvature, label)
+    c = 1 / torch.where(ratio > 0, ratio, one_where_zero(alone))
     D = one_where_zero(torch.maximum(column, c * curvature)).rsqrt()
-    return D, 1 / one_where_zero((absolute * D.unsqueeze(-2)).amax(-1)), c
+    S = 1 / one_where_zero((absolute * D.unsqueeze(-2)).amax(-1))
+    weight = c.sqrt()
+    return weight * D, S / weight.gather(-1, parts_of_rows(C, label))
 
 
 def _solve(L: Tensor, r: Tensor) -> Tensor:

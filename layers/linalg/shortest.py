@@ -18,6 +18,7 @@ import scipy.linalg
 import scipy.sparse as sp
 
 from layers.linalg.generalised import Array, GeneralisedInverse, assembled, components, equilibrate, part_of
+from layers.linalg.regular_saddle import RegularSaddle
 from layers.linalg.threads import in_one_blas_thread
 
 #: corrections of the answer by its own residual, and the error that needs no more
@@ -36,13 +37,15 @@ AGREE = 1e-8
 
 
 @in_one_blas_thread
-def shortest(M: Any, r: Array) -> tuple[Array, float]:
+def shortest(M: Any, r: Array, *, saddle: int | None = None) -> tuple[Array, float]:
     """M⁺ r, and its error.
 
     Parameters
     ----------
     M : array or sparse matrix, shape ``(rows, columns)``
     r : array, shape ``(rows,)``
+    saddle : int, optional
+        M is a saddle point [H Cᵀ; C 0] with so many variables, whose parts may be told to be regular by H and C.
 
     Returns
     -------
@@ -60,7 +63,11 @@ def shortest(M: Any, r: Array) -> tuple[Array, float]:
     if not np.isfinite(r).all() or not np.isfinite(M.data if sp.issparse(M) else M).all():
         return x + np.nan, np.nan
     for rows, columns in components(M):
-        x[columns], own = _answer(part_of(M, rows, columns), r[rows])
+        whole = part_of(M, rows, columns)
+        regular = None
+        if saddle is not None and not sp.issparse(whole) and np.array_equal(rows, columns):
+            regular = RegularSaddle.of(whole, int((columns < saddle).sum()))
+        x[columns], own = _answer(whole, r[rows]) if regular is None else _projected(whole, r[rows], regular)
         error = max(error, own)
     return x, error
 
@@ -99,7 +106,7 @@ def _answer(M: Any, r: Array) -> tuple[Array, float]:
     return x, error
 
 
-def _projected(M: Any, r: Array, inverse: GeneralisedInverse) -> tuple[Array, float]:
+def _projected(M: Any, r: Array, inverse: GeneralisedInverse | RegularSaddle) -> tuple[Array, float]:
     """(I − N N⁺) M⁻ (I − L L⁺) r, corrected by its residual, and the error."""
     N, L = _orthonormal(inverse.N), _orthonormal(inverse.L)
     given = _without(L, r)

@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from layers.linalg.parts import largest_of_parts, parts_of_rows, parts_of_variables
 from layers.linalg.products import max_abs, mtv, mv, one_where_zero, row_max
 from layers.linalg.saddle import HIDDEN, Block, SaddleFactor, equilibrate, refine
 from layers.problem import QP
@@ -44,8 +45,10 @@ class ActiveSystem:
         [G_𝒜; A] (rows of padding are zero).
     H, C : Tensor
         Q and [G_𝒜; A], equilibrated.
-    D, E, c : Tensor
-        Equilibration of the variables ``(B, n)``, of the rows ``(B, k + p)`` and of the objective ``(B, 1)``.
+    D, E : Tensor
+        Equilibration of the variables ``(B, n)`` and of the rows ``(B, k + p)``.
+    c, c_rows : Tensor
+        That of the objective, of each part by itself: at its variables ``(B, n)`` and at its rows ``(B, k + p)``.
     factor_ : SaddleFactor
     """
 
@@ -59,6 +62,7 @@ class ActiveSystem:
     D: Tensor
     E: Tensor
     c: Tensor
+    c_rows: Tensor
     factor_: SaddleFactor
 
     @classmethod
@@ -70,11 +74,13 @@ class ActiveSystem:
         D = D.expand(batch, n)
         H = D.unsqueeze(-1) * problem.Q * D.unsqueeze(-2)
         # weighing the objective by c, and the multipliers with it, brings Q to the size of the constraints
-        size = H.abs().amax((-2, -1)).unsqueeze(-1)
+        label = parts_of_variables([problem.Q, given]).expand(batch, n)
+        size = largest_of_parts(row_max(H).expand(batch, n), label)
         c = torch.exp2(-one_where_zero(size).log2().round())
         H = c.unsqueeze(-1) * H
         C = E.unsqueeze(-1) * given * D.unsqueeze(-2)
-        return cls(problem, active, rows, present, given, H, C, D, E, c, SaddleFactor(H, C))
+        c_rows = c.gather(-1, parts_of_rows(C, label))
+        return cls(problem, active, rows, present, given, H, C, D, E, c, c_rows, SaddleFactor(H, C))
 
     @staticmethod
     def active_rows(problem: QP, active: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,7 +123,7 @@ class ActiveSystem:
     @property
     def scales(self) -> tuple[Tensor, Tensor]:
         """What brings right-hand sides to equilibrated units, and solutions back."""
-        return torch.cat([self.c * self.D, self.E], dim=-1), torch.cat([self.D, self.E / self.c], dim=-1)
+        return torch.cat([self.c * self.D, self.E], dim=-1), torch.cat([self.D, self.E / self.c_rows], dim=-1)
 
     @cached_property
     def singular(self) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from layers.linalg.faces import pinned_rows
 from layers.native.constants import ACTIVE, INACTIVE, WEAK, WEAK_RATIO, WEAK_TOLERANCE
 from layers.problem import QP
-from layers.qp.kkt import relative_residual, scales, shares, slack
+from layers.qp.kkt import relative_residual, scales, slack
 from layers.qp.scaling import scale_problem
+from layers.qp.shares import shares
 
 #: what sᵢ or λᵢ is of the terms of its own row, from which on it is clear
 OWN = 1e-6
@@ -21,7 +24,8 @@ def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
     change when a row of (G, h) or the objective is multiplied by a number. The scales are those of all rows together:
     beside a multiplier, a bound or a curvature of another size they make what is clear in its own row look like
     nothing. So what sᵢ is of the terms of its row, and λᵢ of the terms that it holds up, counts where it is more than
-    ``OWN``; below, it may be the rounding of terms that have cancelled.
+    ``OWN``; below, it may be the rounding of terms that have cancelled. Rows that are weakly active and pin each other,
+    as z ≤ 0 and −z ≤ 0, have multipliers as large as one likes, and are active.
     """
     weighted, point = _equilibrated(problem, z, lam, nu)
     own = shares(weighted, *point)
@@ -33,7 +37,22 @@ def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
     reach = 10 * relative_residual(problem, z, lam, nu).clamp(min=1e-18, max=1e-6).sqrt().unsqueeze(-1)
     weak = (larger <= WEAK_TOLERANCE) | ((larger <= reach) & (smaller >= WEAK_RATIO * larger))
     kind = torch.where(lam_hat > s_hat, ACTIVE, INACTIVE)
-    return torch.where(weak, WEAK, kind).to(torch.int8)
+    return _enforced(weighted, torch.where(weak, WEAK, kind).to(torch.int8))
+
+
+def _enforced(problem: QP, kind: Tensor) -> Tensor:
+    """Weakly active rows that pin each other are active: together they say an equality, whatever their multipliers."""
+    several = ((kind == WEAK).sum(-1) > 1).nonzero().squeeze(-1)
+    if not several.numel():
+        return kind
+    kind = kind.clone()
+    for i in several.tolist():
+        G, A = ((M if M.dim() == 2 else M[i]).detach().cpu().numpy() for M in (problem.G, problem.A))
+        own = kind[i].cpu().numpy()
+        pinned = np.zeros(len(own), dtype=bool)
+        pinned[own == WEAK] = pinned_rows(np.vstack([G[own == ACTIVE], A]), G[own == WEAK])
+        kind[i, torch.from_numpy(pinned).to(kind.device)] = ACTIVE
+    return kind
 
 
 def relative(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,8 +22,10 @@ from layers.native import qp as native
 from layers.problem import QP, check_values
 from layers.qp import admm, interior_point, proposal, vertex
 from layers.qp.activity import WEAK, activity
+from layers.qp.apart import solve_apart
 from layers.qp.gradients import Adjoint
-from layers.qp.kkt import objective, slack
+from layers.qp.kkt import objective, residuals, slack
+from layers.qp.polish import improves, polish
 from layers.qp.warm import start_warm
 from layers.solution import Point, Residuals, Status
 
@@ -111,7 +113,7 @@ def answer_by_splitting(problem: QP, request: Request) -> Answer:
     any are.
     """
     check_values(problem, request.precision)
-    cold = partial(admm.solve_polished, tol=request.tol, max_iterations=request.max_iterations)
+    cold = _apart(request, partial(admm.solve_polished, **_limits(request)))
     flat = problem.flatten()
     answer = _answer_flat(flat, request, cold)
     weak = (answer.kind == WEAK).any(-1).nonzero().squeeze(-1)
@@ -158,7 +160,9 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
         left = (answer.point.status < Status.OPTIMAL).nonzero().squeeze(-1)
     if left.numel():
         rest = problem.flat_view().take(left).symmetric()
-        answer = answer.put(left, _answer_flat(rest, _for_part(request, left), _at_vertices(request)))
+        answer = answer.put(
+            left, _answer_flat(rest, _for_part(request, left), _in_torch(request, first=True))
+        )
     if (answer.kind == native.UNCLEAR).any():
         return _tell_activity(problem, answer)
     return answer
@@ -201,15 +205,23 @@ def answer_by(problem: QP, request: Request, solve: Callable[[QP], Point]) -> An
     return _answer_flat(problem.flatten(), request._replace(guess=None), solve)
 
 
-def _at_vertices(request: Request) -> Callable[[QP], Point]:
-    """How elements are solved that the core has left."""
-    limits = {"tol": request.tol, "max_iterations": request.max_iterations}
-    return partial(vertex.solve_few, cold=partial(interior_point.solve, **limits), **limits)
+def _in_torch(request: Request, *, first: bool = False) -> Callable[[QP], Point]:
+    """The interior point with a second opinion, which has the first word on few elements that the core has left."""
+    limits = _limits(request)
+    cold = partial(interior_point.solve, **limits)
+    return _apart(request, partial(vertex.solve, cold=cold, first=first, **limits))
+
+
+def _apart(request: Request, solve: Callable[[QP], Point]) -> Callable[[QP], Point]:
+    return partial(solve_apart, solve=solve, tol=request.tol)
+
+
+def _limits(request: Request) -> dict[str, Any]:
+    return {"tol": request.tol, "max_iterations": request.max_iterations}
 
 
 def _answer_flat(flat: QP, request: Request, cold: Callable[[QP], Point] | None = None) -> Answer:
-    if cold is None:
-        cold = partial(interior_point.solve, tol=request.tol, max_iterations=request.max_iterations)
+    cold = _in_torch(request) if cold is None else cold
     parts: list[Point] = []
     for where in flat.chunks():
         part = flat.take(where)
@@ -259,9 +271,16 @@ def _for_part(request: Request, index: Tensor) -> Request:
 
 
 def _tell_activity(problem: QP, answer: Answer) -> Answer:
+    """The activity of elements in doubt, told at a point that is polished once more: sᵢ and λᵢ are small there."""
     unclear = (answer.kind == native.UNCLEAR).any(-1).nonzero().squeeze(-1)
-    point = answer.point
-    kind = activity(
-        problem.flat_view().take(unclear).symmetric(), point.z[unclear], point.lam[unclear], point.nu[unclear]
-    )
-    return replace(answer, kind=answer.kind.index_copy(0, unclear, kind))
+    few, point = problem.flat_view().take(unclear).symmetric(), answer.point.take(unclear)
+    own = slack(few, point.z)
+    z, lam, nu, _ = polish(few, point.z, point.lam, point.nu, active=point.lam > own)
+    lam = lam.clamp(min=0)
+    error = residuals(few, z, lam, nu)
+    better = improves(error, point.residuals).nonzero().squeeze(-1)
+    fresh = replace(point, z=z, lam=lam, nu=nu, residuals=error)
+    point = point.put(better, fresh.take(better))
+    kind = activity(few, point.z, point.lam, point.nu)
+    told = Answer(point, kind, objective(few, point.z), slack(few, point.z))
+    return answer.put(unclear, told)

@@ -22,12 +22,15 @@ from torch import Tensor
 from layers.linalg.batched import Batched
 from layers.linalg.products import column_max, dot, max_abs, mtv, mv, one_where_zero, row_max
 from layers.problem import QP
-from layers.solution import Residuals
+from layers.qp.parts import divided, split
+from layers.solution import ROWS, ROWS_GAP, Residuals
 
-#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much
+#: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much; and
+#: so does the sum of the gap below this multiple of the magnitudes in it
 NOISE = 1e-7
-#: rows that share a variable with rows that share one with this
-HOPS = 2
+
+#: one tensor for the variables, or columns, and one for each kind of row; in the order of the function that takes them
+_Rows = tuple[Tensor, Tensor, Tensor]
 
 
 def stationarity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
@@ -63,6 +66,8 @@ class Norms(Batched):
         Largest entries of Q, of q, and of (G, A); the last is one where there is none.
     least : Tensor, last axis 1
         min(1, ζ), the least size of z.
+    pull : Tensor
+        maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞ and the same of A: what a row may do to a column, whatever its units.
     """
 
     SHARED: ClassVar[Mapping[str, int]] = dict.fromkeys(
@@ -79,6 +84,7 @@ class Norms(Batched):
             "q_size",
             "matrix",
             "least",
+            "pull",
         ],
         1,
     )
@@ -95,6 +101,7 @@ class Norms(Batched):
     q_size: Tensor
     matrix: Tensor
     least: Tensor
+    pull: Tensor
 
     @classmethod
     def of(cls, problem: QP) -> Norms:
@@ -111,7 +118,10 @@ class Norms(Batched):
         matrix = one_where_zero(torch.maximum(_largest(g_row), _largest(a_row)))
         least = one_where_zero(suggested).clamp(max=1.0)
         columns = column_max(G), column_max(A)
-        return cls(Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least)
+        pulls = (column_max(M / one_where_zero(row).unsqueeze(-1)) for M, row in ((G, g_row), (A, a_row)))
+        return cls(
+            Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least, torch.maximum(*pulls)
+        )
 
 
 @dataclass(frozen=True)
@@ -124,8 +134,13 @@ class Scales:
         max(|hᵢ|, ‖Gᵢ‖∞ ẑ): the size of the terms in row i; likewise for A.
     dual : Tensor, shape ``(B, n)``
         max(|qⱼ|, ‖Qⱼ‖∞ ẑ, ‖G·ⱼ‖∞ ŷ, ‖A·ⱼ‖∞ ŷ): the size of the terms in column j.
+    curved : Tensor, shape ``(B, n)``
+        ‖Qⱼ‖∞ ẑ.
+    still : Tensor of bool, shape ``(B, 1)``
+        Whether nothing pulls: Qẑ and q are zero.
     gap : Tensor, shape ``(B,)``
-        Largest magnitude of zᵀQz, qᵀz, hᵀλ, bᵀν, and at least min(1, ‖(q, Qẑ)‖∞ ẑ).
+        Largest magnitude of zᵀQz, qᵀz, hᵀλ, bᵀν, and at least min(1, ‖(q, Qẑ)‖∞ ẑ) and ``NOISE`` times the sum of the
+        magnitudes that these add up, whose rounding no point can be without.
     y : Tensor, shape ``(B,)``
         ŷ, the size of the multipliers.
 
@@ -140,6 +155,8 @@ class Scales:
     g: Tensor
     a: Tensor
     dual: Tensor
+    curved: Tensor
+    still: Tensor
     gap: Tensor
     y: Tensor
 
@@ -150,12 +167,14 @@ def scales(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | None 
     return _scales(norms, z, lam, nu, _terms(problem, z, lam, nu, mv(problem.Q, z)))
 
 
-def _terms(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, Qz: Tensor) -> Tensor:
-    """zᵀQz, qᵀz, hᵀλ and bᵀν side by side, shape ``(B, 4)``."""
-    return torch.stack([dot(z, Qz), dot(problem.q, z), dot(problem.h, lam), dot(problem.b, nu)], dim=-1)
+def _terms(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, Qz: Tensor) -> tuple[Tensor, Tensor]:
+    """zᵀQz, qᵀz, hᵀλ and bᵀν side by side, shape ``(B, 4)``, and the magnitudes that they add up, ``(B,)``."""
+    products = z * Qz, problem.q * z, problem.h * lam, problem.b * nu
+    magnitudes = sum((v.abs().sum(-1) for v in products), torch.zeros_like(z[..., 0]))
+    return torch.stack([v.sum(-1) for v in products], dim=-1), magnitudes
 
 
-def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: Tensor) -> Scales:
+def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: tuple[Tensor, Tensor]) -> Scales:
     z_hat = max_abs(z).unsqueeze(-1).maximum(norms.least)
     # size of the gradient, and of the multipliers that balance it
     gradient = torch.maximum(norms.q_size, norms.Q_size * z_hat)
@@ -164,11 +183,13 @@ def _scales(norms: Norms, z: Tensor, lam: Tensor, nu: Tensor, terms: Tensor) -> 
     dual = norms.q.maximum(norms.Q_row * z_hat)
     dual = dual.maximum(norms.g_column * y_hat).maximum(norms.a_column * y_hat)
     least = (one_where_zero(gradient) * z_hat).clamp(max=1.0)
-    gap = max_abs(terms).maximum(least.squeeze(-1))
+    gap = max_abs(terms[0]).maximum(least.squeeze(-1)).maximum(NOISE * terms[1])
     return Scales(
         g=one_where_zero(norms.h.maximum(norms.g_row * z_hat)),
         a=one_where_zero(norms.b.maximum(norms.a_row * z_hat)),
         dual=one_where_zero(dual),
+        curved=norms.Q_row * z_hat,
+        still=gradient == 0,
         gap=one_where_zero(gap),
         y=y_hat.squeeze(-1),
     )
@@ -192,8 +213,10 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
 
     These are the smallest relative changes of the entries of each row under which its equation holds (Oettli & Prager
     1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there,
-    that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ, aᵢ and cⱼ count as at least
-    ``NOISE`` times the scale in norm. A value that is not finite counts as infinite.
+    that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ and aᵢ count as at least
+    ``NOISE`` times the scale in norm, and cⱼ as that part of ‖Qⱼ‖∞ ẑ, and of the largest of all c times
+    maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞: in units of 10⁻⁷ a multiplier is large and its noise no force. All of this is of the own part
+    where nothing connects a row with others. A value that is not finite counts as infinite.
 
     A status is judged by :attr:`layers.solution.Residuals.largest`.
     """
@@ -210,78 +233,70 @@ def _residuals(
 ) -> Residuals:
     Qz = mv(problem.Q, z)
     terms = _terms(problem, z, lam, nu, Qz)
-    scale = _scales(Norms.of(problem) if norms is None else norms, z, lam, nu, terms)
+    norms = Norms.of(problem) if norms is None else norms
+    scale = _scales(norms, z, lam, nu, terms)
     r_dual = _stationarity(problem, Qz, lam, nu)
     room, r_a = slack(problem, z), mv(problem.A, z) - problem.b
     # (Qz + q)ᵀz + hᵀλ + bᵀν = λᵀ(h − Gz) when the other conditions hold: the duality gap
-    r_gap = terms.sum(-1)
+    r_gap = terms[0].sum(-1)
     primal = torch.maximum(max_abs(room.clamp(max=0) / scale.g), max_abs(r_a / scale.a))
     dual = torch.maximum(max_abs(r_dual / scale.dual), max_abs(lam.clamp(max=0) / scale.y.unsqueeze(-1)))
     values = torch.stack([primal, dual, r_gap.abs() / scale.gap], dim=-1)
     if rowwise:
-        values = torch.cat([values, _rowwise(problem, (z, lam, nu), scale, (r_dual, room, r_a))], dim=-1)
+        values = torch.cat(
+            [values, _rowwise(problem, norms, (z, lam, nu), scale, (r_dual, room, r_a))], dim=-1
+        )
     return Residuals(values.nan_to_num(nan=torch.inf, posinf=torch.inf))
 
 
-def _rowwise(
-    problem: QP, point: tuple[Tensor, ...], scale: Scales, left: tuple[Tensor, Tensor, Tensor]
-) -> Tensor:
+def _rowwise(problem: QP, norms: Norms, point: _Rows, scale: Scales, left: _Rows) -> Tensor:
     """Primal, dual and gap row by row, shape ``(B, 3)``; ``left`` are Qz + q + Gᵀλ + Aᵀν, h − Gz and Az − b."""
+    magnitudes = QP(*(t.abs() for t in problem.tensors))
+    own = sums(magnitudes, *(v.abs() for v in point))
+    # a multiplier has the noise of the largest force; one of 1 where there is none at all
+    force = _largest(own[2]).maximum(scale.still.to(own[2]))
+    least = NOISE * scale.g, NOISE * scale.a, NOISE * scale.curved.maximum(norms.pull * force)
+    g, a, c = (terms.maximum(noise) for terms, noise in zip(own, least, strict=True))
     r_dual, room, r_a = left
-    g, a, c, share = _own_terms(problem, point, scale)
-
+    lam = point[1]
+    share = lam.abs() * max_abs(magnitudes.G / c.unsqueeze(-2))
     primal = torch.maximum(max_abs(room.clamp(max=0) / g), max_abs(r_a / a))
-    wrong = torch.where(point[1] < 0, share, torch.zeros_like(share))
-    loose = torch.where(point[1] > 0, share * room.clamp(min=0) / g, torch.zeros_like(share))
-    return torch.stack([primal, max_abs(r_dual / c).maximum(max_abs(wrong)), max_abs(loose)], dim=-1)
+    wrong = torch.where(lam < 0, share, torch.zeros_like(share))
+    loose = torch.where(lam > 0, share * room.clamp(min=0) / g, torch.zeros_like(share))
+    found = torch.stack([primal, max_abs(r_dual / c).maximum(max_abs(wrong)), max_abs(loose)], dim=-1)
+    excused = _excused(own, least, left, lam).nonzero().squeeze(-1)
+    return found if not excused.numel() else _by_parts(problem, point, found, excused)
 
 
-def _own_terms(
-    problem: QP, point: tuple[Tensor, ...], scale: Scales
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """g, a, c and w of :func:`residuals`."""
-    magnitudes = QP(*(t.abs() for t in problem.tensors))
-    z, lam, nu = (v.abs() for v in point)
-    g, a, c = _sums(magnitudes, z, lam, nu)
-    g, a, c = g.maximum(NOISE * scale.g), a.maximum(NOISE * scale.a), c.maximum(NOISE * scale.dual)
-    return g, a, c, lam * max_abs(magnitudes.G / c.unsqueeze(-2))
+def _excused(own: _Rows, least: _Rows, left: _Rows, lam: Tensor) -> Tensor:
+    """Elements with a row that passes by the least size of its terms alone, or may; shape ``(B,)``."""
+    (g, a, c), (r_dual, room, r_a) = own, left
+    small_g, small_a, small_c = (terms < noise for terms, noise in zip(own, least, strict=True))
+    missed = ((-room > ROWS * g) & small_g).any(-1) | ((r_a.abs() > ROWS * a) & small_a).any(-1)
+    missed = missed | ((r_dual.abs() > ROWS * c) & small_c).any(-1)
+    loose = ((lam > 0) & (room > ROWS_GAP * g)).any(-1) | (lam < 0).any(-1)
+    return missed | (loose & (small_g.any(-1) | small_c.any(-1)))
 
 
-def shares(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
-    """How much sᵢ is of the terms of its row, and λᵢ of the terms of a column that it holds up; ``(B, m)`` each.
-
-    Of an equilibrated problem, whose entries are about one: there the terms of rows that share variables compare, and
-    those of rows that share them with these. Below :data:`NOISE` of such a sum, or of the scale of all rows if that is
-    less, a row has rounding of its neighbours; what is larger elsewhere has nothing to do with it. Where q, h and b are
-    zero all around, these terms are rounding themselves, and the scale of all rows counts.
-    """
-    scale = scales(problem, z, lam, nu)
-    magnitudes = QP(*(t.abs() for t in problem.tensors))
-    g, a, c = _sums(magnitudes, z.abs(), lam.abs(), nu.abs())
-    near_g, near_c = _neighbours(magnitudes, z.abs(), (g, a, c))
-    zero = torch.zeros_like(z)
-    given_g, given_c = _neighbours(magnitudes, zero, (magnitudes.h, magnitudes.b, magnitudes.q))
-    g = g.maximum(NOISE * torch.where(given_g > 0, scale.g.minimum(near_g), scale.g))
-    c = c.maximum(NOISE * torch.where(given_c > 0, scale.dual.minimum(near_c), scale.dual))
-    room = slack(problem, z).clamp(min=0)
-    return room / one_where_zero(g), lam.abs() * max_abs(magnitudes.G / one_where_zero(c).unsqueeze(-2))
+def _by_parts(problem: QP, point: _Rows, found: Tensor, index: Tensor) -> Tensor:
+    """The same with the elements ``index`` measured part by part, where nothing connects all of their rows."""
+    few = problem.take(index)
+    several, label = divided(few)
+    if label is None:
+        return found
+    some, at = few.take(several), tuple(v[index[several]] for v in point)
+    worst = found.new_zeros(len(several), 3)
+    for part in split(some, label):
+        values = _residuals(part.problem, *part.take(*at), None, rowwise=True).rowwise
+        places = part.element.unsqueeze(-1).expand_as(values)
+        worst = worst.scatter_reduce(0, places, values, "amax")
+    return found.index_copy(0, index[several], worst)
 
 
-def _sums(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def sums(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(Gz + h, Az + b, Qz + q + Gᵀλ + Aᵀν), all of magnitudes."""
     g, a = mv(problem.G, z) + problem.h, mv(problem.A, z) + problem.b
     return g, a, mv(problem.Q, z) + problem.q + mtv(problem.G, lam) + mtv(problem.A, nu)
-
-
-def _neighbours(problem: QP, z: Tensor, terms: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """What the terms of rows and columns come to in the rows of G and the columns that they are connected with."""
-    g, a, c = terms
-    pull = mv(problem.Q, z) + problem.q
-    for _ in range(HOPS):
-        z = z + mtv(problem.G, g) + mtv(problem.A, a) + mv(problem.Q, pull)
-        g, a, pull = mv(problem.G, z), mv(problem.A, z), mv(problem.Q, z)
-        c = c + mtv(problem.G, mv(problem.G, c)) + mtv(problem.A, mv(problem.A, c))
-    return g, c
 
 
 def _largest(x: Tensor) -> Tensor:

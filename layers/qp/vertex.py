@@ -1,7 +1,8 @@
-"""What the core leaves, one element at a time: Clarabel proposes, its active set polished is judged as any answer.
+"""What other engines leave, one element at a time: Clarabel proposes, its active set polished is judged as any answer.
 
 The core leaves vertices with dependent or weakly active rows. There the interior point in torch took up to a hundred
-times as long as a sparse solver; it stays for what is not solved here, and for proofs that there is no solution.
+times as long as a sparse solver; it stays for what is not solved here, and for proofs that there is no solution. What
+it gives up in its turn is asked for here as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.sparse as sp
 import torch
+from torch import Tensor
 
 from layers.linalg import complementarity
 from layers.linalg.batched import put
@@ -22,27 +24,56 @@ from layers.qp.proposal import FEW, TOLERANCES, proposed
 from layers.solution import Point, Status
 
 
-def solve_few(problem: QP, *, cold: Callable[[QP], Point], tol: float, max_iterations: int) -> Point:
-    """Solve a flat problem of few elements; those that do not come out sharp, and all of many, by ``cold``."""
-    count = problem.q.shape[0]
-    if not 0 < count <= FEW or problem.q.device.type != "cpu" or not problem.m + problem.p:
+def solve(
+    problem: QP, *, cold: Callable[[QP], Point], tol: float, max_iterations: int, first: bool = False
+) -> Point:
+    """Solve a flat problem by ``cold``, and what that gives up by a proposal; with ``first``, a few by that first.
+
+    On the host alone, which has the proposals.
+    """
+    if problem.q.device.type != "cpu" or not problem.m + problem.p:
         return cold(problem)
-    problem = QP(*(v.detach() for v in problem.tensors))
+    problem = QP(*(t.detach() for t in problem.tensors))
+    if not (first and len(problem.q) <= FEW):
+        point = cold(problem)
+        left = _given_up(point).nonzero().squeeze(-1)
+        return (
+            _with(point, left, proposals(problem.take(left), tol, max_iterations)) if left.numel() else point
+        )
+    point = proposals(problem, tol, max_iterations)
+    error = point.residuals
+    # what is not sharp, rounding has spoilt: the other engine has several units to try
+    sharp = (error.relative.amax(-1) <= 10 * SHARP) & (error.rowwise.amax(-1) <= ROWS_SHARP)
+    blunt = (~sharp | (point.status != Status.OPTIMAL)).nonzero().squeeze(-1)
+    if not blunt.numel():
+        return point
+    other = cold(problem.take(blunt))
+    failed = _given_up(other).nonzero().squeeze(-1)
+    return point.put(blunt, _with(other, failed, point.take(blunt[failed])))
+
+
+def _given_up(point: Point) -> Tensor:
+    return (point.status == Status.NUMERICAL_FAILURE) | (point.status == Status.ITERATION_LIMIT)
+
+
+def _with(point: Point, index: Tensor, other: Point) -> Point:
+    """The point with elements ``index`` of another where that is OPTIMAL."""
+    solved = other.status == Status.OPTIMAL
+    return point.put(index[solved], other.take(solved))
+
+
+def proposals(problem: QP, tol: float, max_iterations: int) -> Point:
+    """Proposals, one element at a time; OPTIMAL within ``tol``, else ITERATION_LIMIT."""
     norms = Norms.of(problem)
     z, lam, nu = (torch.zeros_like(v) for v in (problem.q, problem.h, problem.b))
-    iterations = torch.zeros(count, dtype=torch.int64, device=problem.q.device)
-    for i in range(count):
-        index = torch.tensor([i], device=problem.q.device)
-        one, own = problem.take(index), norms.take(index)
-        found, iterations[i] = _solved(one, own, tol, max_iterations)
+    iterations = torch.zeros(len(z), dtype=torch.int64)
+    for i in range(len(z)):
+        index = torch.tensor([i])
+        found, iterations[i] = _solved(problem.take(index), norms.take(index), tol, max_iterations)
         z, lam, nu = put((z, lam, nu), index, tuple(torch.from_numpy(v).unsqueeze(0) for v in found))
     error = residuals(problem, z, lam, nu, norms)
-    # what is not, rounding has spoilt: the other engine has several units to try
-    sharp = (error.relative.amax(-1) <= 10 * SHARP) & (error.rowwise.amax(-1) <= ROWS_SHARP)
-    status = torch.where(sharp & error.within(tol), int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
-    point = Point.without_certificate(z, lam, nu, status, error, iterations)
-    left = (status != Status.OPTIMAL).nonzero().squeeze(-1)
-    return point if not left.numel() else point.put(left, cold(problem.take(left)))
+    status = torch.where(error.within(tol), int(Status.OPTIMAL), int(Status.ITERATION_LIMIT))
+    return Point.without_certificate(z, lam, nu, status, error, iterations)
 
 
 def _solved(one: QP, norms: Norms, tol: float, max_iterations: int) -> tuple[Arrays, int]:

@@ -16,8 +16,10 @@ from tests.adversary.peers import judge_with_peers
 from tests.adversary.script import curved_script, script
 from tests.adversary.shrink import Finding, shrunk
 
-#: a call of the layer that takes longer hangs
+#: a call of the layer that takes longer, in seconds of the processor, hangs
 SECONDS = 60
+#: programs of a block that are asked in small batches
+FEW = 48
 HANG = "hang"
 #: findings of one kind that are made small, in one process
 EACH = 1
@@ -41,21 +43,27 @@ class Report:
     found: int = 0
     scripts: dict[str, str] = field(default_factory=dict)
 
+    def add(self, other: Report) -> None:
+        """Count what another came to; its scripts stay its own."""
+        self.programs += other.programs
+        self.answers.update(other.answers)
+        self.found += other.found
+
 
 @contextmanager
 def limited(seconds: int) -> Iterator[None]:
-    """TimeoutError after so long."""
+    """TimeoutError after so many seconds of this process, whatever others do; what waits for ever the parent finds."""
 
     def stop(*_: object) -> None:
         raise TimeoutError
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def doors(number: int) -> list[tuple[Door, int]]:
@@ -63,15 +71,15 @@ def doors(number: int) -> list[tuple[Door, int]]:
     size = (1, 3, 4)[number % 3]
     chosen = [
         (Door("solve_qp", "auto"), 0),
-        (Door("solve_qp", "auto", size), 8),
-        (Door("QPLayer", "auto", size), 8),
+        (Door("solve_qp", "auto", size), FEW),
+        (Door("QPLayer", "auto", size), FEW),
     ]
     if number % 4 == 0:
         chosen.append((Door("solve_qp", "interior_point"), 0))
     elif number % 4 == 1:
-        chosen.append((Door("solve_qp", "interior_point", size), 4))
+        chosen.append((Door("solve_qp", "interior_point", size), FEW // 4))
     elif number % 4 == 2:
-        chosen.append((Door("ConvexLayer", "auto", size), 8))
+        chosen.append((Door("ConvexLayer", "auto", size), FEW))
     return chosen
 
 

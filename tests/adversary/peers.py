@@ -13,7 +13,7 @@ from scipy.optimize import linprog
 from layers.problem import QP
 from layers.qp.kkt import residuals
 from tests.adversary.blocks import Case
-from tests.adversary.doors import Answer
+from tests.adversary.doors import NO_DERIVATIVE, Answer
 from tests.adversary.judge import GIVEN_UP, PEER, Verdict, judge
 from tests.adversary.program import OPTIMAL, Program
 
@@ -24,9 +24,13 @@ Point = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def judge_with_peers(case: Case, answer: Answer) -> Verdict:
-    """The verdict of the judge; what is given up of a program that has a solution is a finding if a peer has it."""
+    """The verdict of the judge; what is given up of a program that has a solution is a finding if a peer has it.
+
+    No peer has a derivative: one that is refused is given up, and no finding.
+    """
     verdict = judge(case, answer)
-    if not verdict.outcome.startswith(GIVEN_UP) or case.truth.status != OPTIMAL:
+    gave_up = verdict.outcome.startswith(GIVEN_UP) and answer.status != NO_DERIVATIVE
+    if not gave_up or case.truth.status != OPTIMAL:
         return verdict
     peer = solved_by(case.program)
     return verdict if peer is None else Verdict(PEER, f"{verdict.outcome}; {peer}", verdict.outcome)

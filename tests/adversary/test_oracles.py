@@ -12,12 +12,12 @@ from tests.adversary.judge import backward_error
 from tests.adversary.program import INFEASIBLE, OPTIMAL, UNBOUNDED, Claim, Program
 from tests.adversary.structures import STRUCTURES
 
-CASES = [case for number in range(12) for case in blocks.block(0, number)[::4]]
+CASES = [case for number in range(12) for case in blocks.block(0, number, 48)[::4]]
 
 
 def test_blocks_are_a_function_of_seed_and_number():
-    again, other = blocks.block(0, 5), blocks.block(1, 5)
-    for one, two in zip(blocks.block(0, 5), again, strict=True):
+    again, other = blocks.block(0, 5, 48), blocks.block(1, 5, 48)
+    for one, two in zip(blocks.block(0, 5, 48), again, strict=True):
         for a, b in zip(one.program.arrays, two.program.arrays, strict=True):
             assert np.array_equal(a, b)
     assert any(a.program.q.tolist() != b.program.q.tolist() for a, b in zip(again, other, strict=True))

@@ -115,31 +115,11 @@ def divided(take: Advice) -> tuple[Program, Values]:
     return (cp.norm(take("(x) * r", r=r)) + bowl, []), {r: take("1 / (q)", **TENSORS)}
 
 
-def divided_square(take: Advice) -> tuple[Program, Values]:
-    r = take("cvxpy.Parameter((), nonneg=True)")
-    return (take("r * cvxpy.sum_squares(x)", r=r) + cp.sum(x), box), {r: take("1 / (a)", **TENSORS)}
-
-
 def factored(take: Advice) -> tuple[Program, Values]:
     R = take("cvxpy.Parameter((3, 3))")
     return (bowl, [take("cvxpy.sum_squares(R @ x)", R=R) <= 1]), {
         R: take("torch.linalg.cholesky(P).mT", **TENSORS)
     }
-
-
-def convolved(take: Advice) -> tuple[Program, Values]:
-    T = take("cvxpy.Parameter((5, 3))")
-    value = take(
-        "torch.stack([torch.nn.functional.pad(p.reshape(-1), (i, 2 - i)) for i in range(3)], 1)", **TENSORS
-    )
-    return (cp.sum_squares(take('T @ cvxpy.vec(x, order="C")', T=T) - 1), box), {T: value}
-
-
-def multiplied(take: Advice) -> tuple[Program, Values]:
-    T = take("cvxpy.Parameter((16, 4))")
-    code = "torch.func.jacrev(lambda v: torch.kron(M, v))(torch.zeros((2, 2), dtype=torch.float64)).reshape(16, 4)"
-    product = take('cvxpy.reshape(T @ cvxpy.vec(X, order="C"), (4, 4), order="C")', T=T)
-    return (cp.sum_squares(product - np.eye(4)), []), {T: take(code, **TENSORS)}
 
 
 def bounded(take: Advice) -> tuple[Program, Values]:
@@ -181,7 +161,6 @@ EQUIVALENT: dict[str, tuple[Program, Callable[[Advice], tuple[Program, Values]]]
     ),
     "quad_form with a parameter in a constraint": ((bowl, [cp.quad_form(x, P) <= 1]), factored),
     "division by a parameter": ((cp.norm(x / q) + bowl, []), divided),
-    "quad_over_lin of a parameter": ((cp.quad_over_lin(x, a) + cp.sum(x), box), divided_square),
     "a function of a parameter": (
         (bowl, [x * cp.exp(c) <= 1]),
         with_parameter("cvxpy.Parameter((), nonneg=True)", lambda: VALUES[c].exp(), lambda r: (bowl, [x * r <= 1])),
@@ -194,12 +173,6 @@ EQUIVALENT: dict[str, tuple[Program, Callable[[Advice], tuple[Program, Values]]]
         (bowl, [x <= cp.square(c)]),
         with_parameter("cvxpy.Parameter((), nonneg=True)", lambda: VALUES[c] ** 2, lambda r: (bowl, [x <= r])),
     ),
-    "a cumulative sum as factor": (
-        (cp.cumsum(p) @ x + bowl, []),
-        with_parameter("cvxpy.Parameter((3,))", lambda: VALUES[p].cumsum(0), lambda r: (r @ x + bowl, [])),
-    ),
-    "a convolution": ((cp.sum_squares(cp.convolve(p, x) - 1), box), convolved),
-    "a Kronecker product": ((cp.sum_squares(cp.kron(M, X) - np.eye(4)), []), multiplied),
     "a perspective": (
         (q * cp.perspective(cp.sum_squares(x), z) + bowl, [z <= 3]),
         lambda take: ((q * take("cvxpy.quad_over_lin(x, s)", s=z) + bowl, [z <= 3]), {q: VALUES[q]}),

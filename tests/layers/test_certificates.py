@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from layers import SolverError, Status, solve_qp
+from layers.qp import vertex
 from layers.qp.interior_point import attempts, iteration
 from tests.layers.instances import Data, as_data
 
@@ -188,5 +189,6 @@ def test_what_is_in_doubt_is_told_with_what_is_known_of_both(monkeypatch) -> Non
     data, _ = bounded_growth(10)
     monkeypatch.setattr(attempts, "ATTEMPTS", 0)
     monkeypatch.setattr(iteration, "STALE", 2)
+    monkeypatch.setattr(vertex, "solve", lambda problem, cold, **_: cold(problem))
     with pytest.raises(SolverError, match=r"NUMERICAL_FAILURE, .* and a certificate that it has no"):
         solve_qp(*data)

@@ -241,7 +241,7 @@ def test_the_number_of_threads_is_left_as_it_was(fails: bool):
         torch.set_num_threads(2)
         if fails:
             with pytest.raises(SolverError):
-                layer(*tensors, solver_args={"max_iters": 1, "eps": 1e-15})
+                layer(*tensors, solver_args={"max_iters": 1, "eps": 1e-30})
         else:
             layer(*tensors)
         assert torch.get_num_threads() == 2

@@ -11,22 +11,17 @@ from typing import Any
 
 import cvxpy as cp
 from cvxpy.atoms.affine.binary_operators import DivExpression, MulExpression, multiply
-from cvxpy.atoms.affine.conv import conv, convolve
-from cvxpy.atoms.affine.cumsum import cumsum
-from cvxpy.atoms.affine.kron import kron
 from cvxpy.atoms.affine.promote import Promote
 from cvxpy.atoms.elementwise.power import Power
 from cvxpy.atoms.perspective import perspective
 from cvxpy.atoms.quad_form import QuadForm
-from cvxpy.atoms.quad_over_lin import quad_over_lin
 from cvxpy.utilities import scopes
 
 from layers.convex.canonical.curvature import advice_on_curvature, advice_on_exponent, advice_on_matrix
+from layers.convex.canonical.forms import BILINEAR
 
-PRODUCTS = (MulExpression, multiply)
+PRODUCTS = (MulExpression, multiply, *BILINEAR)
 THROUGH = "compute its value in torch: the gradient goes through"
-#: functions of two arguments, linear in each, that CVXPY takes for DPP with a constant first one only
-BILINEAR = (kron, conv, convolve)
 
 
 def explain(problem: cp.Problem, *, gp: bool) -> str:
@@ -47,13 +42,7 @@ def explain(problem: cp.Problem, *, gp: bool) -> str:
 
 def explain_failure(problem: cp.Problem, error: Exception) -> str:
     """What to write where CVXPY fails to compile a problem that keeps the rules."""
-    parts = (problem.objective, *problem.constraints)
-    for found in (_first(part, cumsum, alone=True) for part in parts):
-        if found is not None:
-            return (
-                f"CVXPY cannot compile `{found}`, which it makes a variable, in a product. {_computed(found)}"
-            )
-    for found in (_first(part, perspective) for part in parts):
+    for found in (_first(part, perspective) for part in (problem.objective, *problem.constraints)):
         if found is not None:
             return (
                 f"CVXPY compiles `{found}` for solvers of its own list only. Write the perspective of its function as "
@@ -67,11 +56,11 @@ def explain_failure(problem: cp.Problem, error: Exception) -> str:
     )
 
 
-def _first(expression: Any, kind: type, *, alone: bool = False) -> Any:
-    """The first part of this kind, or with ``alone`` the first of parameters alone; None without one."""
-    if isinstance(expression, kind) and not (alone and expression.variables()):
+def _first(expression: Any, kind: type) -> Any:
+    """The first part of this kind; None without one."""
+    if isinstance(expression, kind):
         return expression
-    found = (_first(argument, kind, alone=alone) for argument in expression.args)
+    found = (_first(argument, kind) for argument in expression.args)
     return next((f for f in found if f is not None), None)
 
 
@@ -102,9 +91,6 @@ def _advice(culprit: Any, *, gp: bool) -> str:
     if isinstance(culprit, DivExpression) and culprit.args[1].parameters():
         top, bottom = culprit.args[0], _plain(culprit.args[1])
         return f"it divides by a parameter. Write ({top}) * r {_in_place(f'1 / ({bottom})', bottom)}"
-    if isinstance(culprit, quad_over_lin) and culprit.args[1].parameters():
-        top, bottom = culprit.args
-        return f"it divides by a parameter. Write r * cvxpy.sum_squares({top}) {_in_place(f'1 / ({bottom})', bottom)}"
     if isinstance(culprit, Power) and not isinstance(culprit.p, cp.Constant):
         (base,) = culprit.args
         if gp:
@@ -113,8 +99,6 @@ def _advice(culprit: Any, *, gp: bool) -> str:
     function = _function_of_parameters(culprit)
     if function is not None:
         return f"`{function}` depends on parameters alone, but not affinely. {_computed(function)}"
-    if isinstance(culprit, BILINEAR):
-        return _advice_on_bilinear(culprit)
     if isinstance(culprit, PRODUCTS):
         left, right = (_plain(factor) for factor in culprit.args)
         inner, outer = (left, right) if left.variables() else (right, left)
@@ -142,29 +126,6 @@ def _advice_on_quad_form(culprit: Any) -> str:
     return (
         f"a parametric matrix is allowed in the objective only. Write cvxpy.sum_squares(R @ {x}) with "
         f"R = cvxpy.Parameter(({n}, {n})) a factor of {P} = RᵀR, computed in torch by torch.linalg.cholesky({P}).mT"
-    )
-
-
-def _advice_on_bilinear(culprit: Any) -> str:
-    """A matrix parameter for a function that is linear in its variable."""
-    left, right = culprit.args
-    inner, outer = (left, right) if left.variables() else (right, left)
-    rows, columns = culprit.size, inner.size
-    written = f'T @ cvxpy.vec({inner}, order="C")'
-    if isinstance(culprit, kron):
-        written = f'cvxpy.reshape({written}, {culprit.shape}, order="C")'
-        call = f"torch.kron({'v' if inner is left else left}, {'v' if inner is right else right})"
-        value = (
-            f"torch.func.jacrev(lambda v: {call})(torch.zeros({inner.shape}, dtype=torch.float64))"
-            f".reshape({rows}, {columns})"
-        )
-    else:
-        moved = f"torch.nn.functional.pad({outer}.reshape(-1), (i, {columns - 1} - i))"
-        value = f"torch.stack([{moved} for i in range({columns})], 1)"
-    return (
-        f"it is linear in `{inner}`, but CVXPY takes no parameters in this form of a matrix. Write {written} with a "
-        f"new parameter T = cvxpy.Parameter(({rows}, {columns})), whose value in torch is {value}: the gradient goes "
-        "through"
     )
 
 

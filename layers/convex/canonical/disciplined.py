@@ -8,13 +8,14 @@ from typing import Any
 import cvxpy as cp
 
 from layers.convex.canonical.advice import explain
+from layers.convex.canonical.forms import written_out
 from layers.errors import ProblemError
 
 
 def check_problem(
     problem: cp.Problem, parameters: Sequence[cp.Parameter], variables: Sequence[cp.Variable], *, gp: bool
-) -> None:
-    """Refuse what cannot become a layer.
+) -> cp.Problem:
+    """The problem in forms that DPP takes; refuse what cannot become a layer.
 
     Raises
     ------
@@ -26,8 +27,10 @@ def check_problem(
     _check_list("variables", variables, cp.Variable)
     _check_parameters(problem, parameters)
     _check_variables(problem, variables)
-    if not _disciplined(problem, gp=gp):
-        raise ProblemError(explain(problem, gp=gp))
+    written = problem if gp else written_out(problem)
+    if not _disciplined(written, gp=gp):
+        raise ProblemError(explain(written, gp=gp))
+    return written
 
 
 def _check_kind(problem: Any) -> None:

@@ -180,4 +180,4 @@ def _shortest(element: QP, kind: Tensor, r: Block, transpose: bool) -> tuple[Blo
 
 def _densely(H: Array, A: Array, C: Array, r: Array, *, transpose: bool) -> tuple[Array, float]:
     K = np.block([[H, A.T, C[: len(H)]], [A, np.zeros((len(A),) * 2), C[len(H) :]]])
-    return shortest(K.T if transpose else K, r)
+    return shortest(K.T if transpose else K, r, saddle=None if C.shape[1] else len(H))

@@ -129,9 +129,10 @@ struct ActiveSets {
         record(want, iteration, tol, true);
     }
 
-    // ACTIVE = 1, INACTIVE = 0 where beyond doubt; one constraint in doubt leaves the whole problem to the torch rule.
+    // ACTIVE = 1, INACTIVE = 0 where beyond doubt; one constraint in doubt, or a point that is not sharp, leaves the whole problem to torch,
+    // which polishes it again before it tells.
     void classify(signed char* kind, int lane) const {
-        const bool told = at(best.evident, lane);
+        const bool told = at(best.evident, lane) && Lane<T>::get(best.error, lane) <= NEAR;
         for (int i = 0; i < g.m; ++i) kind[i] = told ? (signed char)Lane<T>::get(best.binds[i], lane) : convex_layers::Activity::UNCLEAR;
     }
 

@@ -1,10 +1,8 @@
 // The relative KKT residuals of layers/qp/kkt.py, on the caller's data, from quantities of the equilibrated group.
 #pragma once
-#include "qp/data.hpp"
+#include "qp/parts.hpp"
 
 namespace CORE {
-
-constexpr double NOISE = 1e-7;  // terms below this multiple of what they could be count as that much in a row by itself
 
 template <class T, class M>
 struct Measure {
@@ -13,14 +11,17 @@ struct Measure {
     T z_hat, y_hat;
     T primal, dual, gap, worst, objective;  // in norm
     T row_primal, row_dual, row_gap, row_worst;
+    T gradient;                                         // the largest of q and Qẑ
     T *g_size, *a_size, *column_size, *share;
+    T* pull;  // maxᵢ |Gᵢⱼ| / ‖Gᵢ‖ and that of A, in the units of columns
 
-    static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + padded<T>(d.n) + 4 * 8; }
+    static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + 2L * padded<T>(d.n) + 5 * 8; }
     Measure(Arena& arena, Group<T, M>& group) : g(group) {
         g_size = zeros<T>(arena, g.ldm);
         share = zeros<T>(arena, g.ldm);
         a_size = zeros<T>(arena, g.ldp);
         column_size = zeros<T>(arena, g.ldn);
+        pull = zeros<T>(arena, g.ldn);
     }
 
     // What depends on the data only.
@@ -40,6 +41,11 @@ struct Measure {
         suggested = smaller(or_one(larger(size, free)), constant<T>(1));
         q_size = q_max;
         matrix = or_one(rows);
+        for (int i = 0; i < g.m; ++i) share[i] = 1 / (g.Eg[i] * or_one(g.g_row[i]));
+        for (int i = 0; i < g.p; ++i) a_size[i] = 1 / (g.Ea[i] * or_one(g.a_row[i]));
+        clear(pull, g.ldn);
+        g.G.largest_terms_transposed(share, pull);
+        g.A.largest_terms_transposed(a_size, pull);
     }
 
     // stationarity = Qx + q + Gᵀλ + Aᵀν, slack = h − Gx, lack = b − Ax, Qx: all of the equilibrated problem.
@@ -54,7 +60,7 @@ struct Measure {
         }
         for (int i = 0; i < g.p; ++i) y_max = larger(y_max, absolute(nu[i]) * g.Ea[i]);
         z_hat = larger(g.r * z_max, suggested);
-        const T gradient = larger(q_size, g.scale * z_hat);
+        gradient = larger(q_size, g.scale * z_hat);
         y_hat = larger(y_unit * y_max, smaller(or_one(gradient / matrix), one));
         primal = zero;
         dual = -y_unit * least / y_hat;
@@ -76,7 +82,8 @@ struct Measure {
         const T quadratic = dot(x, Qx, g.ldn) * unit, linear = dot(x, g.q, g.ldn) * unit;
         const T from_h = dot(g.h, lam, g.ldm) * unit, from_b = dot(g.b, nu, g.ldp) * unit;
         const T floor = smaller(or_one(gradient) * z_hat, one);
-        const T terms = larger(larger(absolute(quadratic), absolute(linear)), larger(absolute(from_h), absolute(from_b)));
+        const T rounded = NOISE * unit * (magnitude(x, Qx, g.ldn) + magnitude(x, g.q, g.ldn) + magnitude(g.h, lam, g.ldm) + magnitude(g.b, nu, g.ldp));
+        const T terms = larger(larger(larger(absolute(quadratic), absolute(linear)), larger(absolute(from_h), absolute(from_b))), rounded);
         gap = absolute(quadratic + linear + from_h + from_b) / or_one(larger(terms, floor));
         objective = 0.5 * quadratic + linear;
         worst = larger(larger(primal, dual), gap);
@@ -95,21 +102,14 @@ struct Measure {
 
     // The same row by row, each against the terms that it adds up. After residuals() at this point; λ ≥ 0.
     void rowwise(const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack) {
-        const T zero = constant<T>(0);
         sizes(x, lam, nu);
-        row_primal = row_dual = row_gap = zero;
-        for (int i = 0; i < g.m; ++i) {
-            const T room = slack[i] / g_size[i];
-            row_primal = larger(row_primal, -room);
-            row_gap = lam[i] > zero ? larger(row_gap, room) : row_gap;
-        }
-        for (int i = 0; i < g.p; ++i) row_primal = larger(row_primal, absolute(lack[i]) / a_size[i]);
-        for (int j = 0; j < g.n; ++j) row_dual = larger(row_dual, absolute(stationarity[j]) / column_size[j]);
-        if (any(row_gap > ROUNDED)) weigh_multipliers(lam, slack);
-        row_worst = larger(larger(row_primal, row_dual), row_gap);
+        const Mask excused = raise_to_noise(lam, stationarity, slack, lack);
+        ratios(lam, stationarity, slack, lack);
+        if (any(excused)) judge_by_parts(excused, x, lam, nu, stationarity, slack, lack);
     }
 
   private:
+    using Mask = typename Lane<T>::Mask;
     static constexpr double ROUNDED = 1e-14;  // the room of rows that bind
 
     // (|G||z| + |h|)ᵢ, (|A||z| + |b|)ᵢ and (|Q||z| + |q| + |G|ᵀ|λ| + |A|ᵀ|ν|)ⱼ in the units of the group
@@ -122,11 +122,79 @@ struct Measure {
         g.Q.add_magnitudes(x, column_size);
         g.G.add_magnitudes_transposed(lam, column_size);
         g.A.add_magnitudes_transposed(nu, column_size);
-        const T z_noise = NOISE * z_hat / g.r, noise = NOISE / y_unit;
-        for (int i = 0; i < g.m; ++i) g_size[i] = or_one(larger(g_size[i], g.Eg[i] * g.g_row[i] * z_noise));
-        for (int i = 0; i < g.p; ++i) a_size[i] = or_one(larger(a_size[i], g.Ea[i] * g.a_row[i] * z_noise));
-        for (int j = 0; j < g.n; ++j)
-            column_size[j] = or_one(larger(column_size[j], g.D[j] * noise * larger(g.Q_row[j] * z_hat, larger(g.g_column[j], g.a_column[j]) * y_hat)));
+    }
+
+    // Terms are at least NOISE of the scale in norm, or of the largest force; in which lanes a row passes by that alone, or may.
+    Mask raise_to_noise(const T* lam, const T* stationarity, const T* slack, const T* lack) {
+        using convex_layers::ROWS;
+        const T z_noise = NOISE * z_hat / g.r, noise = NOISE / y_unit, zero = constant<T>(0);
+        T force = gradient == 0 ? constant<T>(1) / y_unit : zero;
+        for (int j = 0; j < g.n; ++j) force = larger(force, column_size[j] / g.D[j]);
+        Mask missed = zero > 1.0, small = missed, loose = missed;
+        for (int i = 0; i < g.m; ++i) {
+            const T least = g.Eg[i] * g.g_row[i] * z_noise;
+            const Mask below = g_size[i] < least;
+            missed = missed | (below & (-slack[i] > ROWS * g_size[i]));
+            loose = loose | ((lam[i] > zero) & (slack[i] > convex_layers::ROWS_GAP * g_size[i]));
+            small = small | below;
+            g_size[i] = or_one(larger(g_size[i], least));
+        }
+        for (int i = 0; i < g.p; ++i) {
+            const T least = g.Ea[i] * g.a_row[i] * z_noise;
+            missed = missed | ((a_size[i] < least) & (absolute(lack[i]) > ROWS * a_size[i]));
+            a_size[i] = or_one(larger(a_size[i], least));
+        }
+        for (int j = 0; j < g.n; ++j) {
+            const T least = larger(g.D[j] * noise * g.Q_row[j] * z_hat, NOISE * pull[j] * force);
+            const Mask below = column_size[j] < least;
+            missed = missed | (below & (absolute(stationarity[j]) > ROWS * column_size[j]));
+            small = small | below;
+            column_size[j] = or_one(larger(column_size[j], least));
+        }
+        return missed | (loose & small);
+    }
+
+    void ratios(const T* lam, const T* stationarity, const T* slack, const T* lack) {
+        const T zero = constant<T>(0);
+        row_primal = row_dual = row_gap = zero;
+        for (int i = 0; i < g.m; ++i) {
+            const T room = slack[i] / g_size[i];
+            row_primal = larger(row_primal, -room);
+            row_gap = lam[i] > zero ? larger(row_gap, room) : row_gap;
+        }
+        for (int i = 0; i < g.p; ++i) row_primal = larger(row_primal, absolute(lack[i]) / a_size[i]);
+        for (int j = 0; j < g.n; ++j) row_dual = larger(row_dual, absolute(stationarity[j]) / column_size[j]);
+        if (any(row_gap > ROUNDED)) weigh_multipliers(lam, slack);
+        row_worst = larger(larger(row_primal, row_dual), row_gap);
+    }
+
+    // The excuse of a row is the noise of its own part.
+    void judge_by_parts(Mask excused, const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack) {
+        Mask again = constant<T>(0) > 1.0;
+        sizes(x, lam, nu);
+        for (int lane = 0; lane < Lane<T>::count; ++lane) {
+            if (!at(excused, lane)) continue;
+            const Parts<T, M> parts(g, lane, x, column_size, pull);
+            if (!parts.several) continue;
+            put(again, lane, true);
+            const auto raise = [&](T* size, const std::vector<double>& least) {
+                for (std::size_t i = 0; i < least.size(); ++i)
+                    Lane<T>::set(size[i], lane, larger(Lane<T>::get(size[i], lane), least[i]));
+            };
+            raise(g_size, parts.of_g);
+            raise(a_size, parts.of_a);
+            raise(column_size, parts.of_columns);
+        }
+        if (!any(again)) return;
+        for (int i = 0; i < g.m; ++i) g_size[i] = or_one(g_size[i]);
+        for (int i = 0; i < g.p; ++i) a_size[i] = or_one(a_size[i]);
+        for (int j = 0; j < g.n; ++j) column_size[j] = or_one(column_size[j]);
+        const T seen[4] = {row_primal, row_dual, row_gap, row_worst};
+        ratios(lam, stationarity, slack, lack);
+        row_primal = again ? row_primal : seen[0];
+        row_dual = again ? row_dual : seen[1];
+        row_gap = again ? row_gap : seen[2];
+        row_worst = again ? row_worst : seen[3];
     }
 
     // The gap where some row has room and a multiplier: the room times the share in what the multiplier holds up. Inverts the
@@ -137,6 +205,13 @@ struct Measure {
         g.G.largest_terms(column_size, share);
         row_gap = zero;
         for (int i = 0; i < g.m; ++i) row_gap = larger(row_gap, larger(slack[i], zero) / g_size[i] * (larger(lam[i], zero) * share[i]));
+    }
+
+    // Σ |uᵢ vᵢ|
+    static T magnitude(const T* u, const T* v, int length) {
+        V total = V{};
+        for (int i = 0; i < length; i += Lane<T>::width) total += absolute(pack(u + i) * pack(v + i));
+        return Lane<T>::sum(total);
     }
 
     T stationarity_sum(const T* v) const {

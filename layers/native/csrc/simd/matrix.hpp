@@ -30,6 +30,13 @@ struct Dense {
             for (int j = columns; j < ld; ++j) data[(long)i * ld + j] = constant<T>(0);
     }
     const T* row(int i) const { return data + (long)i * ld; }
+    // Row and column of every entry of a lane that is not zero.
+    template <class Each>
+    void nonzeros(int lane, Each&& visit) const {
+        for (int i = 0; i < rows; ++i)
+            for (int j = 0; j < columns; ++j)
+                if (Lane<T>::get(row(i)[j], lane) != 0) visit(i, j);
+    }
 
     // Copy into a lane; zero, or NaN where an entry is not finite (0 · x is NaN then).
     double load(const double* from, int lane) {
@@ -114,6 +121,12 @@ struct Zeros {
     void each(Each&& visit) const {
         for (int i = 0; i < rows; ++i)
             for (int k = pattern.start[i]; k < pattern.start[i + 1]; ++k) visit(i, pattern.column[k], k);
+    }
+    template <class Each>
+    void nonzeros(int lane, Each&& visit) const {
+        each([&](int i, int j, int k) {
+            if (Lane<T>::get(data[k], lane) != 0) visit(i, j);
+        });
     }
     double load(const double* from, int lane) {
         double check = 0;
