@@ -66,7 +66,8 @@ class Config(ImitationConfig):
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
     misspecified_seeds: list[int] = field(default_factory=lambda: list(range(8)))
-    train: TrainingOfTwo = field(default_factory=TrainingOfTwo)
+    # A setting is read and never assigned, so the narrower type is safe.
+    train: TrainingOfTwo = field(default_factory=TrainingOfTwo)  # pyright: ignore[reportIncompatibleVariableOverride]
     bound: float = 2.0
 
     def check(self) -> None:
