@@ -11,6 +11,8 @@ OWN := .venv/bin/python
 ifndef PYTHON
   ifneq ($(and $(CONDA_PREFIX),$(filter-out base,$(or $(CONDA_DEFAULT_ENV),unnamed))),)
     PYTHON := $(CONDA_PREFIX)/bin/python
+    # Nobody has named it here, so somebody is asked before anything goes into it.
+    export SETUP_ASKS := $(or $(CONDA_DEFAULT_ENV),$(CONDA_PREFIX))
   else
     PYTHON := $(OWN)
   endif
@@ -30,7 +32,7 @@ export PYRIGHT_PYTHON_GLOBAL_NODE := 0
 help:  ## this list | 0
 	@printf 'make <target>; minutes on 2 cores, without the set-up, which the first target does once\n\n'
 	@awk '/^[a-z-]+:.*## / {split($$0, a, / *## */); split(a[2], b, / *[|] */); sub(/:.*/, "", a[1]); \
-	  printf "  %-14s%-88s%s\n", a[1], b[1], b[2]}' $(MAKEFILE_LIST)
+	  printf "  %-15s%-88s%s\n", a[1], b[1], b[2]}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 ifeq ($(PYTHON),$(OWN))
@@ -140,6 +142,10 @@ ONLY := $(EXPERIMENT:%=--experiment %)
 .PHONY: verify
 verify: setup  ## our tracked runs (EXPERIMENT=one) again, compared under results/tolerances.yaml | 25
 	$(PYTHON) -m experiments.verify --size companion --layer auto $(ONLY)
+
+.PHONY: new-experiment
+new-experiment:  ## a program, a sheet and a figure for NAME=..., which run as they are | 0
+	@$(or $(wildcard $(PYTHON)),python3) tools/new_experiment.py $(NAME)
 
 .PHONY: figures
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1

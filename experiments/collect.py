@@ -15,7 +15,8 @@ import pandas as pd
 from experiments.common.errors import ConfigError
 from experiments.common.records import PROVENANCE, Place, flat, read_csv, read_record
 from experiments.common.results import Frame, read_table, write_text
-from experiments.common.stats import summarise
+from experiments.common.stats import scales, summarise
+from experiments.job import EXPERIMENTS
 from figures import style, sweep
 
 # These say which cells are computed, and not how.
@@ -37,14 +38,15 @@ def collect(folder: Path) -> dict[str, Frame]:
             f"{folder}: no run below it has finished, expected <experiment>/<size>/<layer>/{PROVENANCE}"
         )
     names = list(dict.fromkeys(name for told, _ in runs for name in told["changes"] if name not in CHOOSING))
-    groups: dict[str, tuple[dict[str, Any], list[Frame]]] = {}
+    groups: dict[str, tuple[dict[str, Any], dict[str, Any], list[Frame]]] = {}
     for told, metrics in runs:
         settings = told["place"] | {name: told["settings"].get(name) for name in names}
-        groups.setdefault(str(settings), (settings, []))[1].append(metrics)
+        groups.setdefault(str(settings), (settings, told["config"], []))[2].append(metrics)
     rows: dict[str, list[dict[str, Any]]] = {}
-    for settings, tables in groups.values():
+    for settings, config, tables in groups.values():
         metrics = _merged(tables)
-        found = summarise(metrics, tuple(metrics["metric"].unique()))
+        known = scales(EXPERIMENTS[settings["experiment"]], config)
+        found = summarise(metrics, tuple(metrics["metric"].unique()), **known)
         rows.setdefault(settings["experiment"], []).extend({**settings, **row} for row in found)
     return {experiment: _table(each) for experiment, each in rows.items()}
 
@@ -56,7 +58,13 @@ def _run(folder: Path) -> tuple[dict[str, Any], Frame]:
     read_csv(results, place, "metrics")
     metrics, summary = (read_table(folder / f"{name}.csv") for name in ("metrics", "summary"))
     where = {"experiment": place.experiment, "size": place.size, "layer": place.layer}
-    told = {"place": where, "changes": record.get("changes", {}), "settings": dict(flat(record["config"]))}
+    config = record["config"]
+    told = {
+        "place": where,
+        "changes": record.get("changes", {}),
+        "config": config,
+        "settings": dict(flat(config)),
+    }
     return told, metrics[metrics["metric"].isin(set(summary["metric"]))]
 
 

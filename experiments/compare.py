@@ -2,8 +2,8 @@
 <results>/comparison.csv and ends with one line of counts. What methods with a layer win and lose against methods
 without one goes to <results>/contests.csv.
 
-What was published stands in published.yaml, as facts; the rules of the verdicts stand in common/verdicts.py; everything
-else is computed from the tables.
+What was published stands in the sheets in configs/experiment and in published.yaml, as facts; the rules of the verdicts
+stand in common/verdicts.py; everything else is computed from the tables.
 """
 
 import argparse
@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from omegaconf import OmegaConf
 
-from experiments.common.claims import Claim, Source, load
+from experiments.common.claims import Claim, Source, load, source
 from experiments.common.errors import ConfigError
 from experiments.common.records import command, selected
 from experiments.common.results import Frame, Row, read_table, write_table
 from experiments.common.rivals import contests
+from experiments.common.sheets import sections
 from experiments.common.stats import (
     Interval,
     change_interval,
@@ -36,7 +38,13 @@ RIVALS = Path(__file__).with_name("rivals.yaml")
 
 def published() -> dict[str, Source]:
     """The publications by experiment."""
-    return load(PUBLISHED)
+    return load(PUBLISHED) | {name: source(f"{name}.yaml", given) for name, given in sections("published")}
+
+
+def rivals() -> dict[str, list[dict[str, Any]]]:
+    """Which methods of an experiment meet which."""
+    plain: Any = OmegaConf.to_container(OmegaConf.load(RIVALS))
+    return plain | dict(sections("rivals"))
 
 
 def compare(results: Path, experiments: list[str] | None = None) -> list[dict[str, Any]]:
@@ -164,7 +172,7 @@ def main(arguments: list[str]) -> None:
         # The tables stand for all experiments: a part of them does not replace them.
         if given.experiment is None:
             write_table(results / "comparison.csv", rows)
-            write_table(results / "contests.csv", contests(results, RIVALS))
+            write_table(results / "contests.csv", contests(results, rivals()))
     except (ConfigError, ValueError) as error:
         sys.exit(f"error: {error}")
     for row in rows:

@@ -33,8 +33,10 @@ from experiments.common.records import (
     read_record,
 )
 from experiments.common.results import Row, Tables, write_table, write_text
+from experiments.common.sheet_source import register
 from experiments.common.sources import ROOT
 from experiments.common.stats import scales, summarise
+from layers import engines
 
 CONFIGS = ROOT / "configs"
 # A file of configs/experiment with a program of the same name is an experiment; others are settings of one of them.
@@ -43,9 +45,15 @@ EXPERIMENTS: dict[str, ModuleType] = {
     for path in sorted((CONFIGS / "experiment").glob("*.yaml"))
     if (ROOT / "experiments" / path.name).with_suffix(".py").exists()
 }
-# These say where a run computes and not what: they name no other run.
-WHERE = {"output", "workers", "device"}
+# These say where a run computes and what it tells on the way, and not what: they name no other run.
+WHERE = {"output", "workers", "device", "log"}
 
+register()
+# An engine has a file in configs/layer where more than its name is to be said.
+LAYERS = sorted({*engines(), *(path.stem for path in (CONFIGS / "layer").glob("*.yaml"))})
+for _name in LAYERS:
+    if not (CONFIGS / "layer" / f"{_name}.yaml").exists():
+        ConfigStore.instance().store(group="layer", name=_name, node={"solver": _name})
 for _name, _module in EXPERIMENTS.items():
     ConfigStore.instance().store(
         group="experiment", name=f"{_name}_schema", node=_module.Config, package="_global_"

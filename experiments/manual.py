@@ -15,7 +15,7 @@ from experiments.common.overrides import compose_checked
 from experiments.common.provenance import settings
 from experiments.common.records import flat
 from experiments.common.sources import ROOT
-from experiments.job import CONFIGS, EXPERIMENTS
+from experiments.job import CONFIGS, EXPERIMENTS, LAYERS
 from layers import adjoints, engines
 
 USAGE = """usage: python -m experiments.run [experiment=NAME] [size=SIZE] [layer=LAYER] [setting=value ...] [options]
@@ -34,7 +34,7 @@ def overview() -> str:
         times = ", ".join(filter(None, (_minutes(name, size) for size in sizes)))
         lines.append(f"  {name:<18} {_title(module.__doc__)}{f' ({times})' if times else ''}")
     lines += ["", f"sizes: {', '.join(sizes)} (smoke takes seconds, its numbers mean nothing)", "", "layers"]
-    for name in sorted(path.stem for path in (CONFIGS / "layer").glob("*.yaml")):
+    for name in LAYERS:
         reason = engines().get(name)
         lines.append(f"  {name:<18} {'available' if reason is None else reason}")
     lines += ["", "layer.adjoint, and where its derivative is the true one"]

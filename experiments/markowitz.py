@@ -31,12 +31,14 @@ import torch
 from torch import Tensor, nn
 
 from experiments.common.cells import run_cells
+from experiments.common.checkpoint import Loop
 from experiments.common.config import LayerConfig, RunConfig, check_methods
 from experiments.common.errors import require
 from experiments.common.prices import LogNormal, least_volatile, load_prices, monthly_log_moments
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
 from experiments.common.trading import initial_holdings, self_financing
+from experiments.common.watch import counted, scalar
 
 METHODS = ("untuned", "gamma_search", "tuned", "tuned_from_search")
 FINAL = ("final_utility", "final_gain", "gamma", "exposure")
@@ -239,7 +241,8 @@ def train(config: Config, seed: int, policy: MarkowitzPolicy, test: Tensor, reco
     rate = config.train.lr * (policy.gamma_root.item() ** 2 / config.gamma) ** 2
     optimiser = torch.optim.SGD(policy.parameters(), lr=rate)
     record.metric("utility", "test", 0, evaluate(policy, test), "1/month")
-    for step in range(1, config.train.steps + 1):
+    loop = Loop(policy, optimiser, rng, rows=record.tables["metrics"])
+    for step in counted(loop.restored({"next": 1})["next"], config.train.steps):
         if step % config.train.halve_every == 0:
             optimiser.param_groups[0]["lr"] /= 2
         optimiser.zero_grad()
@@ -249,8 +252,10 @@ def train(config: Config, seed: int, policy: MarkowitzPolicy, test: Tensor, reco
         optimiser.step()
         policy.project()
         record.metric("utility", "train", step, -loss.item(), "1/month")
+        scalar("utility/train", step, -loss.item())
         if step % config.train.evaluate_every == 0 or step == config.train.steps:
             record.metric("utility", "test", step, evaluate(policy, test), "1/month")
+        loop.keep({"next": step + 1})
 
 
 def search_gamma(config: Config, seed: int) -> float:

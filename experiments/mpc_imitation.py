@@ -32,6 +32,7 @@ from experiments.common.mpc.published import FINAL_IMITATION_LOSS
 from experiments.common.recorder import Recorder
 from experiments.common.results import Row, Tables
 from experiments.common.stats import wilson
+from experiments.common.watch import counted, scalar
 
 METHODS = ("unbounded", "bounded")
 FINAL = (
@@ -177,7 +178,7 @@ def train(
     count = config.train.batch if learner.problem.bound is None else config.train.bounded_batch
     optimiser = torch.optim.RMSprop(learner.parameters(), lr=config.train.lr)
     losses, windows = [], []
-    for step in range(1, config.train.steps + 1):
+    for step in counted(1, config.train.steps):
         loss = imitation_loss(learner, expert, published_draw(generator, count, config.system.states))
         optimiser.zero_grad()
         loss.backward()
@@ -187,6 +188,7 @@ def train(
             windows.append(tuple(np.mean(losses[-config.train.window :], axis=0)))
             for name, value in zip(("imitation_loss", "model_loss"), windows[-1], strict=True):
                 record.metric(name, "train", step, value, "1")
+                scalar(f"{name}/train", step, value)
     return windows
 
 

@@ -48,6 +48,7 @@ from experiments.common.performance import MEASURES, Record, assess, measures
 from experiments.common.prices import load_prices
 from experiments.common.recorder import Recorder
 from experiments.common.results import Frame, Tables
+from experiments.common.watch import counted, scalar
 
 METHODS = ("equal_weight", "minimum_variance", "predict_then_optimise", "end_to_end")
 BASELINES = METHODS[:3]
@@ -232,7 +233,7 @@ def train(
     model, recipe = Learned(start), config.train
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr)
     best, chosen = evaluate(config, start, market, rows["validation"]).item(), (start, 0)
-    for step in range(1, recipe.steps + 1):
+    for step in counted(1, recipe.steps):
         optimiser.zero_grad()
         loss = -_trajectory_sharpe(config, model.rule(), market, rows["train"], rng)
         loss.backward()
@@ -240,6 +241,7 @@ def train(
         if step % recipe.evaluate_every and step != recipe.steps:
             continue
         found = evaluate(config, model.rule(), market, rows["validation"]).item()
+        scalar(f"sharpe/validation from {int(rows['validation'][0])}", step, found)
         if found > best:
             best, chosen = found, (copy.deepcopy(model).rule(), step)
     return chosen

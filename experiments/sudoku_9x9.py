@@ -206,13 +206,14 @@ def train(config: Config, method: str, seed: int, model: nn.Module, record: Reco
         _train_network(config, seed, model, rng, record)
     elif method in REFINED:
         layer, stage, first = cast(Subspace, model), getattr(config, REFINED[method]), 0
+        rows = record.tables["metrics"]
         if method == "gradient":
             whole = _whole_boards(config, seed)
-            fit_stage(layer, whole, whole, config.whole, rng, _watcher(config, layer, record, 0))
+            fit_stage(layer, whole, whole, config.whole, rng, _watcher(config, layer, record, 0), rows)
             first = config.whole.steps
         count = min(config.data.train, stage.steps * stage.batch)
         inputs, targets = training_puzzles(config, seed, count, 0).tensors()
-        fit_stage(layer, inputs, targets, stage, rng, _watcher(config, layer, record, first))
+        fit_stage(layer, inputs, targets, stage, rng, _watcher(config, layer, record, first), rows)
         layer.curvature, layer.nonnegative = config.trained_curvature, True
 
 

@@ -2,7 +2,8 @@
 that drifted.
 
 Each folder results/<experiment>/<size>/<layer> is run again into build/verify and its tables of metrics and
-summary are compared under results/tolerances.yaml. `--experiment denoising` takes one.
+summary are compared under the tolerances of its sheet, then those of results/tolerances.yaml. `--experiment denoising`
+takes one.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 from experiments.common.errors import ConfigError
 from experiments.common.records import selected
 from experiments.common.results import NUMBERS, Frame, columns_of, read_table
+from experiments.common.sheets import sections
 from experiments.job import check_run, composed, run
 
 TABLES = ("metrics", "summary")
@@ -68,12 +70,14 @@ def verify(
     for place in chosen:
         check_run(results, place)
     tolerances: Any = OmegaConf.to_container(OmegaConf.load(results / "tolerances.yaml"))
+    own = dict(sections("tolerances"))
     lines: list[str] = []
     for place in chosen:
         run(composed(place.experiment, place.size, place.layer), build / place.path)
+        rules = own.get(place.experiment, []) + tolerances["rules"]
         for name in TABLES:
             old, new = (read_table(where / place.path / f"{name}.csv") for where in (results, build))
-            lines += [f"{place}: {line}" for line in drift(name, old, new, tolerances["rules"])]
+            lines += [f"{place}: {line}" for line in drift(name, old, new, rules)]
     return lines
 
 

@@ -2,7 +2,12 @@
 
 import sys
 
-from figures.program import main
+from experiments.common.errors import ConfigError
 
 if __name__ == "__main__":
+    # Importing the figures reads labels, and a sheet may be wrong.
+    try:
+        from figures.program import main
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
     main(sys.argv[1:])

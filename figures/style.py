@@ -11,6 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
+from experiments.common.errors import ConfigError
+from experiments.common.sheets import sections
+
 # A pandas.DataFrame, whose own annotations leave the type of almost every selection open.
 Frame = Any
 
@@ -36,8 +39,8 @@ class _Known(dict[str, str]):
     def __missing__(self, method: str) -> str:
         # The default stack level names this line whoever asks, so that a method is told of once and not at every use.
         warnings.warn(
-            f"figures/style.py has no entry for {method!r}: it is drawn under this name, in a colour that every "
-            "such method shares; give it a name in NAMES and a colour in COLOURS"
+            f"no sheet has a label for {method!r}: it is drawn under this name, in a colour that every such method "
+            "shares; give it a name and a colour in the section labels of configs/experiment/<name>.yaml"
         )
         return method if self.default is None else self.default
 
@@ -193,6 +196,27 @@ NAMES = _Known(
         "projection_layer": "network that ends in a projection (layer)",
     }
 )
+
+
+def settle(sheet: str, labels: Any) -> None:
+    """Take names and colours of methods from the section `labels` of a sheet.
+
+    Raises
+    ------
+    ConfigError
+        If a method lacks one of them, or has another one elsewhere: it looks the same in every figure.
+    """
+    for method, label in labels.items():
+        if not isinstance(label, dict) or set(label) != {"name", "colour"}:
+            raise ConfigError(f"{sheet}.yaml, labels, {method}: expected name and colour, got {label}")
+        for known, entry in ((NAMES, label["name"]), (COLOURS, label["colour"])):
+            if known.setdefault(method, entry) != entry:
+                raise ConfigError(f"{sheet}.yaml, labels, {method}: {entry}, but elsewhere {known[method]}")
+
+
+for _sheet, _labels in sections("labels"):
+    settle(_sheet, _labels)
+
 SETTINGS: Any = {
     "figure.dpi": 100,
     "savefig.dpi": 150,

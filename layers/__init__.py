@@ -10,17 +10,15 @@ from layers.errors import (
     SolverError,
     UnavailableError,
 )
-from layers.qp.adjoints import (
-    Alternating,
-    FirstOrder,
-    Lpgd,
-    OneStep,
-    Penalty,
-    Smoothed,
-    Truncated,
-    Unrolled,
-    adjoint,
-)
+from layers.qp.adjoints import adjoint
+from layers.qp.adjoints.alternating import Alternating
+from layers.qp.adjoints.first_order import FirstOrder
+from layers.qp.adjoints.lpgd import Lpgd
+from layers.qp.adjoints.one_step import OneStep
+from layers.qp.adjoints.penalty import Penalty
+from layers.qp.adjoints.smoothed import Smoothed
+from layers.qp.adjoints.truncated import Truncated
+from layers.qp.adjoints.unrolled import Unrolled
 from layers.qp.gradients import Adjoint
 from layers.qp_layer import QPLayer, adjoints, core, engines, solve_qp, third_party
 from layers.solution import Degeneracy, Residuals, Solution, Status

@@ -1,6 +1,7 @@
 """Tell whether the packages of this interpreter stand at the pinned versions (standard library only).
 
-``python tools/pins.py PIN...`` prints one line per disagreement and exits with 1 when there is any.
+``python tools/pins.py PIN...`` prints one line per disagreement and exits with 1 when there is any; ``--lock`` in place
+of the pins asks for the lock alone.
 """
 
 import json
@@ -57,8 +58,12 @@ def stale_install() -> list[str]:
 
 
 def main(extra_pins: list[str]) -> int:
-    """Compare this interpreter with requirements.lock and ``extra_pins``; return the exit status."""
-    lines = disagreements(read_lock([*LOCK.read_text("utf-8").splitlines(), *extra_pins])) + stale_install()
+    """Compare this interpreter with requirements.lock and ``extra_pins``, or ``--lock``; return the exit status."""
+    lock = LOCK.read_text("utf-8").splitlines()
+    if extra_pins == ["--lock"]:
+        lines = disagreements(read_lock(lock))
+    else:
+        lines = disagreements(read_lock([*lock, *extra_pins])) + stale_install()
     for line in lines:
         sys.stdout.write(f"{line}\n")
     return 1 if lines else 0

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # Bring an interpreter to the pinned versions: `tools/setup.sh PYTHON PIN...`, called by `make setup`.
+# With SETUP_ASKS, the name of an environment that was found activated, nothing is installed into one that is not of these
+# versions before somebody has agreed.
 # PIN... are the packages that are installed without the dependencies they declare.
 # PYTHON = .venv/bin/python is made when it is missing; any other interpreter is taken as it is.
 # Running it again costs a check of versions; after an interruption .venv is made afresh.
@@ -38,6 +40,20 @@ make_venv() {
     touch "$unfinished"
 }
 
+agreed() {
+    local answer=no
+    if [ -z "${SETUP_ASKS-}" ] || "$python" tools/pins.py --lock >/dev/null; then
+        return
+    fi
+    echo "setup: the activated environment $SETUP_ASKS is not one of environment.yml: it lacks, or has at other versions," \
+        "$("$python" tools/pins.py --lock | wc -l) of the packages of requirements.lock."
+    if [ -t 0 ]; then
+        read -r -p "setup: install them into $SETUP_ASKS? [y/N] " answer
+    fi
+    [[ $answer =~ ^[Yy] ]] || stop "nothing was installed into $SETUP_ASKS. Deactivate it, and make sets up .venv here;" \
+        "or name it, and it is brought to these versions: make setup PYTHON=$python"
+}
+
 install() {
     echo "setup: installing the versions of requirements.lock (minutes, most of them for torch)"
     "$python" -m pip install --quiet --disable-pip-version-check -r requirements.lock
@@ -59,6 +75,7 @@ fi
 new_enough "$python" || stop "Python >= 3.11 is needed, '$python' is $("$python" --version 2>&1)"
 
 if ! "$python" tools/pins.py "${alone[@]}" >/dev/null; then
+    agreed
     install
     "$python" tools/pins.py "${alone[@]}" || stop "these packages do not stand at their pinned versions"
 fi

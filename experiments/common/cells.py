@@ -7,7 +7,6 @@ import hashlib
 import json
 import logging
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,20 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from experiments.common.bars import Bars
 from experiments.common.checkpoint import checkpoints, forget_checkpoints
 from experiments.common.errors import ConfigError
 from experiments.common.provenance import cell_provenance, fingerprint
 from experiments.common.results import Tables, merge, write_text
+from experiments.common.watch import listening, logged
 from experiments.common.workers import shared
 from layers import LayerError
 
@@ -61,12 +53,11 @@ def run_cells(run_cell: RunCell, config: Any, cells: Sequence[Cell], directory: 
     files = {cell: _folder(config, directory) / f"{cell[0]}-{cell[1]}.json" for cell in cells}
     kept = {cell: tables for cell, path in files.items() if (tables := _kept(path)) is not None}
     missing = [cell for cell in cells if cell not in kept]
-    with _progress() as progress:
-        task = progress.add_task(config.experiment, total=len(cells), completed=len(kept))
-        for cell, (tables, record) in _computed(run_cell, config, missing, _folder(config, directory)):
+    with Bars(config.experiment, len(cells), len(kept)) as bars:
+        for cell, (tables, record) in _computed(run_cell, config, missing, directory, bars):
             kept[cell] = _keep(files[cell], tables, record)
             LOG.info("%s, seed %d: %.1f s", *cell, record["seconds"])
-            progress.update(task, advance=1, description=f"{config.experiment}: {cell[0]}, seed {cell[1]}")
+            bars.finished(cell)
     return merge(kept[cell] for cell in cells)
 
 
@@ -111,16 +102,23 @@ def _kept(path: Path) -> Tables | None:
 
 
 def _computed(
-    run_cell: RunCell, config: Any, cells: list[Cell], folder: Path
+    run_cell: RunCell, config: Any, cells: list[Cell], directory: Path, bars: Bars
 ) -> Iterator[tuple[Cell, tuple[Tables, dict[str, Any]]]]:
-    work = partial(_checkpointed, folder, run_cell, config)
-    if config.workers == 1 or len(cells) < 2:
-        return ((cell, work(cell)) for cell in cells)
-    return shared(work, cells, config.workers)
+    work = partial(_watched, directory, run_cell, config)
+    if config.workers > 1 and len(cells) > 1:
+        yield from shared(work, cells, config.workers, bars.hears if bars.shown else None)
+        return
+    for cell in cells:
+        with listening(partial(bars.hears, cell) if bars.shown else None):
+            found = work(cell)
+        yield cell, found
 
 
-def _checkpointed(folder: Path, run_cell: RunCell, config: Any, cell: Cell) -> tuple[Tables, dict[str, Any]]:
-    with checkpoints(folder / f"{cell[0]}-{cell[1]}"):
+def _watched(directory: Path, run_cell: RunCell, config: Any, cell: Cell) -> tuple[Tables, dict[str, Any]]:
+    """One cell, whose trainings are kept now and then, and logged if that was asked for."""
+    name = f"{cell[0]}-{cell[1]}"
+    log = logged(config.log, directory / "events" / name)
+    with checkpoints(_folder(config, directory) / name), log:
         return _single_threaded(run_cell, config, cell)
 
 
@@ -135,10 +133,3 @@ def _single_threaded(run_cell: RunCell, config: Any, cell: Cell) -> tuple[Tables
     finally:
         torch.set_num_threads(before)
     return tables, cell_provenance(config, *cell, time.perf_counter() - start)
-
-
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    times = (TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(*columns, *times, console=console, disable=not sys.stderr.isatty(), transient=True)

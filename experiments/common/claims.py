@@ -1,4 +1,6 @@
-"""What was published, as facts: experiments/published.yaml read and checked. No rule and no tolerance stands there."""
+"""What was published, as facts, read and checked: the sections `published` of the sheets in configs/experiment, and
+experiments/published.yaml. No rule and no tolerance stands there.
+"""
 
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
@@ -103,22 +105,23 @@ def load(path: Path) -> dict[str, Source]:
         For an unknown or missing fact, a value that is not written as printed, or a cause that a row without need has.
     """
     plain: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return {str(name): _source(str(name), given) for name, given in plain.items()}
+    return {str(name): source(f"{path.name}, {name}", given) for name, given in plain.items()}
 
 
-def _source(experiment: str, given: dict[str, Any]) -> Source:
+def source(place: str, given: dict[str, Any]) -> Source:
+    """The publication that `given` describes, which stands at `place`; raises as `load` does."""
     if not set(given) <= DEFAULTS or not {"settings", "paper", "claims"} <= set(given):
-        raise ConfigError(f"published.yaml, {experiment}: expected {sorted(DEFAULTS)}, got {sorted(given)}")
+        raise ConfigError(f"{place}: expected {sorted(DEFAULTS)}, got {sorted(given)}")
     common = given.get("defaults", {})
     return Source(
         given["paper"],
         given["settings"],
-        tuple(_claim(experiment, {**common, **row}) for row in given["claims"]),
+        tuple(_claim(place, {**common, **row}) for row in given["claims"]),
     )
 
 
-def _claim(experiment: str, row: dict[str, Any]) -> Claim:
-    place = f"published.yaml, {experiment}, {row.get('claim', row)}"
+def _claim(place: str, row: dict[str, Any]) -> Claim:
+    place = f"{place}, {row.get('claim', row)}"
     unknown = set(row) - {field.name for field in fields(Claim)}
     if unknown:
         raise ConfigError(f"{place}: no facts {sorted(unknown)}; facts are {[f.name for f in fields(Claim)]}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.common.errors import ConfigError, require, require_one_of
+from experiments.common.watch import check_log
 from layers import Adjoint, ProblemError, QPLayer, adjoint, adjoints, engines
 
 
@@ -65,7 +66,10 @@ class LayerConfig:
 
 @dataclass
 class RunConfig:
-    """What is run, with which layer, on which seeds, and where the tables go."""
+    """What is run, with which layer, on which seeds, and where the tables go.
+
+    `workers` processes share the cells; `log=tensorboard` writes scalars of trainings below the folder of the tables.
+    """
 
     experiment: str = "?"
     size: str = "?"
@@ -73,11 +77,13 @@ class RunConfig:
     layer: LayerConfig = field(default_factory=LayerConfig)
     output: str = "build/results"
     workers: int = 1
+    log: str = "none"
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""
         check_seeds("seeds", self.seeds)
         require(self.workers > 0, "workers", self.workers, "a positive number of processes")
+        check_log(self.log)
         self.layer.check()
 
 

@@ -140,15 +140,15 @@ def _check_group(override: Override) -> None:
 
 
 def _check_sizes(overrides: list[Override]) -> None:
-    """An experiment file of one's own needs its sizes."""
+    """Whether the experiment has the size that was chosen."""
     chosen = {override.key_or_group: str(override.value()) for override in overrides if _chooses(override)}
     if "experiment" in chosen:
         name, size = chosen["experiment"], chosen.get("size", "smoke")
         known = GlobalHydra.instance().config_loader().get_group_options(f"size/{name}", ObjectType.CONFIG)
         if size not in known:
             raise ConfigError(
-                f"experiment={name}: configs/experiment/{name}.yaml needs its sizes beside it, here "
-                f"configs/size/{name}/{size}.yaml; it may be empty"
+                f"experiment={name}: size: got {size!r}, expected one of: {', '.join(known) or 'none'}; "
+                f"configs/experiment/{name}.yaml tells them in its section sizes"
             )
 
 

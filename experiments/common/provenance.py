@@ -96,9 +96,9 @@ def settings(config: Any) -> dict[str, Any]:
 def fingerprint(config: Any) -> str:
     """A digest of settings, sources, versions and engine: equal digests mean equal numbers on one machine.
 
-    The number of processes that share the work is no part of it.
+    The number of processes that share the work is no part of it, nor what a training tells on the way.
     """
-    asked = {key: value for key, value in settings(config).items() if key != "workers"}
+    asked = {key: value for key, value in settings(config).items() if key not in ("workers", "log")}
     digest = hashlib.sha256(json.dumps([asked, versions(), engine()], sort_keys=True).encode())
     # The C++ sources are no part of it, but the core that was built from them, which `engine` digests.
     for path in (*programs(config.experiment), *library(compiled=False)):

@@ -1,13 +1,12 @@
 """Where the layer wins and where it loses: every method with a layer against every method without one on the same data.
 
-What meets what stands in experiments/rivals.yaml; the outcome is computed, paired over seeds.
+What meets what stands in the sections `rivals` of the sheets in configs/experiment, and in experiments/rivals.yaml; the
+outcome is computed, paired over seeds.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from experiments.common.results import Frame, read_table
 from experiments.common.stats import Interval, change_interval, t_interval
@@ -15,15 +14,14 @@ from experiments.common.stats import Interval, change_interval, t_interval
 OUTCOMES = ("wins", "open", "loses")
 
 
-def contests(results: Path, facts: Path) -> list[dict[str, Any]]:
-    """One row for each pair of methods, from the run of the paper's size with our layer, else the companion's.
+def contests(results: Path, rivals: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """One row for each pair of `rivals`, from the run of the paper's size with our layer, else the companion's.
 
     A row `wins` or `loses` where the 95 % interval of the paired change leaves out no change, and is `open` elsewhere.
     Methods that were not run meet nobody.
     """
-    plain: Any = OmegaConf.to_container(OmegaConf.load(facts))
     rows: list[dict[str, Any]] = []
-    for experiment, meetings in plain.items():
+    for experiment, meetings in rivals.items():
         run = next(
             (
                 path

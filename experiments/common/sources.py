@@ -4,8 +4,13 @@ The fingerprint of a run and Make's graph ask here, so that neither forgets what
 standard library is imported: Make asks before there is an environment.
 
     python -m experiments.common.sources NAME SIZE      # the files, one line, relative to the root
+
+The sheet of an experiment, configs/experiment/<name>.yaml, tells more than the settings of one size. What Make is given
+in its place is a file below build/ with that part of it, written when that part changes: a claim or a label that was
+edited makes no run stale.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,6 +20,8 @@ IMPORT = re.compile(
     r"^ *(?:from +(experiments[\w.]*) +import +(\([^)]*\)|.*)|import +(experiments[\w.]*))", re.M
 )
 COMPILED = {".cpp", ".hpp"}
+# What a sheet says beside its settings; common/sheets.py tells what each holds.
+SECTIONS = ("sizes", "published", "rivals", "tolerances", "labels")
 
 
 def programs(name: str) -> list[Path]:
@@ -41,8 +48,37 @@ def library(compiled: bool = True) -> list[Path]:
 
 def configurations(name: str, size: str, layer: str = "auto") -> list[Path]:
     """The files from which the settings of experiment `name` in `size` with `layer` are composed."""
-    names = ("config", "hydra/output/build", f"layer/{layer}", f"experiment/{name}", f"size/{size}")
-    return sorted(ROOT / "configs" / f"{each}.yaml" for each in (*names, f"size/{name}/{size}"))
+    names = ("config", "hydra/output/build", f"layer/{layer}", f"size/{size}", f"size/{name}/{size}")
+    found = (ROOT / "configs" / f"{each}.yaml" for each in names)
+    return sorted(path for path in (*found, settled(name, size)) if path.exists())
+
+
+def blocks(text: str) -> dict[str, str]:
+    """The lines of a YAML mapping by its keys; comments before a key belong to the one before it."""
+    found: dict[str, str] = {}
+    key = ""
+    for line in text.splitlines(keepends=True):
+        begins = re.match(r"([A-Za-z_]\w*):", line)
+        key = begins[1] if begins else key
+        found[key] = found.get(key, "") + line
+    found.pop("", None)
+    return found
+
+
+def settled(name: str, size: str, build: Path = ROOT / "build") -> Path:
+    """A file with what the sheet of `name` says of its settings in `size`, as new as the last change of that."""
+    said = blocks((ROOT / "configs" / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
+    lines = said.pop("sizes", "").splitlines(keepends=True)[1:]
+    deep = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    own = blocks("".join(line[deep:] for line in lines)).get(size, "")
+    text = "".join([*(lines for key, lines in said.items() if key not in SECTIONS), own])
+    path = build / "settled" / name / f"{size}.yaml"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    return path
 
 
 def _file(module: str) -> Path | None:

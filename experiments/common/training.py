@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from experiments.common.checkpoint import Loop
 from experiments.common.errors import require, require_rate
+from experiments.common.watch import counted, scalar
 
 Loss = Callable[[Any, Tensor, Tensor], Tensor]
 
@@ -128,7 +129,7 @@ def fit(
     )
     history = History(kept["mse"], kept["chosen"])
     best, state = kept["best"], kept["state"]
-    for epoch in range(kept["next"], recipe.epochs + 1):
+    for epoch in counted(kept["next"], recipe.epochs):
         if epoch > 0:
             order = torch.from_numpy(rng.permutation(len(noisy)))
             losses = []
@@ -136,11 +137,13 @@ def fit(
                 losses.append(_step(model, optimiser, loss, noisy[part], clean[part]))
                 schedule.step()
             history.mse["train"][epoch] = float(np.mean(losses))
+            scalar("mse/train", epoch, history.mse["train"][epoch])
         if epoch % evaluate_every and epoch != recipe.epochs:
             continue
         for name in splits.keys() - {"train"}:
             estimate = predict(model, splits[name].noisy)
             history.mse[name][epoch] = mean_squared_error(estimate, splits[name].clean)
+            scalar(f"mse/{name}", epoch, history.mse[name][epoch])
         if history.mse["validation"][epoch] < best:
             best, state = history.mse["validation"][epoch], copy.deepcopy(model.state_dict())
             history.chosen = epoch

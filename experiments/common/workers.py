@@ -8,18 +8,31 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from experiments.common.errors import ConfigError
+from experiments.common.watch import listening
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+class _Position(NamedTuple):
+    """A word on the way: how far the training of an item is."""
+
+    done: int
+    of: int
+
+
 def shared(
-    work: Callable[[Item], Result], items: Sequence[Item], processes: int
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    processes: int,
+    hears: Callable[[Item, int, int], None] | None = None,
 ) -> Iterator[tuple[Item, Result]]:
     """Each of `items` with `work(item)`, as they are finished, computed in so many `processes`.
+
+    `hears(item, done, of)` is told how far the trainings of an item are (common/watch.py).
 
     Raises
     ------
@@ -33,15 +46,21 @@ def shared(
     try:
         for _ in range(min(processes, len(items))):
             ours, theirs = context.Pipe()
-            started.append(context.Process(target=_serve, args=(theirs, work), daemon=True))
+            started.append(
+                context.Process(target=_serve, args=(theirs, work, hears is not None), daemon=True)
+            )
             started[-1].start()
             theirs.close()
             _give(ours, left, busy)
         while busy:
             for connection in wait(list(busy)):
                 assert isinstance(connection, Connection)
-                item = busy.pop(connection)
-                yield item, _answer(connection, item)
+                answer = _answer(connection, busy[connection])
+                if isinstance(answer, _Position):
+                    assert hears is not None
+                    hears(busy[connection], *answer)
+                    continue
+                yield busy.pop(connection), answer
                 _give(connection, left, busy)
     finally:
         for process in started:
@@ -60,9 +79,12 @@ def _give(connection: Connection, left: list[Any], busy: dict[Connection, Any]) 
 
 def _answer(connection: Connection, item: Any) -> Any:
     try:
-        result, error = connection.recv()
+        received = connection.recv()
     except (EOFError, ConnectionResetError) as ended:
         raise _lost(item) from ended
+    if isinstance(received, _Position):
+        return received
+    result, error = received
     if error is not None:
         raise error
     return result
@@ -75,7 +97,7 @@ def _lost(item: Any) -> ConfigError:
     )
 
 
-def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
+def _serve(connection: Connection, work: Callable[[Any], Any], tells: bool) -> None:
     # An interruption from the keyboard reaches every process of the terminal: it is left to the parent, which ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -85,7 +107,8 @@ def _serve(connection: Connection, work: Callable[[Any], Any]) -> None:
         except EOFError:
             return
         try:
-            answer = (work(item), None)
+            with listening((lambda done, of: connection.send(_Position(done, of))) if tells else None):
+                answer = (work(item), None)
         except Exception as error:  # noqa: BLE001 - whatever it is, the parent raises it
             error.add_note("".join(traceback.format_exception(error)))
             answer = (None, error)

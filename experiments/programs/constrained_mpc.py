@@ -19,8 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.common.checkpoint import Leaves, Loop
 from experiments.common.errors import require, require_rate
 from experiments.common.recorder import Recorder
+from experiments.common.watch import counted, scalar
 from experiments.programs.notebook import (
     Build,
     Constraints,
@@ -185,14 +187,18 @@ def imitate(
 ) -> None:
     """Train on one state after the other, in order, and record the error after every epoch."""
     optimiser = torch.optim.Adam(parameters, lr=settings.lr)
-    curve = {0: error(policy)}
-    for epoch in range(1, epochs + 1):
+    loop = Loop(Leaves(parameters), optimiser)
+    done = loop.restored({"curve": {}})
+    curve = done["curve"] or {0: error(policy)}
+    for epoch in counted(len(curve), epochs):
         for x, u in zip(*seen, strict=True):
             optimiser.zero_grad()
             mean_square(policy(x), u).backward()
             optimiser.step()
             project()
         curve[epoch] = error(policy)
+        scalar(f"mse/validation {method or record.method}", epoch, curve[epoch])
+        loop.keep({"curve": curve})
     for epoch, value in curve.items():
         record.metric("mse", "validation", epoch, value, "1", method)
     record.errors({"validation": curve[epochs]}, step=epochs, method=method)

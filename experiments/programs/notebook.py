@@ -18,6 +18,7 @@ from torch import Tensor
 from experiments.common.errors import require, require_rate
 from experiments.common.recorder import Recorder
 from experiments.common.training import History
+from experiments.common.watch import counted, scalar
 
 # A layer takes a tensor for each parameter, with or without a batch axis, and returns one for each variable.
 Layer = Callable[..., tuple[Tensor, ...]]
@@ -144,7 +145,7 @@ def fit(
     optimiser = torch.optim.Adam(parameters, lr=schedule.lr)
     history = History({name: {} for name in splits})
     best, kept = math.inf, [parameter.detach().clone() for parameter in parameters]
-    for epoch in range(schedule.epochs + 1):
+    for epoch in counted(0, schedule.epochs):
         if epoch > 0:
             losses: list[float] = []
             for part in shuffled(len(train.inputs), schedule.batch, generator):
@@ -157,6 +158,7 @@ def fit(
             history.mse["train"][epoch] = float(np.mean(losses))
         for name, error in evaluate(predict, splits).items():
             history.mse[name][epoch] = error
+            scalar(f"mse/{name}", epoch, error)
         if history.mse["validation"][epoch] < best:
             best, history.chosen = history.mse["validation"][epoch], epoch
             kept = [parameter.detach().clone() for parameter in parameters]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from experiments.common.errors import require_one_of, require_rate
 from experiments.common.recorder import Recorder
+from experiments.common.watch import counted, scalar
 from experiments.programs.notebook import (
     Build,
     Layer,
@@ -86,11 +87,12 @@ def run(settings: Settings, build: Build, seed: int, record: Recorder) -> None:
     first, first_bias, second, second_bias, last, last_bias = parameters
     optimiser = torch.optim.Adam(parameters, lr=settings.lr)
     with record.timed("train"):
-        for step in range(settings.steps):
+        for step in counted(0, settings.steps - 1):
             (hidden,) = layer(first, first_bias, inputs)
             (hidden,) = layer(second, second_bias, hidden)
             loss = mean_square(hidden @ last.mT + last_bias, wanted)
             record.metric("mse", "train", step, loss.item(), "1")
+            scalar("mse/train", step, loss.item())
             if step in (0, settings.steps - 1):
                 record.metric("initial_mse" if step == 0 else "final_mse", "train", step, loss.item(), "1")
             optimiser.zero_grad()

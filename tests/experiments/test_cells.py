@@ -184,6 +184,52 @@ def test_a_training_that_was_interrupted_goes_on_bit_for_bit(
     assert list((tmp_path / "run").rglob("*.pt")) == []
 
 
+@pytest.mark.parametrize(
+    ("experiment", "changed"),
+    [
+        ("adp", {"methods": ["tuned"], "train.steps": 6}),
+        (
+            "markowitz",
+            {"methods": ["tuned"], "train.steps": 6, "train.evaluate_every": 2, "train.halve_every": 3},
+        ),
+        (
+            "gallery",
+            {
+                "methods": ["constrained_mpc"],
+                "constrained_mpc.epochs": 4,
+                "constrained_mpc.network_epochs": 2,
+            },
+        ),
+        ("sudoku_9x9", {"methods": ["gradient"], "whole.steps": 30, "puzzles.steps": 30}),
+    ],
+)
+def test_a_descent_that_was_interrupted_goes_on_bit_for_bit(tmp_path, monkeypatch, experiment, changed):
+    config = composed(experiment, "smoke", "auto")
+    for name, value in {"seeds": [0], **changed}.items():
+        OmegaConf.update(config, name, value)
+    kept, real = [], checkpoint.Loop.keep
+
+    def keep(loop, counts):
+        real(loop, counts)
+        kept.append(counts)
+        if len(kept) == stop:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoint.Loop, "keep", keep)
+    stop = 0
+    run(config, tmp_path / "whole")
+    whole, kept[:] = len(kept), []
+    stop = whole - whole // 3
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "run")
+    kept[:], stop = [], 0
+    run(config, tmp_path / "run")
+    assert 0 < len(kept) <= whole // 3
+    assert tables(tmp_path / "run") == tables(tmp_path / "whole")
+    assert list((tmp_path / "run").rglob("*.pt")) == []
+
+
 def test_a_short_training_leaves_no_checkpoint(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(checkpoint.torch, "save", lambda *arguments: saved.append(arguments))

@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from experiments.collect import LABELS, collect, main
 from experiments.common.errors import ConfigError
+from experiments.common.results import read_table
 from experiments.compare import compare
 from experiments.job import composed, place, run
 from figures import sweep
@@ -36,6 +37,20 @@ def test_runs_that_differ_in_their_seeds_alone_are_one_row(swept):
     single = [pd.read_csv(path).query(OWN)["value"].item() for path in swept.rglob("*lr=0.5*/metrics.csv")]
     assert len(single) == 2
     np.testing.assert_allclose(own["mean"].iloc[-1], np.mean(single), rtol=1e-9)
+
+
+def test_a_run_has_the_intervals_that_its_own_summary_has(tmp_path):
+    """Of a metric that spans decades those of its logarithms, of a share those of its trials."""
+    config = composed("mpc_imitation", "smoke", "auto")
+    OmegaConf.update(config, "methods", ["unbounded"])
+    folder = tmp_path / place(OmegaConf.to_object(config)).path
+    run(config, folder)
+    keys = ["method", "split", "metric"]
+    tables = (read_table(folder / "summary.csv"), collect(folder)["mpc_imitation"])
+    summary, found = (table.sort_values(keys, ignore_index=True) for table in tables)
+    assert list(found["interval"]) == list(summary["interval"])
+    assert {"t of logarithms", "Wilson"} <= set(found["interval"])
+    np.testing.assert_allclose(found["lo"], summary["lo"], rtol=1e-8)
 
 
 def test_a_part_of_a_sweep_is_collected_from_its_own_folder(swept):

@@ -47,7 +47,7 @@ def told(capsys, monkeypatch, *arguments):
             "error: /proc/nowhere: No such file or directory",
         ),
         (("--multirun", "output=/proc/nowhere", "seeds=[0],[1]"), "error: /proc/nowhere"),
-        (("hydra/launcher=joblib",), "got 'joblib', expected one of: basic"),
+        (("hydra/launcher=nobody",), "got 'nobody', expected one of: basic"),
     ],
 )
 def test_a_mistake_is_told_on_one_screen(capsys, monkeypatch, tmp_path, arguments, message):
@@ -135,19 +135,20 @@ def test_a_sweep_over_seventeen_settings_has_folders_of_its_own(capsys, monkeypa
     assert all(len(path.name) < 120 for path in folders)
 
 
-def test_an_experiment_file_of_ones_own_is_told_what_it_needs(tmp_path):
+def test_an_experiment_file_of_ones_own_has_the_sizes_of_its_experiment(tmp_path):
     configs = tmp_path / "configs"
     shutil.copytree(CONFIGS, configs)
     (configs / "experiment" / "mine.yaml").write_text(
         "# @package _global_\ndefaults: [denoising_schema, _self_]\nexperiment: denoising\nmethods: [total_variation]\n"
     )
+    check_command_line(configs, ["experiment=mine", "size=companion"])
+    (configs / "experiment" / "odd.yaml").write_text(
+        "defaults: [denoising_schema, _self_]\nexperiment: nothing\n"
+    )
     with pytest.raises(
-        ConfigError, match=r"experiment=mine: configs/experiment/mine\.yaml needs its sizes beside it"
+        ConfigError, match=r"experiment=odd: size: .* configs/experiment/odd\.yaml tells them"
     ):
-        check_command_line(configs, ["experiment=mine"])
-    (configs / "size" / "mine").mkdir()
-    (configs / "size" / "mine" / "smoke.yaml").write_text("# @package _global_\n")
-    check_command_line(configs, ["experiment=mine"])
+        check_command_line(configs, ["experiment=odd"])
     with pytest.raises(ConfigError, match=r"methods: got .* expected one of"):
         check_command_line(configs, ["experiment=mine", "methods=[foo]"])
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,17 @@ from experiments.common import cells
 from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line, compose_checked
 from experiments.common.results import COLUMNS, UNREPEATABLE, read_table
-from experiments.job import CONFIGS, EXPERIMENTS, place, run
+from experiments.common.sheets import SHEETS, section
+from experiments.common.sources import SECTIONS
+from experiments.job import CONFIGS, EXPERIMENTS, LAYERS, place, run
 from layers import Smoothed, adjoints, engines
 
-LAYERS = sorted(path.stem for path in (CONFIGS / "layer").glob("*.yaml"))
 SIZES = sorted(path.stem for path in (CONFIGS / "size").glob("*.yaml"))
 # The experiment that stands for all where `make test` tries every layer, or repeats a run: its cells train a layer and
 # take a tenth of a second.
 SAMPLE = "denoising"
-# The smallest data on which every line still runs, for the combinations with slow peers.
-TINY = {
+# The smallest data on which every line still runs, for the combinations with slow peers; others take the size smoke.
+TINY: dict[str, tuple[str, ...]] = {
     "denoising": (
         "seeds=[0]",
         "data.length=6",
@@ -58,6 +60,7 @@ TINY = {
     "sudoku_9x9": ("data.test=2", "data.counts=[40]", "refine.steps=1"),
     "representation": ("seeds=[0]", "train.epochs=1"),
 }
+# The methods that ask the layer; others run all of theirs.
 LAYERED = {
     "denoising": "methods=[optnet_tuned_tv,optnet_pure]",
     "denoising_ecg": "methods=[optnet_tuned_tv]",
@@ -88,6 +91,7 @@ def thinned(cases, fast):
 
 # Programs with other than linear constraints, which engines of quadratic programs refuse before anything runs.
 CONIC = {"adp", "data_poisoning"}
+CONIC |= {name for name, module in EXPERIMENTS.items() if hasattr(module, "QUADRATIC")}
 QUADRATIC = {"admm", "interior_point", "native", "qpth"}
 
 
@@ -117,15 +121,21 @@ def test_every_combination_composes_into_a_typed_and_checked_config(experiment, 
         config.check()
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_file_of_a_size_belongs_to_an_experiment(experiment, size):
-    assert (CONFIGS / "size" / experiment / f"{size}.yaml").exists()
+def test_every_experiment_says_its_sizes_once(experiment):
+    files = [path.stem for path in (CONFIGS / "size" / experiment).glob("*.yaml")]
+    said = section(SHEETS / f"{experiment}.yaml", "sizes") or {}
+    assert sorted([*files, *said]) == SIZES
 
 
 def test_no_configuration_file_is_left_without_an_experiment():
     folders = {path.name for path in (CONFIGS / "size").iterdir() if path.is_dir()}
-    assert folders == set(EXPERIMENTS) == {path.stem for path in (CONFIGS / "experiment").glob("*.yaml")}
+    assert folders <= set(EXPERIMENTS) == {path.stem for path in (CONFIGS / "experiment").glob("*.yaml")}
+
+
+def test_no_setting_has_the_name_of_a_section_of_a_sheet():
+    names = {each.name for module in EXPERIMENTS.values() for each in fields(module.Config)}
+    assert names & set(SECTIONS) == set()
 
 
 #: degenerate programs of 729 variables: first-order steps do not come near enough for their polish, and say so
@@ -140,7 +150,8 @@ def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
     reason = engines().get(layer)
     if reason is not None:
         pytest.skip(f"{layer}: {reason}")
-    overrides = (f"experiment={experiment}", "size=smoke", f"layer={layer}", LAYERED[experiment])
+    methods = LAYERED.get(experiment, f"methods=[{','.join(EXPERIMENTS[experiment].METHODS)}]")
+    overrides = (f"experiment={experiment}", "size=smoke", f"layer={layer}", methods)
     if experiment in CONIC and layer in QUADRATIC:
         with pytest.raises(ConfigError, match="solves quadratic programs only"):
             run(composed(*overrides), tmp_path)
@@ -149,10 +160,10 @@ def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
         with pytest.raises(ConfigError, match="ITERATION_LIMIT"):
             run(composed(*overrides, *TINY[experiment]), tmp_path)
         return
-    run(composed(*overrides, *TINY[experiment]), tmp_path)
+    run(composed(*overrides, *TINY.get(experiment, ())), tmp_path)
     summary = read_table(tmp_path / "summary.csv")
     assert summary["mean"].notna().all()
-    assert set(LAYERED[experiment].partition("[")[2].rstrip("]").split(",")) <= set(summary["method"])
+    assert set(methods.partition("[")[2].rstrip("]").split(",")) <= set(summary["method"])
 
 
 @pytest.mark.parametrize("name", thinned(((name,) for name in adjoints()), lambda name: name == "smoothed"))

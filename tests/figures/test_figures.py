@@ -24,7 +24,7 @@ from tests.figures.denoising_tables import ECG, METHODS
 PORTFOLIO = (portfolio_tables.POLICIES, portfolio_tables.PORTFOLIOS)
 
 
-@pytest.mark.filterwarnings("error:figures/style.py has no entry")
+@pytest.mark.filterwarnings("error:no sheet has a label")
 @pytest.mark.parametrize("stem", program.modules())
 def test_figure_draws_with_labelled_axes(stem, results):
     module = program.modules()[stem]
@@ -63,7 +63,7 @@ def test_a_method_without_a_name_is_drawn_under_its_own_and_told(stem, results):
         set().union(*(table["method"] for table in tables.values())),
     )
     like = next(name for name in sorted(present.intersection(style.NAMES)) if style.NAMES[name] in words)
-    with pytest.warns(UserWarning, match=r"figures/style\.py has no entry for 'newcomer'"):
+    with pytest.warns(UserWarning, match="no sheet has a label for 'newcomer'"):
         figure = module.draw(_with_a_newcomer(tables, like))
     assert "newcomer" not in words
     assert "newcomer" in text_of(figure)
@@ -193,4 +193,6 @@ def test_figures_know_neither_torch_nor_layers_and_of_the_experiments_how_a_run_
         "experiments.common",
         "experiments.common.errors",
         "experiments.common.records",
+        "experiments.common.sheets",
+        "experiments.common.sources",
     }

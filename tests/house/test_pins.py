@@ -20,8 +20,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 LOCK = read_lock((ROOT / "requirements.lock").read_text("utf-8").splitlines())
 ALONE = {"qpth": "0.0.18", "skfolio": "1.12.2"}
 EXTRAS = PROJECT["optional-dependencies"]
+# For who has a cluster, or a TensorBoard: no run of ours needs them, so the environment does without.
+LEFT_OUT = ("cluster", "tensorboard")
 LINES = [*PROJECT["dependencies"], *(line for group in EXTRAS.values() for line in group)]
-DIRECT = [Requirement(line) for line in LINES]
+DIRECT = [
+    Requirement(line)
+    for line in [
+        *PROJECT["dependencies"],
+        *(x for n, group in EXTRAS.items() if n not in LEFT_OUT for x in group),
+    ]
+]
 
 
 def _asked_for_by(requirement: Requirement) -> list[Requirement]:
@@ -63,6 +71,13 @@ def test_lock_pins_nothing_that_nobody_asks_for():
     for name in LOCK:
         asked |= {canonicalize_name(Requirement(line).name) for line in distribution(name).requires or []}
     assert set(LOCK) <= asked
+
+
+@pytest.mark.parametrize("extra", LEFT_OUT)
+def test_what_the_environment_leaves_out_has_an_exact_version(extra: str):
+    for requirement in map(Requirement, EXTRAS[extra]):
+        assert [spec.operator for spec in requirement.specifier] == ["=="]
+        assert canonicalize_name(requirement.name) not in LOCK
 
 
 def test_every_direct_requirement_gives_its_reason():

@@ -1,6 +1,8 @@
 """The set-up takes the interpreter that it is given, and says in one line what is wrong with it."""
 
+import contextlib
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CHOICES = ("PYTHON", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+CHOICES = ("PYTHON", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "SETUP_ASKS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 
 
 def _make(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -84,6 +86,63 @@ def test_an_incomplete_environment_is_brought_to_the_lock(
     assert "installing the versions of requirements.lock" in done.stdout
     assert "-r requirements.lock" in log.read_text().splitlines()[0]
     assert done.returncode != 0, "pip failed, so the set-up must not call itself done"
+
+
+@pytest.fixture
+def conda(tmp_path: Path) -> tuple[dict[str, str], Path]:
+    """Return (variables of an activated conda environment that somebody uses for something else, log of its pip)."""
+    program, log = tmp_path / "envs" / "theirs" / "bin" / "python", tmp_path / "pip.log"
+    program.parent.mkdir(parents=True)
+    log.touch()
+    program.write_text(
+        "#!/bin/sh\n"
+        f'case " $* " in *" pip "*) echo "$*" >>"{log}"; exit 1;;\n'
+        f'  *tools/pins.py*) echo "numpy: 2 is pinned, 1 is installed"; exit 1;; esac\nexec "{sys.executable}" "$@"\n'
+    )
+    program.chmod(0o755)
+    return {"CONDA_PREFIX": str(program.parents[1]), "CONDA_DEFAULT_ENV": "theirs"}, log
+
+
+def test_nothing_goes_into_an_environment_that_nobody_has_named_unasked(conda: tuple[dict[str, str], Path]):
+    variables, log = conda
+    done = _make("setup", **variables)
+    assert done.returncode != 0
+    assert log.read_text() == "", "make setup called pip"
+    assert "nothing was installed into theirs" in done.stderr
+    assert "make setup PYTHON=" in done.stderr
+    assert len(done.stderr.splitlines() + done.stdout.splitlines()) < 6
+
+
+@pytest.mark.parametrize(("answer", "installs"), [("y", True), ("n", False), ("", False)])
+def test_at_a_terminal_somebody_is_asked(conda: tuple[dict[str, str], Path], answer: str, installs: bool):
+    variables, log = conda
+    environment = {name: value for name, value in os.environ.items() if name not in CHOICES} | variables
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        ["make", "--no-print-directory", "setup"],
+        cwd=ROOT,
+        env=environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    os.write(ours, f"{answer}\n".encode())
+    said = b""
+    with contextlib.suppress(OSError):  # the terminal is gone once the program has ended
+        while piece := os.read(ours, 4096):
+            said += piece
+    assert process.wait(60) != 0, "pip failed, or was not called"
+    os.close(ours)
+    assert b"install them into theirs? [y/N]" in said
+    assert bool(log.read_text()) == installs
+
+
+def test_who_names_an_environment_is_not_asked(conda: tuple[dict[str, str], Path]):
+    variables, log = conda
+    done = _make("setup", f"PYTHON={variables['CONDA_PREFIX']}/bin/python", **variables)
+    assert "-r requirements.lock" in log.read_text()
+    assert "y/N" not in done.stdout
 
 
 def test_a_missing_interpreter_is_told():

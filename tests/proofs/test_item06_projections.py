@@ -25,6 +25,7 @@ from proofs.common.enumeration import projection, rational
 from proofs.common.interval_newton import enclose_root
 from proofs.common.oracle import project, solve_cone_program
 from proofs.ledger import CHECKS, Check
+from proofs.runner import load
 
 MODULES = (
     capped_simplex,
@@ -40,7 +41,8 @@ MODULES = (
     semidefinite_cone,
     sparsemax_projection,
 )
-MINE = [c for c in CHECKS if c.errors.__module__ in {module.__name__ for module in MODULES}]
+load()
+MINE = [c for c in CHECKS if c.item == 6]
 
 
 @pytest.mark.parametrize("entry", MINE, ids=lambda c: c.name)
@@ -50,8 +52,7 @@ def test_check_holds_and_its_negative_fails(entry: Check):
 
 
 def test_every_module_registers_under_item_six():
-    assert {c.errors.__module__ for c in MINE} == {module.__name__ for module in MODULES}
-    assert all(c.item == 6 for c in MINE)
+    assert {c.errors.__module__ for c in MINE} >= {module.__name__ for module in MODULES}
 
 
 def test_enumeration_finds_the_projection_on_the_simplex_exactly():

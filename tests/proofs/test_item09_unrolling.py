@@ -4,12 +4,14 @@ import pytest
 
 from proofs import alternating_differentiation, unrolling
 from proofs.ledger import CHECKS, Check
+from proofs.runner import load
 
 MODULES = (
     unrolling,
     alternating_differentiation,
 )
-MINE = [c for c in CHECKS if c.errors.__module__ in {module.__name__ for module in MODULES}]
+load()
+MINE = [c for c in CHECKS if c.item == 9]
 
 
 @pytest.mark.parametrize("entry", MINE, ids=lambda c: c.name)
@@ -19,8 +21,7 @@ def test_check_holds_and_its_negative_fails(entry: Check):
 
 
 def test_every_module_registers_under_item_nine():
-    assert {c.errors.__module__ for c in MINE} == {module.__name__ for module in MODULES}
-    assert all(c.item == 9 for c in MINE)
+    assert {c.errors.__module__ for c in MINE} >= {module.__name__ for module in MODULES}
 
 
 def test_table_of_the_truncation_slope_has_decaying_errors():

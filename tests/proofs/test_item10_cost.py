@@ -6,13 +6,15 @@ import pytest
 from proofs import backward_cost, operation_counts, reduced_system
 from proofs.common.quadratic import optimum, random_quadratic
 from proofs.ledger import CHECKS, Check
+from proofs.runner import load
 
 MODULES = (
     operation_counts,
     backward_cost,
     reduced_system,
 )
-MINE = [c for c in CHECKS if c.errors.__module__ in {module.__name__ for module in MODULES}]
+load()
+MINE = [c for c in CHECKS if c.item == 10]
 
 
 @pytest.mark.parametrize("entry", MINE, ids=lambda c: c.name)
@@ -22,8 +24,7 @@ def test_check_holds_and_its_negative_fails(entry: Check):
 
 
 def test_every_module_registers_under_item_ten():
-    assert {c.errors.__module__ for c in MINE} == {module.__name__ for module in MODULES}
-    assert all(c.item == 10 for c in MINE)
+    assert {c.errors.__module__ for c in MINE} >= {module.__name__ for module in MODULES}
 
 
 def test_forward_factors_once_and_solves_twice_in_each_iteration():

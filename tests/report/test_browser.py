@@ -1,6 +1,8 @@
 """The tracked page in a headless Chromium: `make setup-browser` brings it, and without it these tests are skipped."""
 
 import base64
+import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +55,19 @@ VISIBLE = """
 const rows = [...document.querySelectorAll("tr.claim")];
 return rows.filter(row => row.getClientRects().length).map(row => row.dataset.verdict);
 """
+# The colour of each kind of text, then what it stands on, from near to far.
+COLOURS = """
+const found = {}, texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+while (texts.nextNode()) {
+  let box = texts.currentNode.parentElement;
+  const name = `${box.tagName}.${box.className} in ${box.parentElement.className}`;
+  const seen = texts.currentNode.textContent.trim() && box.getClientRects().length && !box.closest("svg, script");
+  if (!seen || found[name]) continue;
+  found[name] = [getComputedStyle(box).color];
+  for (; box; box = box.parentElement) found[name].push(getComputedStyle(box).backgroundColor);
+}
+return found;
+"""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +76,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.binary_location = BROWSER
     for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('browser')}"):
         options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     yield driver
     driver.quit()
@@ -95,6 +110,19 @@ def errors(browser: Any) -> list[str]:
 def test_the_console_is_silent(page: Any):
     page.execute_script("document.querySelector('[data-place=kink]').click()")
     assert errors(page) == []
+
+
+def test_nothing_comes_from_a_network(page: Any):
+    page.get_log("performance")  # what was asked for before, by the browser's own first page too
+    page.refresh()
+    events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    asked = [
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert len(set(asked)) > len(list((ROOT / "figures").rglob("*.png")))
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 
 
 def test_a_console_error_would_be_seen(page: Any):
@@ -170,6 +198,22 @@ def test_the_picture_follows_a_drag_and_says_what_the_layer_says(page: Any):
     assert shown == pytest.approx(z, abs=0.02)
 
 
+def test_a_finger_drags_a_handle_and_not_the_page(page: Any):
+    resize(page, 360)
+    page.execute_script("document.querySelector('#hands svg').scrollIntoView({block: 'center'})")
+    middle = "const b = document.querySelector('[data-handle=cost]').getBoundingClientRect();"
+    x, y, before = page.execute_script(f"{middle} return [b.x + b.width / 2, b.y + b.height / 2, scrollY]")
+    said = page.find_element("id", "optimum").text
+    for kind, points in (
+        ("touchStart", [{"x": x, "y": y}]),
+        *(("touchMove", [{"x": x - 6 * step, "y": y - 12 * step}]) for step in range(1, 8)),
+        ("touchEnd", []),
+    ):
+        page.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    assert page.find_element("id", "optimum").text != said
+    assert page.execute_script("return scrollY") == before
+
+
 def test_the_kink_shows_both_derivatives_and_the_layer_s(page: Any):
     page.find_element("css selector", "[data-place=kink]").click()
     box = page.find_element("id", "kink")
@@ -199,20 +243,45 @@ def test_the_filter_shows_the_claims_that_it_counts(page: Any):
     assert set(page.execute_script(VISIBLE)) == {"better"}
 
 
-def test_light_and_dark_differ_and_both_can_be_read(page: Any):
-    colours = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
-    seen = {}
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_word_stands_out_from_its_ground(page: Any, scheme: str):
+    """The contrast that WCAG asks of small text, 4.5, for whatever stands on the page."""
+    look(page, scheme)
+    page.execute_script("document.querySelectorAll('details').forEach(box => { box.open = true; })")
+    pairs = page.execute_script(COLOURS)
+    assert len(pairs) > 10
+    faint = {}
+    for name, (text, *grounds) in pairs.items():
+        ground = (1.0, 1.0, 1.0)
+        for layer in reversed(grounds):
+            ground = over(layer, ground)
+        ink, paper = luminance(over(text, ground)), luminance(ground)
+        ratio = (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
+        if ratio < 4.5:
+            faint[name] = ratio
+    assert faint == {}
+
+
+def test_light_and_dark_differ(page: Any):
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    found = {}
     for scheme in ("light", "dark"):
         look(page, scheme)
-        seen[scheme] = [luminance(colour) for colour in page.execute_script(colours)]
-    for ink, paper in seen.values():
-        assert (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05) > 7
-    assert seen["light"][1] > 0.8 > 0.1 > seen["dark"][1]
+        found[scheme] = luminance(over(page.execute_script(ground), (0, 0, 0)))
+    assert found["light"] > 0.8 > 0.1 > found["dark"]
 
 
-def luminance(colour: str) -> float:
-    """Return the relative luminance of WCAG of `rgb(r, g, b)`."""
-    shares = [int(part) / 255 for part in colour.strip("rgba()").split(",")[:3]]
+def over(colour: str, ground: tuple[float, ...]) -> tuple[float, ...]:
+    """Return `rgb(...)`, `rgba(...)` or `color(srgb ...)` as shares of red, green and blue on a ground."""
+    scale = 255 if colour.startswith("rgb") else 1
+    *shares, alpha = ([float(part) for part in re.findall(r"[\d.]+", colour)] + [1.0])[:4]
+    return tuple(
+        alpha * share / scale + (1 - alpha) * below for share, below in zip(shares, ground, strict=True)
+    )
+
+
+def luminance(shares: tuple[float, ...]) -> float:
+    """Return the relative luminance of WCAG."""
     linear = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
     return sum(weight * share for weight, share in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 

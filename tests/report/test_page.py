@@ -103,9 +103,12 @@ def test_the_scoreboard_counts_distinct_claims(text: str):
     board = text.split('<table class="board">')[1].split("</table>")[0]
     rows = re.findall(r'<tr><td><a href="#(\w+)">.*?</tr>', board, re.DOTALL)
     assert sorted(rows) == applications()
+    found = counts(rows_of("comparison"))
+    total = re.findall(r'<td class="n wide">(\d+)</td>', board.split("<tfoot>")[1])
+    assert [int(number) for number in total[:-1]] == [found[name] for name in VERDICTS]
     cells = [re.findall(r'<td class="n wide">(\d*)</td>', row) for row in board.split("<tr>")[2:]]
     for place, name in enumerate(VERDICTS):
-        assert sum(int(row[place] or 0) for row in cells) == counts(rows_of("comparison"))[name]
+        assert sum(int(row[place] or 0) for row in cells) == found[name]
 
 
 def test_every_figure_of_the_repository_is_shown(read: Reader):
@@ -164,6 +167,14 @@ def test_a_clone_that_has_run_nothing_gets_the_tracked_results_and_is_told(
     program.main(["--output", str(tmp_path / "report")])
     assert "from the tracked results: nothing was run here" in capsys.readouterr().out
     assert "runs are the tracked ones" in (tmp_path / "report" / "index.html").read_text("utf-8")
+
+
+def test_a_run_of_one_s_own_is_marked_as_such_and_the_rest_is_not(own: Path):
+    text = builder.page(Sources(own), FOLDER)
+    assert text.count('<b class="yours">yours</b>') == 1
+    assert "1 runs are your own" not in text
+    assert "1 run is your own, " in text
+    assert "a machine" in text
 
 
 def test_results_without_a_run_are_refused(tmp_path: Path):

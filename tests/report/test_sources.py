@@ -1,45 +1,14 @@
 """Whose tables the page shows, and that a damaged or missing one is named with what makes it again."""
 
-import csv
-import shutil
 from pathlib import Path
 
 import pytest
 
 from experiments.common.errors import ConfigError
-from experiments.common.records import Place
 from tests.experiments.recorded import record
-from tools.report.sources import COLUMNS, Sources, read_rows, relative, size_of
-from tools.scores import RESULTS, ROOT
-
-RUN = Place("adp", "companion", "auto")
-SELF = {
-    "git": {"revision": "0" * 40, "dirty": True},
-    "cpu": "a machine",
-    "python": "3.11",
-    "packages": {"torch": "2"},
-}
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Path:
-    """Return results that hold one run of the reader's own, and their comparison."""
-    folder = tmp_path / "results"
-    run = folder / RUN.path
-    run.mkdir(parents=True)
-    for path in (RESULTS / RUN.path).glob("*.csv"):
-        shutil.copy(path, run)
-    record(run, seconds=6.0, **SELF)
-    for name in COLUMNS:
-        with (RESULTS / f"{name}.csv").open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = [row for row in reader if row["experiment"] == "adp" and row["size"] == "companion"]
-            columns = reader.fieldnames or ()
-        with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({**row, "seeds": "99"} for row in rows)
-    return folder
+from tests.report.conftest import RUN
+from tools.report.sources import Sources, read_rows, relative, size_of
+from tools.scores import ROOT
 
 
 def sources(own: Path | None, figures: Path | None = None) -> Sources:
@@ -111,8 +80,25 @@ def test_a_damaged_or_missing_table_is_named(own: Path, damage, message):
 def test_a_line_that_ends_early_is_told_with_its_number(tmp_path: Path):
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1,2\n3\n", "utf-8")
-    with pytest.raises(ConfigError, match=r"table\.csv is damaged at line 3: it ends early; make it"):
+    with pytest.raises(
+        ConfigError, match=r"table\.csv is damaged at line 3: .* number of columns.*; make it"
+    ):
         read_rows(path, ("a", "b"), "make it")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("ours", "1.2.3", "ours is '1.2.3', expected a number"),
+        ("verdict", "matched", "verdict is 'matched', expected one of matches, reproduced"),
+        ("outcome", "won", "outcome is 'won', expected one of wins, open, loses"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_with_its_line(tmp_path: Path, column, value, message):
+    path = tmp_path / "table.csv"
+    path.write_text(f"{column}\n{value}\n", "utf-8")
+    with pytest.raises(ConfigError, match=rf"table\.csv is damaged at line 2: {message}"):
+        read_rows(path, (column,), "make it")
 
 
 def test_the_size_of_a_figure_is_read_and_what_is_no_figure_is_named(tmp_path: Path):

@@ -6,6 +6,7 @@ tracked results, and says so.
 
 import argparse
 import sys
+from os.path import relpath
 from pathlib import Path
 
 from experiments.common.errors import ConfigError
@@ -35,8 +36,12 @@ def main(arguments: list[str]) -> None:
         write_text(given.output / "index.html", text)
     except (ConfigError, OSError) as error:
         sys.exit(f"error: {error}")
-    whose = f"runs of {results} and tracked ones" if ours else "the tracked results: nothing was run here"
-    print(f"{given.output / 'index.html'}: {len(text.encode('utf-8')) / 1000:.0f} kB, from {whose}")
+    whose = (
+        f"runs of {relpath(results)} and tracked ones"
+        if ours
+        else "the tracked results: nothing was run here"
+    )
+    print(f"{relpath(given.output / 'index.html')}: {len(text.encode('utf-8')) / 1000:.0f} kB, from {whose}")
 
 
 if __name__ == "__main__":

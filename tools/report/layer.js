@@ -132,9 +132,9 @@
     }
     const side = rows => matrix(inCost(pieces.find(piece => String(piece.rows) === String(rows)).z));
     const more = [...less, weak].sort();
-    box.innerHTML = `<p><strong>A kink.</strong> Row ${weak + 1} touches and holds nothing up: λ and slack are both zero. The
-      derivative is one matrix on this side, another on that; on the border the layer returns the least-squares answer.</p>
-      <div class="jump"><span>without it ${side(less)}</span><span>with it ${side(more)}</span>
+    box.innerHTML = `<p><strong>A kink.</strong> Slack and λ of row ${weak + 1} are both zero here, or nearly: it touches, and holds
+      nothing up. The derivative is one matrix without the row, another with it; on the border itself the layer returns the least-squares answer.</p>
+      <div class="jump"><span>without ${side(less)}</span><span>with ${side(more)}</span>
       <span>the layer ${matrix(inCost(border.z))}</span></div>`;
   }
 
@@ -168,6 +168,10 @@
     handle.addEventListener("pointermove", follow);
     handle.addEventListener("lostpointercapture", () => handle.removeEventListener("pointermove", follow), {once: true});
   });
+  // A finger on a handle moves the handle and not the page; touch-action does not reach into a picture.
+  svg.addEventListener("touchstart", event => {
+    if (event.target.closest("[data-handle]")) event.preventDefault();
+  }, {passive: false});
   svg.addEventListener("keydown", event => {
     const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]}[event.key];
     const handle = event.target.closest("[data-handle]");

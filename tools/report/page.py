@@ -54,10 +54,10 @@ def page(sources: Sources, output: Path) -> str:
     studies = {score.experiment: study(score, sources, rows, met, output) for score in board}
     sections = _sections(outline, studies, sources, output)
     content = {
+        "benchmark": _benchmark(sources, output),
         **_front(outline, rows, contests, sections),
         "sections": sections,
         "meetings": met,
-        "benchmark": _benchmark(sources, output),
         "hands": pieces.pieces(),
         "origin": _origin(sources),
         "root": relative(ROOT, output),
@@ -182,7 +182,9 @@ def _origin(sources: Sources) -> str:
     of = [run.whose for run in sources.runs.values()]
     if YOURS not in of:
         return f"All {of.count(TRACKED)} runs are the tracked ones, those of the last release."
-    return f"{of.count(YOURS)} runs are your own, {of.count(TRACKED)} are tracked ones of the last release."
+    mine = of.count(YOURS)
+    said = f"{mine} runs are your own" if mine > 1 else "1 run is your own"
+    return f"{said}, {of.count(TRACKED)} are tracked ones of the last release."
 
 
 def _stamped(text: str) -> str:

@@ -8,6 +8,8 @@ from markupsafe import Markup
 
 from tools.report.mathml import mathml
 
+#: what a docstring types, and a page prints
+SIGNS = {"->": "→", "<=": "≤", ">=": "≥"}
 PIECE = re.compile(r"(`[^`]+`|\$\$.+?\$\$|\$[^$]+\$|\*\*[^*]+\*\*)", re.DOTALL)
 
 
@@ -24,7 +26,7 @@ def paragraphs(text: str) -> list[Markup]:
 
 def _block(block: str) -> Markup:
     if all(line.startswith("    ") for line in block.split("\n") if line.strip()):
-        return Markup(f"<pre><code>{escape(dedent(block).strip())}</code></pre>")
+        return Markup(f"<pre><code>{escape(dedent(block).strip(), quote=False)}</code></pre>")
     parts = re.split(r"^- ", block, flags=re.MULTILINE)
     said = Markup("<p>{}</p>").format(inline(parts[0])) if parts[0].strip() else Markup("")
     items = Markup("").join(Markup("<li>{}</li>").format(inline(part)) for part in parts[1:])
@@ -33,11 +35,13 @@ def _block(block: str) -> Markup:
 
 def _piece(piece: str) -> str:
     if piece.startswith("`") and piece.endswith("`") and len(piece) > 2:
-        return f"<code>{escape(piece[1:-1])}</code>"
+        return f"<code>{escape(piece[1:-1], quote=False)}</code>"
     if piece.startswith("$$"):
         return mathml(piece[2:-2], display=True)
     if piece.startswith("$") and len(piece) > 2:
         return mathml(piece[1:-1])
     if piece.startswith("**") and len(piece) > 4:
-        return f"<strong>{escape(piece[2:-2])}</strong>"
-    return escape(piece)
+        return f"<strong>{escape(piece[2:-2], quote=False)}</strong>"
+    for typed, sign in SIGNS.items():
+        piece = piece.replace(typed, sign)
+    return escape(piece, quote=False)

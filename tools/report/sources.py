@@ -10,6 +10,8 @@ from typing import Any
 
 from experiments.common.errors import ConfigError
 from experiments.common.records import Place, again, check_table, places, read_record
+from experiments.common.rivals import OUTCOMES
+from experiments.common.verdicts import VERDICTS
 from tools.scores import RESULTS, ROOT, Rows
 
 TRACKED, YOURS = "tracked", "yours"
@@ -23,6 +25,9 @@ COLUMNS = {
         *("outcome", "size", "command"),
     ),
 }
+#: columns that hold numbers, and those that hold one of a few words
+NUMBERS = ("published", "ours", "change", "ours_ms", "peer_ms", "ratio")
+WORDS = {"verdict": VERDICTS, "outcome": OUTCOMES}
 BENCHMARK = ("group", "row", "ours_ms", "peer", "peer_ms", "ratio", "backward_share", "memory_ratio")
 
 
@@ -106,7 +111,8 @@ def read_rows(path: Path, columns: Iterable[str], remedy: str) -> Rows:
     Raises
     ------
     ConfigError
-        Naming the table, if it is missing, cut off or lacks a column, and what makes it again.
+        Naming the table and the line, if it is missing, cut off, lacks a column or holds what is no number, and what
+        makes it again.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -120,10 +126,23 @@ def read_rows(path: Path, columns: Iterable[str], remedy: str) -> Rows:
         raise ConfigError(f"{path} has no column {', '.join(lacking)}; {remedy}")
     rows: Rows = []
     for row in reader:
-        if None in row or None in row.values() or not text.endswith("\n"):
-            raise ConfigError(f"{path} is damaged at line {reader.line_num}: it ends early; {remedy}")
+        if fault := "it ends early" if not text.endswith("\n") else _fault(row):
+            raise ConfigError(f"{path} is damaged at line {reader.line_num}: {fault}; {remedy}")
         rows.append(row)
     return rows
+
+
+def _fault(row: dict[Any, Any]) -> str:
+    """Return what is wrong with a row, nothing if it can be read."""
+    if None in row or None in row.values():
+        return "it has another number of columns than the first line"
+    for name in NUMBERS:
+        try:
+            float(row.get(name) or "nan")
+        except ValueError:
+            return f"{name} is {row[name]!r}, expected a number"
+    wrong = [name for name, words in WORDS.items() if row.get(name, words[0]) not in words]
+    return f"{wrong[0]} is {row[wrong[0]]!r}, expected one of {', '.join(WORDS[wrong[0]])}" if wrong else ""
 
 
 def size_of(picture: Path) -> tuple[int, int]:

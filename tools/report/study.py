@@ -94,12 +94,14 @@ def study(score: Score, sources: Sources, rows: Rows, meetings: list[Meeting], o
     mine = [row for row in rows if row["experiment"] == name]
     first, _, said = docstring(name).partition("\n\n")
     text = paragraphs(said)
+    # A list belongs to the sentence that announces it.
+    head = 2 if text and text[0].endswith(":</p>") else 1
     runs = [run for run in sources.runs.values() if run.place.experiment == name]
     return Study(
         score,
         _subtitle(first, score.title),
-        text[:1],
-        text[1:],
+        text[:head],
+        text[head:],
         mine[0]["source"] if mine else "",
         [picture(stem, sources, output) for stem in score.pictures],
         # The paper's size decides, and comes first.

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from experiments.common.checkpoint import Leaves, Loop
 from experiments.common.errors import require
+from experiments.common.results import Row
+from experiments.common.watch import counted
 
 # Every step has random numbers of its own; later ones belong to tests.
 MOST = 1_000
@@ -50,6 +53,7 @@ def descend(
     parameters: list[Tensor],
     loss: Callable[[int], Tensor],
     measure: Callable[[int], None],
+    rows: list[Row] | None = None,
 ) -> None:
     """Change `parameters` in place along the gradient of `loss`.
 
@@ -62,10 +66,15 @@ def descend(
         The number of steps done before, to a scalar tensor.
     measure : callable
         Called with the number of steps done: before the first, every `evaluate_every`, and after the last.
+    rows : list, optional
+        To which `loss` and `measure` add what they record.
     """
     optimiser = torch.optim.SGD(parameters, lr=descent.lr, momentum=descent.momentum)
-    measure(0)
-    for step in range(descent.steps):
+    loop = Loop(Leaves(parameters), optimiser, rows=rows)
+    done = loop.restored({"done": 0})["done"]
+    if done == 0:
+        measure(0)
+    for step in counted(done, descent.steps - 1):
         optimiser.param_groups[0]["lr"] = descent.rate(step)
         optimiser.zero_grad()
         loss(step).backward()
@@ -73,3 +82,4 @@ def descend(
         optimiser.step()
         if (step + 1) % descent.evaluate_every == 0 or step + 1 == descent.steps:
             measure(step + 1)
+        loop.keep({"done": step + 1})

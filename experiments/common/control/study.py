@@ -10,6 +10,7 @@ from experiments.common.control.descent import MOST, Descent, descend
 from experiments.common.control.rollout import Policy, System, mean_cost, rollout
 from experiments.common.errors import require
 from experiments.common.recorder import Recorder
+from experiments.common.watch import scalar
 
 # States to start from, and noise; see `rollout`.
 Sample = tuple[Tensor, Tensor]
@@ -86,9 +87,10 @@ class Study:
         def loss(step: int) -> Tensor:
             cost = rollout(self.system, self.policy, *draw(step)).mean()
             record.metric("cost", "train", step, cost.item(), UNIT)
+            scalar("cost/train", step, cost.item())
             return cost
 
-        descend(descent, self.parameters, loss, measure)
+        descend(descent, self.parameters, loss, measure, record.tables["metrics"])
 
 
 def stream(seed: int, number: int) -> torch.Generator:

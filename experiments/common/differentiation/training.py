@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from experiments.common.differentiation.methods import reason
 from experiments.common.errors import require
 from experiments.common.recorder import Recorder
+from experiments.common.watch import counted
 from layers import LayerError
 
 
@@ -61,7 +62,7 @@ def train(task: Task, recipe: Recipe, rng: np.random.Generator, record: Recorder
     stops = {round(recipe.steps * i / recipe.points) for i in range(1, recipe.points + 1)}
     _record(task, 0, record)
     with record.timed(f"train {task.name}"):
-        for step, rows in enumerate(_batches(recipe, rng), start=1):
+        for step, rows in zip(counted(1, recipe.steps), _batches(recipe, rng), strict=True):
             try:
                 _step(task, optimiser, rows)
             except LayerError as error:

@@ -16,6 +16,7 @@ from experiments.common.mpc.plant import Kind, Plant
 from experiments.common.mpc.sequential import Controller
 from experiments.common.recorder import Recorder
 from experiments.common.results import Row
+from experiments.common.watch import counted, scalar
 
 IMITATORS = ("sysid", "mpc_dynamics", "mpc_cost", "mpc_cost_dynamics")
 SPLITS = ("validation", "test", "train")
@@ -191,9 +192,11 @@ def train(
     loop = Loop(model, optimiser, rng)
     kept = loop.restored({"next": 0, "warm": torch.zeros_like(given.controls), "history": {}})
     warm, history = kept["warm"], kept["history"]
-    for epoch in range(kept["next"], epochs + 1):
+    for epoch in counted(kept["next"], epochs):
         if epoch % config.train.evaluate_every == 0 or epoch == epochs:
             history[epoch] = evaluate(model, *(data[name] for name in SPLITS))
+            for name, loss in zip(SPLITS, history[epoch], strict=True):
+                scalar(f"imitation_loss/{name}_{label}", epoch, loss)
             if epoch == epochs or epoch - _best(history) >= config.train.patience:
                 break
         if epoch % config.train.restart == 0:

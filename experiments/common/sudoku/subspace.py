@@ -15,14 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiments.common.checkpoint import Loop
 from experiments.common.errors import require, require_one_of
+from experiments.common.results import Row
 from experiments.common.training import rate_schedule
+from experiments.common.watch import counted, scalar
 from layers import QPLayer
 
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "momentum": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
 }
+
+# Steps between two moments at which a training may be kept.
+KEPT = 10
 
 
 class Subspace(nn.Module):
@@ -111,17 +117,19 @@ def fit_stage(
     stage: Stage,
     rng: np.random.Generator,
     watch: Callable[[int, float], None],
+    rows: list[Row] | None = None,
 ) -> None:
     """Train `model` in place on the squared distance of its answers from `targets`.
 
     The loss is the sum over the entries of a board and the mean over the mini-batch. Every step ends at
-    orthonormal rows. Then comes `watch(step, loss)`, with the loss met before it.
+    orthonormal rows. Then comes `watch(step, loss)`, with the loss met before it, which adds to `rows` what it records.
     """
     model.nonnegative = stage.nonnegative
     ratio = (stage.final_curvature or stage.curvature) / stage.curvature
     optimiser = OPTIMISERS[stage.optimiser](model.parameters(), lr=stage.lr)
     schedule = rate_schedule(optimiser, True, stage.steps)
-    for step in range(1, stage.steps + 1):
+    loop = Loop(model, optimiser, rng, schedule, rows)
+    for step in counted(loop.restored({"next": 1})["next"], stage.steps):
         model.curvature = stage.curvature * ratio ** (step / stage.steps)
         part = torch.from_numpy(rng.integers(len(inputs), size=stage.batch))
         optimiser.zero_grad()
@@ -131,3 +139,7 @@ def fit_stage(
         schedule.step()
         model.retract()
         watch(step, loss.item())
+        scalar("loss/train", step, loss.item())
+        # What watches over the steps between has recorded them by then.
+        if step % KEPT == 0:
+            loop.keep({"next": step + 1})

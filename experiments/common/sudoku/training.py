@@ -13,6 +13,7 @@ from experiments.common.checkpoint import Loop
 from experiments.common.sudoku.puzzles import Puzzles
 from experiments.common.sudoku.rules import agrees, decode, is_permutation
 from experiments.common.training import Recipe, rate_schedule
+from experiments.common.watch import counted, scalar
 
 Scores = dict[str, float]
 BATCH = 150
@@ -78,7 +79,7 @@ def fit(
     kept = loop.restored({"next": 0, "scores": {}, "chosen": 0, "best": math.inf, "state": {}})
     history = History(kept["scores"], kept["chosen"])
     best, state = kept["best"], kept["state"]
-    for epoch in range(kept["next"], recipe.epochs + 1):
+    for epoch in counted(kept["next"], recipe.epochs):
         if epoch > 0:
             chosen = stream[(epoch - 1) * epoch_size : epoch * epoch_size]
             met = []
@@ -90,6 +91,8 @@ def fit(
         for name in splits.keys() - {"train"}:
             measured = score(predict(model, splits[name].tensors()[0]), splits[name])
             history.scores.setdefault(name, {})[epoch] = measured
+            for metric, value in measured.items():
+                scalar(f"{metric}/{name}", epoch, value)
         error = _criterion(history.scores["validation"][epoch])
         if error < best:
             best, state, history.chosen = error, copy.deepcopy(model.state_dict()), epoch

@@ -1,7 +1,7 @@
 """Adjoints: how a solution is differentiated, each a function of problem and solution, never of the solver.
 
-A new one is a file here and an entry in :data:`ADJOINTS`; :class:`layers.qp.gradients.Adjoint` is the contract, and the
-fields of the class are its settings. ``adjoint="auto"`` is ``implicit``, the implicit function theorem in active-set
+A new one is a file here, which is found; :class:`layers.qp.gradients.Adjoint` is the contract, and the fields of the
+class are its settings. ``adjoint="auto"`` is ``implicit``, the implicit function theorem in active-set
 form. Its linear system is itself a function that can be differentiated (:class:`layers.qp.function.LinearisedSystem`):
 every order of derivative comes from there.
 """
@@ -9,44 +9,32 @@ every order of derivative comes from there.
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 from layers.errors import LayerError, ProblemError
 from layers.policy import require_choice
-from layers.qp.adjoints.active_set import ActiveSet
-from layers.qp.adjoints.alternating import Alternating
-from layers.qp.adjoints.conic import Conic
-from layers.qp.adjoints.first_order import FirstOrder
-from layers.qp.adjoints.implicit import Implicit
-from layers.qp.adjoints.lpgd import Lpgd
-from layers.qp.adjoints.one_step import OneStep
-from layers.qp.adjoints.optnet import OptNet
-from layers.qp.adjoints.penalty import Penalty
-from layers.qp.adjoints.qp_backward import QPBackward
-from layers.qp.adjoints.smoothed import Smoothed
-from layers.qp.adjoints.truncated import Truncated
-from layers.qp.adjoints.unrolled import Unrolled
 from layers.qp.gradients import Adjoint
 
-#: by name, each with its default settings
-ADJOINTS: dict[str, Adjoint] = {
-    each.name: each
-    for each in (
-        Implicit(),
-        OptNet(),
-        ActiveSet(),
-        QPBackward(),
-        Conic(),
-        Unrolled(),
-        Alternating(),
-        OneStep(),
-        Truncated(),
-        Smoothed(),
-        Lpgd(),
-        FirstOrder(),
-        Penalty(),
-    )
-}
+
+def _found() -> dict[str, Adjoint]:
+    modules = [import_module(f"{__name__}.{each.name}") for each in iter_modules(__path__)]
+    own = [each for module in modules for each in vars(module).values() if _defined(each, module.__name__)]
+    adjoints: list[Adjoint] = [each() for each in own]
+    return {
+        each.name: each for each in sorted(adjoints, key=lambda each: (each.name != "implicit", each.name))
+    }
+
+
+def _defined(value: object, module: str) -> bool:
+    """Whether `value` is an adjoint with a name that is defined in `module`, and not imported there."""
+    named = isinstance(value, type) and issubclass(value, Adjoint) and "name" in vars(value)
+    return named and value.__module__ == module
+
+
+#: by name, each with its default settings; ``implicit`` is the first
+ADJOINTS: dict[str, Adjoint] = _found()
 
 
 def adjoint(name: str, **settings: Any) -> Adjoint:
