@@ -150,6 +150,7 @@ new-experiment:  ## a program, a sheet and a figure for NAME=..., which run as t
 .PHONY: figures
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
 	$(PYTHON) -m figures
+	$(PYTHON) -m figures.adjoints
 	$(PYTHON) -m figures.proofs
 	$(pages)
 
@@ -170,7 +171,7 @@ proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 	tools/bench_setup.sh $(PYTHON)
 
 .PHONY: bench
-bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 20
+bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 35
 	.venv-bench/bin/python -m benchmarks --output benchmarks
 	$(PYTHON) -m figures.benchmarks
 	$(pages)
@@ -180,6 +181,7 @@ publish: $$(if $(EXPERIMENT),,$(call runs,results,companion))  ## for maintainer
 	$(PYTHON) -m experiments.publish $(ONLY)
 	$(PYTHON) -m experiments.compare
 	$(PYTHON) -m figures
+	$(PYTHON) -m figures.adjoints
 	$(pages)
 
 # ---- tidying up ----------------------------------------------------------------------------------------------------

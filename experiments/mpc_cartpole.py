@@ -36,13 +36,17 @@ from experiments.common.mpc.imitation import (
     learn,
     learner,
     published,
+    record_dropped,
 )
 from experiments.common.mpc.published import CARTPOLE as PUBLISHED
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
 
 METHODS = ("lstm", *IMITATORS)
-FINAL = ("final_imitation_loss", "last_imitation_loss", "last_prediction_loss", "one_step_error")
+FINAL = (
+    *("final_imitation_loss", "last_imitation_loss", "last_prediction_loss"),
+    *("one_step_error", "expert_dropped"),
+)
 DECADES = FINAL[:3]
 UNITS = ("N", "N^2")
 
@@ -71,6 +75,7 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
     """The tables of one method on the trajectories of one seed, for every size of the training set."""
     record = Recorder("mpc_cartpole", method, seed, UNITS, examples=False)
     data = make_data(config, seed)
+    record_dropped(config, data, record)
     for count in config.data.train:
         learn(config, method, seed, learner(config, CARTPOLE, method, seed), data, count, record)
     return record.tables

@@ -36,6 +36,7 @@ from experiments.common.mpc.imitation import (
     learn,
     learner,
     published,
+    record_dropped,
 )
 from experiments.common.mpc.learners import Imitator
 from experiments.common.mpc.pendulum import PENDULUM, Pendulum
@@ -45,7 +46,10 @@ from experiments.common.results import Tables
 
 MISSPECIFIED = ("sysid_misspecified", "mpc_dynamics_misspecified")
 METHODS = ("lstm", *IMITATORS, *MISSPECIFIED)
-FINAL = ("final_imitation_loss", "last_imitation_loss", "last_prediction_loss", "one_step_error")
+FINAL = (
+    *("final_imitation_loss", "last_imitation_loss", "last_prediction_loss"),
+    *("one_step_error", "expert_dropped"),
+)
 DECADES = FINAL[:3]
 UNITS = ("N m", "N^2 m^2")
 DAMPING, BIAS = 1.0, 0.1
@@ -103,6 +107,7 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
     """The tables of one method on the trajectories of one seed, for every size of the training set."""
     record = Recorder("mpc_pendulum", method, seed, UNITS, examples=False)
     data = make_data(config, method, seed)
+    record_dropped(config, data, record)
     for count in config.data.train if method not in MISSPECIFIED else [max(config.data.train)]:
         learn(config, method, seed, make_model(config, method, seed), data, count, record)
     return record.tables

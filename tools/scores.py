@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 Row = dict[str, str]
 Rows = list[Row]
-#: figures of one experiment that the scoreboard links: README.md is short, docs/gallery.md has all
+#: how many figures of one experiment the scoreboard links: README.md is short, docs/gallery.md has all
 SHOWN = 1
 #: relative changes that reach so far are shown as factors
 LARGE, SMALL = 10, -0.95

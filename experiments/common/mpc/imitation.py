@@ -1,7 +1,7 @@
 """Imitating a model-predictive controller of a plant: what the studies of arXiv 1810.13400, section 5.3, share."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -225,7 +225,8 @@ def learn(
     """Train `model` on the first `count` trajectories and record what became of it."""
     split, own = f"test_{count}", data | {"train": data["train"][:count]}
     if isinstance(model, Imitator):
-        record.metric("one_step_error", split, 0, _one_step_error(model, own["train"]), "1")
+        error = model.one_step_error(own["train"].start, own["train"].controls)
+        record.metric("one_step_error", split, 0, error, "1")
     with record.timed(f"train {count}"):
         history = train(config, method, seed, model, own, record, count)
     best, last = _best(history), max(history)
@@ -238,6 +239,16 @@ def learn(
                 record.metric(name, split, last, value, unit)
             loss = model.prediction_loss(own["test"].states, own["test"].controls).item()
             record.metric("last_prediction_loss", split, last, loss, model.kind.squared)
+
+
+def record_dropped(config: ImitationConfig, data: dict[str, Trajectories], record: Recorder) -> None:
+    """How many of the expert's trajectories had not converged and are in no split, and so how many tests remain."""
+    kept = {name: len(part.start) for name, part in data.items()}
+    apart = config.data.validation + config.data.test
+    dropped = {"train": max(config.data.train) - kept["train"]}
+    dropped["validation and test"] = apart - kept["validation"] - kept["test"]
+    for split, count in dropped.items():
+        record.metric("expert_dropped", split, 0, count, "trajectory")
 
 
 def published(record: Recorder, losses: Mapping[str, Mapping[int, float]]) -> list[Row]:
@@ -282,18 +293,3 @@ def _step(
     optimiser.step()
     if isinstance(model, Imitator):
         model.project()
-
-
-def _one_step_error(model: Imitator, given: Trajectories) -> float:
-    """Relative error of the gradient of the imitation loss if the linearised program is differentiated instead."""
-    controls, use = model.plan(given.start, torch.zeros_like(given.controls))
-    gradients: list[Tensor] = []
-    for exact in (True, False):
-        plan = model.controller.attach(model.plant(), model.cost(), given.start, controls, use, exact)
-        loss = (plan - given.controls).square().mean()
-        gradients.append(torch.cat(list(_gradients(loss, model))))
-    return ((gradients[1] - gradients[0]).norm() / gradients[0].norm()).item()
-
-
-def _gradients(loss: Tensor, model: Imitator) -> Iterator[Tensor]:
-    yield from torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])

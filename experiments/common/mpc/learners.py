@@ -49,6 +49,17 @@ class Imitator(nn.Module):
         """The same controls, differentiable in what is learned."""
         return self.controller.attach(self.plant(), self.cost(), start, controls, use)
 
+    def one_step_error(self, start: Tensor, expert: Tensor) -> float:
+        """Relative error of the gradient of the imitation loss if the linearised program is differentiated instead."""
+        controls, use = self.plan(start, torch.zeros_like(expert))
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        gradients: list[Tensor] = []
+        for exact in (True, False):
+            plan = self.controller.attach(self.plant(), self.cost(), start, controls, use, exact)
+            loss = (plan - expert).square().mean()
+            gradients.append(torch.cat(list(torch.autograd.grad(loss, learned))))
+        return ((gradients[1] - gradients[0]).norm() / gradients[0].norm()).item()
+
     def prediction_loss(self, states: Tensor, controls: Tensor) -> Tensor:
         """Mean squared error of the features predicted one step ahead; states (batch, T, S)."""
         after = torch.stack(self.plant().step(*states[:, :-1].unbind(-1), controls[:, :-1]), -1)
