@@ -97,6 +97,7 @@ def test_methods_without_a_name_come_last_whatever_the_order_asked_for():
         "mpc_cartpole",
         "mpc_pendulum",
         "sudoku_9x9",
+        "sudoku_rules",
         "cocp_lqr",
         "adp",
     ],
