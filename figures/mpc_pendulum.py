@@ -19,14 +19,16 @@ def draw(tables: dict[str, Frame]) -> Figure:
     wrong = metrics["method"].str.endswith(WRONG)
     figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 1.2])
-    _by_size(left, rows_of(metrics[~wrong], metric="final_imitation_loss"), tables["comparison"])
+    final = rows_of(metrics[~wrong], metric="final_imitation_loss")
+    by_size(left, final, tables["comparison"], "mpc_pendulum")
     left.set(title="right model, test, best epoch on validation", ylabel="imitation loss (unit N² m²)")
     _wrong_model(right, rows_of(metrics[wrong], metric="last_imitation_loss"), tables["comparison"])
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
 
-def _by_size(axes: Axes, rows: Frame, comparison: Frame) -> None:
+def by_size(axes: Axes, rows: Frame, comparison: Frame, experiment: str) -> None:
+    """Every learner by number of training trajectories: seeds, their geometric mean, what is published."""
     rows = rows.assign(count=rows["split"].str.removeprefix("test_").astype(int))
     methods, counts = methods_in(rows), sorted(set(rows["count"]))
     for number, method in enumerate(methods):
@@ -37,7 +39,7 @@ def _by_size(axes: Axes, rows: Frame, comparison: Frame) -> None:
                 _seeds(axes, place, values, method, NAMES[method] if group == 0 else None)
                 known = printed(
                     comparison,
-                    "mpc_pendulum",
+                    experiment,
                     method=method,
                     metric="final_imitation_loss",
                     split=f"test_{count}",

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from experiments import mpc_pendulum
 from experiments.common import cells, checkpoint, provenance
 from experiments.common import training as common_training
+from experiments.common.mpc import imitation
 from experiments.common.results import UNREPEATABLE
 from experiments.common.sudoku import training as sudoku_training
 from experiments.job import composed, run
@@ -148,7 +148,7 @@ def test_a_failure_while_tables_are_replaced_leaves_no_provenance(tmp_path, monk
             common_training,
         ),
         ("sudoku", {"methods": ["optnet"], "train.epochs": 6}, sudoku_training),
-        ("mpc_pendulum", {"methods": ["mpc_dynamics"], "train.epochs": 6, "data.train": [4]}, mpc_pendulum),
+        ("mpc_pendulum", {"methods": ["mpc_dynamics"], "train.epochs": 6, "data.train": [4]}, imitation),
     ],
 )
 @pytest.mark.parametrize("harm", [False, True])

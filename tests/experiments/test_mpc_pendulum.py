@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from experiments import mpc_pendulum
-from experiments.common.mpc.learners import Imitator, true_cost
-from experiments.common.mpc.pendulum import DT, Cost, Pendulum
+from experiments.common.mpc import imitation
+from experiments.common.mpc.learners import Imitator
+from experiments.common.mpc.pendulum import PENDULUM, Pendulum
+from experiments.common.mpc.plant import DT, Cost
 from experiments.common.mpc.sequential import Controller
 from experiments.common.recorder import Recorder
 from layers import QPLayer
@@ -53,7 +55,7 @@ def test_gradient_and_curvature_of_the_cost_are_those_of_autograd(pendulum):
 
     path = pendulum.rollout(start, torques)
     slopes = pendulum.slopes(cost, path, torques)
-    exact, linearised = pendulum.curvatures(cost, path[0], slopes)
+    exact, linearised = pendulum.curvatures(cost, path, slopes, torques)
     torch.testing.assert_close(slopes.gradient[0], torch.func.grad(value)(torques[0]), rtol=1e-11, atol=1e-13)
     torch.testing.assert_close(exact[0], torch.func.hessian(value)(torques[0]), rtol=1e-11, atol=1e-13)
     assert (linearised - exact).abs().max() > 0.01 * exact.abs().max()
@@ -66,14 +68,14 @@ def planned(parameters, torques=None):
         tensor([1.2, -0.3], [-0.4, 0.8], [0.1, 0.1]),
     )
     zero = torch.zeros(3, 12, dtype=torch.float64) if torques is None else torques
-    return controller, start, *controller.solve(Pendulum(parameters), true_cost(), start, zero)
+    return controller, start, *controller.solve(Pendulum(parameters), PENDULUM.cost(), start, zero)
 
 
 def test_the_plan_is_a_minimum_within_the_bounds():
     _, start, torques, converged = planned(tensor(10.0, 1.0, 1.0))
     assert converged.all()
     assert torques.abs().max() <= 2.0
-    gradient = PENDULUMS[0].slopes(true_cost(), PENDULUMS[0].rollout(start, torques), torques).gradient
+    gradient = PENDULUMS[0].slopes(PENDULUM.cost(), PENDULUMS[0].rollout(start, torques), torques).gradient
     inside = torques.abs() < 2.0 - 1e-9
     assert inside.any()
     assert not inside.all()
@@ -81,7 +83,7 @@ def test_the_plan_is_a_minimum_within_the_bounds():
     assert (gradient * torques)[~inside].max() < 0
     other = (torques + 0.05 * numbers(4, 3, 12)).clamp(-2, 2)
     best, worse = (
-        PENDULUMS[0].cost(true_cost(), PENDULUMS[0].rollout(start, u), u) for u in (torques, other)
+        PENDULUMS[0].cost(PENDULUM.cost(), PENDULUMS[0].rollout(start, u), u) for u in (torques, other)
     )
     assert (worse > best).all()
 
@@ -93,7 +95,7 @@ def test_the_derivative_of_the_plan_is_its_slope_and_that_of_the_linearised_prog
     found = {}
     for exact in (True, False):
         leaf = parameters.clone().requires_grad_()
-        plan = controller.attach(Pendulum(leaf), true_cost(), start, torques, converged, exact)
+        plan = controller.attach(Pendulum(leaf), PENDULUM.cost(), start, torques, converged, exact)
         torch.testing.assert_close(plan, torques, rtol=0, atol=1e-8)
         (found[exact],) = torch.autograd.grad((plan * direction).sum(), leaf)
     slopes = []
@@ -109,7 +111,7 @@ def test_elements_that_have_not_converged_are_constants():
     controller, start, torques, _ = planned(tensor(10.0, 1.0, 1.0))
     leaf = tensor(10.0, 1.0, 1.0).requires_grad_()
     use = torch.tensor([True, True, False])
-    plan = controller.attach(Pendulum(leaf), true_cost(), start, torques, use)
+    plan = controller.attach(Pendulum(leaf), PENDULUM.cost(), start, torques, use)
     gradients = [torch.autograd.grad(row.sum(), leaf, retain_graph=True)[0].norm().item() for row in plan]
     assert gradients[2] == 0.0
     assert gradients[1] > 1e-3
@@ -117,7 +119,7 @@ def test_elements_that_have_not_converged_are_constants():
 
 def pendulum(**train):
     config = mpc_pendulum.Config(seeds=[0])
-    config.data = mpc_pendulum.Data(horizon=8, train=[4], validation=2, test=3)
+    config.data = imitation.Data(horizon=8, train=[4], validation=2, test=3)
     for name, value in train.items():
         setattr(config.train, name, value)
     return config
@@ -133,19 +135,19 @@ def test_seed_zero_starts_where_the_published_program_does():
     torch.testing.assert_close(start.float(), torch.stack((angles, speeds), -1), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", mpc_pendulum.IMITATORS)
+@pytest.mark.parametrize("method", imitation.IMITATORS)
 def test_the_loss_of_the_expert_itself_is_zero(method):
     config = pendulum()
     data = mpc_pendulum.make_data(config, method, 0)
-    model = Imitator(config.controller(), tensor(*mpc_pendulum.TRUE), True, False)
-    assert mpc_pendulum.evaluate(model, data["test"])[0] < 1e-10
-    assert model.prediction_loss(data["test"].states, data["test"].torques) < 1e-20
+    model = Imitator(config.controller(), PENDULUM, tensor(*PENDULUM.true), True, False)
+    assert imitation.evaluate(model, data["test"])[0] < 1e-10
+    assert model.prediction_loss(data["test"].states, data["test"].controls) < 1e-20
     started = mpc_pendulum.make_model(config, method, 0)
-    assert mpc_pendulum.evaluate(started, data["test"])[0] > 1e-3
+    assert imitation.evaluate(started, data["test"])[0] > 1e-3
 
 
 def test_the_prediction_loss_is_the_mean_squared_error_of_cosine_sine_and_speed():
-    model = Imitator(pendulum().controller(), tensor(10.0, 1.0, 1.0), True, False)
+    model = Imitator(pendulum().controller(), PENDULUM, tensor(10.0, 1.0, 1.0), True, False)
     states, torques = tensor([[0.3, 1.0], [0.2, 0.5]]), tensor([0.5, 0.0])
     angle, speed = PENDULUMS[0].step(tensor(0.3), tensor(1.0), tensor(0.5))
     errors = [angle.cos() - math.cos(0.2), angle.sin() - math.sin(0.2), speed - 0.5]
@@ -160,16 +162,16 @@ def test_training_lowers_what_it_descends_on(method):
     data = mpc_pendulum.make_data(config, method, 0)
     model = mpc_pendulum.make_model(config, method, 0)
     if isinstance(model, Imitator) and method != "mpc_cost":
-        model.parameters_of_pendulum.data = tensor(13.0, 2.0, 0.8)
+        model.parameters_of_plant.data = tensor(13.0, 2.0, 0.8)
 
     def loss():
         if method == "sysid":
-            return model.prediction_loss(data["train"].states, data["train"].torques).item()
-        return mpc_pendulum.evaluate(model, data["train"])[0]
+            return model.prediction_loss(data["train"].states, data["train"].controls).item()
+        return imitation.evaluate(model, data["train"])[0]
 
     before = loss()
     record = Recorder("mpc_pendulum", method, 0, ("1", "1"), examples=False)
-    mpc_pendulum.train(config, method, 0, model, data, record, 4)
+    imitation.train(config, method, 0, model, data, record, 4)
     assert loss() < 0.7 * before
 
 
@@ -177,9 +179,9 @@ def test_training_ends_when_validation_has_not_improved_for_as_long_as_it_has_pa
     config = pendulum(epochs=60, lr=0.5, evaluate_every=2, patience=6)
     data = mpc_pendulum.make_data(config, "sysid", 0)
     model = mpc_pendulum.make_model(config, "sysid", 0)
-    model.parameters_of_pendulum.data = tensor(*mpc_pendulum.TRUE)
+    model.parameters_of_plant.data = tensor(*PENDULUM.true)
     record = Recorder("mpc_pendulum", "sysid", 0, ("1", "1"), examples=False)
-    history = mpc_pendulum.train(config, "sysid", 0, model, data, record, 4)
+    history = imitation.train(config, "sysid", 0, model, data, record, 4)
     # The expert's own pendulum cannot be improved upon.
     assert list(history) == [0, 2, 4, 6]
     assert history[0][0] < 1e-10
@@ -189,16 +191,16 @@ def test_the_two_parts_of_a_cost_are_learned_in_turns():
     config = pendulum(epochs=4, turn=2, evaluate_every=4)
     data = mpc_pendulum.make_data(config, "mpc_cost", 0)
     model = mpc_pendulum.make_model(config, "mpc_cost", 0)
-    optimiser = mpc_pendulum._optimiser(config, model)
-    warm = torch.zeros_like(data["train"].torques)
+    optimiser = imitation._optimiser(config, model)
+    warm = torch.zeros_like(data["train"].controls)
     for epoch, (moves_p, moves_logits) in enumerate([(True, False), (True, False), (False, True)]):
         p, logits = model.p.detach().clone(), model.logits.detach().clone()
-        mpc_pendulum._step(config, "mpc_cost", model, optimiser, data["train"], warm, epoch)
+        imitation._step(config, "mpc_cost", model, optimiser, data["train"], warm, epoch)
         assert (not torch.equal(model.p, p), not torch.equal(model.logits, logits)) == (moves_p, moves_logits)
 
 
 def test_the_other_pendulum_is_not_among_those_a_learner_can_have():
     config = pendulum()
     data = mpc_pendulum.make_data(config, "sysid_misspecified", 0)
-    model = Imitator(config.controller(), tensor(*mpc_pendulum.TRUE), True, False)
-    assert model.prediction_loss(data["test"].states, data["test"].torques) > 1e-5
+    model = Imitator(config.controller(), PENDULUM, tensor(*PENDULUM.true), True, False)
+    assert model.prediction_loss(data["test"].states, data["test"].controls) > 1e-5

@@ -61,9 +61,15 @@ def pendulum():
     return {"metrics": pd.DataFrame(rows)}
 
 
+def cartpole():
+    rows = pendulum()["metrics"]
+    rows = rows[~rows["method"].isin(MISSPECIFIED)]
+    return {"metrics": rows.assign(experiment="mpc_cartpole", unit="N^2")}
+
+
 def write(root):
     """Write the tables where the figures look for them."""
-    for study in (imitation, timing, pendulum):
+    for study in (imitation, timing, pendulum, cartpole):
         folder = root / f"mpc_{study.__name__}" / "companion" / "auto"
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in study().items():

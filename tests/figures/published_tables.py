@@ -15,6 +15,7 @@ ROWS = (
     ("hard_constraints", "optimiser", "50 inequalities, 50 equalities", "objective", None, "-15.05", -15.05),
     ("hard_constraints", "penalty", "convex", "objective", None, "-12.57", -12.57),
     ("hard_constraints", "penalty", "convex", "max_equality", None, "0.35", 0.35),
+    ("mpc_cartpole", "lstm", "test_10", "final_imitation_loss", None, "45.8", 45.8),
     ("mpc_pendulum", "lstm", "test_10", "final_imitation_loss", None, "0.388", 0.388),
     (
         "mpc_pendulum",

@@ -94,6 +94,7 @@ def test_methods_without_a_name_come_last_whatever_the_order_asked_for():
         "denoising_curves",
         "gallery",
         "hard_constraints",
+        "mpc_cartpole",
         "mpc_pendulum",
         "sudoku_9x9",
         "sudoku_rules",

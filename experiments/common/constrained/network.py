@@ -12,6 +12,7 @@ from experiments.common.checkpoint import Loop
 from experiments.common.constrained.problem import Problem
 from experiments.common.errors import require, require_rate
 from experiments.common.training import rate_schedule
+from experiments.common.watch import counted
 
 TRAINED: tuple[str, ...] = ("network", "penalty", "dc3", "projection_layer")
 Finish = Callable[[Tensor, Tensor], Tensor]
@@ -103,7 +104,7 @@ def train(problem: Problem, answer: Answer, recipe: Recipe, method: str, seed: i
     schedule = rate_schedule(optimiser, recipe.anneal, epochs * math.ceil(len(x) / batch))
     loop = Loop(answer, optimiser, rng, schedule)
     answer.train()
-    for epoch in range(loop.restored({"next": 0})["next"], epochs):
+    for epoch in counted(loop.restored({"next": 0})["next"], epochs - 1):
         for part in torch.from_numpy(rng.permutation(len(x))).split(batch):
             optimiser.zero_grad()
             penalised(problem, recipe, recipe.weight[method], x[part], answer(x[part])).sum().backward()

@@ -17,14 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-DT = 0.05
-
-
-class Cost(NamedTuple):
-    """Weights w and linear terms c of (cos θ, sin θ, ω, u), shape (4,) each."""
-
-    weights: Tensor
-    linear: Tensor
+from experiments.common.mpc.plant import DT, Cost, Kind, Path
 
 
 class Slopes(NamedTuple):
@@ -53,8 +46,9 @@ class Pendulum:
         g, m, length = self.parameters.unbind()
         return 1.5 * g / length, 3 / (m * length**2)
 
-    def step(self, angle: Tensor, speed: Tensor, torque: Tensor) -> tuple[Tensor, Tensor]:
-        """Angle and speed after dt."""
+    def step(self, *state_and_control: Tensor) -> Path:
+        """Angle and speed after dt, from those before and the torque."""
+        angle, speed, torque = state_and_control
         gravity, force = self.gains()
         return self._step(DT * gravity, angle, speed, DT * force * torque)
 
@@ -65,7 +59,7 @@ class Pendulum:
             speed = speed - DT * self.damping * torch.atan2(angle.sin(), angle.cos())
         return torch.add(angle, speed, alpha=DT), speed
 
-    def rollout(self, start: Tensor, torques: Tensor) -> tuple[Tensor, Tensor]:
+    def rollout(self, start: Tensor, torques: Tensor) -> Path:
         """Angles and speeds (..., T) from `start` (..., 2) under `torques` (..., T); the last torque has no effect."""
         angle, speed = start.expand(*torques.shape[:-1], 2).unbind(-1)
         angles, speeds, (gravity, force) = [angle], [speed], self.gains()
@@ -76,13 +70,13 @@ class Pendulum:
             speeds.append(speed)
         return torch.stack(angles, -1), torch.stack(speeds, -1)
 
-    def cost(self, cost: Cost, path: tuple[Tensor, Tensor], torques: Tensor) -> Tensor:
+    def cost(self, cost: Cost, path: Path, torques: Tensor) -> Tensor:
         """Cost of the horizon along `path`, the angles and speeds under `torques`, shape (...)."""
         angles, speeds = path
         x = torch.stack((angles.cos(), angles.sin(), speeds, torques), -1)
         return ((0.5 * cost.weights * x + cost.linear) * x).sum((-1, -2))
 
-    def slopes(self, cost: Cost, path: tuple[Tensor, Tensor], torques: Tensor) -> Slopes:
+    def slopes(self, cost: Cost, path: Path, torques: Tensor) -> Slopes:
         """Gradient of the cost in the torques along `path`, with what the curvature needs.
 
         By the chain rule: ∇J = S_θ' ℓ_θ + S_ω' ℓ_ω + ℓ_u, where S holds the derivatives of angles and speeds in the
@@ -117,14 +111,14 @@ class Pendulum:
         by_speed = torch.nn.functional.pad(by_angle.diff(dim=-2) / DT, (0, 0, 1, 0))
         return by_angle, by_speed
 
-    def curvatures(self, cost: Cost, angles: Tensor, slopes: Slopes) -> tuple[Tensor, Tensor]:
+    def curvatures(self, cost: Cost, path: Path, slopes: Slopes, torques: Tensor) -> tuple[Tensor, Tensor]:
         """Hessian of the cost in the torques, exact and in Gauss and Newton's approximation, (..., T, T) each.
 
         Only sin θ and the cost bend: H = Σ_t κ_t dθ dθ' + w_ω dω dω' + w_u I with
         κ = ℓ_θθ - dt 3g/(2l) sin(θ + bias) V, V the cost of a unit more speed; the approximation, which linearises
         (cos θ, sin θ) before it squares, has κ = w_cos sin² θ + w_sin cos² θ.
         """
-        (w, c), (gravity, force) = cost, self.gains()
+        angles, (w, c), (gravity, force) = path[0], cost, self.gains()
         sin, cos = angles.sin(), angles.cos()
         exact = (w[1] - w[0]) * (cos.square() - sin.square()) - c[1] * sin - c[0] * cos
         exact = exact - DT * gravity * (angles + self.bias).sin() * slopes.later
@@ -136,3 +130,27 @@ class Pendulum:
             return by_angle.mT @ (bend.unsqueeze(-1) * by_angle) + rest
 
         return hessian(exact), hessian(linearised)
+
+
+def _features(states: Tensor) -> tuple[Tensor, ...]:
+    angle, speed = states.unbind(-1)
+    return angle.cos(), angle.sin(), speed
+
+
+def _believed(pendulum: Pendulum) -> dict[str, tuple[float, str]]:
+    gains = zip(("gain_gravity", "gain_torque"), pendulum.gains(), strict=True)
+    return {name: (gain.item(), "1/s^2 per unit of sin or N m") for name, gain in gains}
+
+
+#: the published pendulum: weights 1, 1, 0.1 on the distance of (cos θ, sin θ, ω) from (1, 0, 0), 0.001 on the torque
+PENDULUM = Kind(
+    make=Pendulum,
+    features=_features,
+    states=2,
+    true=(10.0, 1.0, 1.0),
+    start=(15.0, 3.0, 0.5),
+    weights=(1.0, 1.0, 0.1, 0.001),
+    linear=(-1.0, 0.0, 0.0, 0.0),
+    believed=_believed,
+    squared="1 and rad^2/s^2",
+)

@@ -18,3 +18,11 @@ PENDULUM = {
     "mpc_cost": {10: 4.3e-3, 50: 1.2e-5, 100: 2.8e-5},
     "mpc_cost_dynamics": {10: 6.3e-2, 50: 2.1e-4, 100: 1.8e-4},
 }
+# The same on the cart-pole.
+CARTPOLE = {
+    "lstm": {10: 45.8, 50: 21.5, 100: 9.70},
+    "sysid": {10: 1.6e-2, 50: 3.2e-3, 100: 8.0e-4},
+    "mpc_dynamics": {10: 2.2e-2, 50: 8.9e-2, 100: 1.6e-4},
+    "mpc_cost": {10: 19.9, 50: 0.322, 100: 9.5e-4},
+    "mpc_cost_dynamics": {10: 21.7, 50: 1.81, 100: 4.3e-3},
+}

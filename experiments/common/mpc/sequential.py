@@ -1,4 +1,4 @@
-"""Control of the pendulum by a sequence of box-constrained linear-quadratic programs, and its derivative.
+"""Control of a plant by a sequence of box-constrained linear-quadratic programs, and its derivative.
 
 Every iteration solves the program in the torques v
 
@@ -6,7 +6,7 @@ Every iteration solves the program in the torques v
 
 through the shared layer and goes along v - u as far as the cost falls most. H is the exact curvature in the torques
 that the bound does not hold, where that is positive definite (projected Newton, Bertsekas 1982), else the curvature of
-the linearised pendulum (Gauss-Newton). The fixed points are the stationary points of the control problem whatever H
+the linearised plant (Gauss-Newton). The fixed points are the stationary points of the control problem whatever H
 is. The derivative of such a point is that of one more program with the exact H: its solution is the same point, and it
 moves with the parameters as the point does (implicit function theorem; with the linearised H, as in arXiv 1810.13400,
 section 4.2, the derivative is that of another problem).
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from experiments.common.mpc.linear_quadratic import box
-from experiments.common.mpc.pendulum import Cost, Pendulum
+from experiments.common.mpc.plant import Cost, Path, Plant
 from layers import QPLayer
 
 # Lengths tried along a step; zero, which is always there, keeps the cost from rising.
@@ -35,7 +35,7 @@ class Controller:
     iterations: int = 100
     tolerance: float = 1e-6
 
-    def solve(self, pendulum: Pendulum, cost: Cost, start: Tensor, torques: Tensor) -> tuple[Tensor, Tensor]:
+    def solve(self, plant: Plant, cost: Cost, start: Tensor, torques: Tensor) -> tuple[Tensor, Tensor]:
         """Torques of a stationary point, from the given ones, without a derivative, and which have converged.
 
         Parameters
@@ -47,36 +47,36 @@ class Controller:
         torques, enough = torques.clone(), max(self.tolerance, 10 * self.layer.tol)
         left = torch.arange(len(start))
         with torch.no_grad():
-            here, path = torques, pendulum.rollout(start, torques)
+            here, path = torques, plant.rollout(start, torques)
             for _ in range(self.iterations):
-                slopes = pendulum.slopes(cost, path, here)
-                exact, linearised = pendulum.curvatures(cost, path[0], slopes)
+                slopes = plant.slopes(cost, path, here)
+                exact, linearised = plant.curvatures(cost, path, slopes, here)
                 exact, definite = self._reduced(exact, slopes.gradient, here)
                 H = torch.where(definite[:, None, None], exact, linearised)
                 wanted = self._program(H, slopes.gradient, here)
                 going = (wanted - here).abs().amax(-1) > enough
-                here, path = _descended(pendulum, cost, start[left], here, wanted)
+                here, path = _descended(plant, cost, start[left], here, wanted)
                 torques[left] = here
                 if not going.any():
                     left = left[:0]
                     break
-                left, here, path = left[going], here[going], (path[0][going], path[1][going])
+                left, here, path = left[going], here[going], tuple(part[going] for part in path)
         converged = torch.ones(len(start), dtype=torch.bool)
         converged[left] = False
         return torques, converged
 
     def attach(
-        self, pendulum: Pendulum, cost: Cost, start: Tensor, torques: Tensor, use: Tensor, exact: bool = True
+        self, plant: Plant, cost: Cost, start: Tensor, torques: Tensor, use: Tensor, exact: bool = True
     ) -> Tensor:
-        """The stationary `torques` as a differentiable function of pendulum and cost.
+        """The stationary `torques` as a differentiable function of plant and cost.
 
         Elements outside `use`, and those that are no strict minimum, become constants. `exact=False` takes the
         linearised H.
         """
-        path = pendulum.rollout(start, torques)
-        slopes = pendulum.slopes(cost, path, torques)
+        path = plant.rollout(start, torques)
+        slopes = plant.slopes(cost, path, torques)
         with torch.no_grad():
-            H = pendulum.curvatures(cost, path[0], slopes)[0 if exact else 1]
+            H = plant.curvatures(cost, path, slopes, torques)[0 if exact else 1]
             H, definite = self._reduced(H, slopes.gradient, torques)
             use = (use & definite).unsqueeze(-1)
             H = torch.where(use.unsqueeze(-1), H, torch.eye(torques.shape[-1], dtype=torques.dtype))
@@ -102,15 +102,13 @@ class Controller:
         return H, torch.linalg.cholesky_ex(H).info == 0
 
 
-def _descended(
-    pendulum: Pendulum, cost: Cost, start: Tensor, here: Tensor, wanted: Tensor
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def _descended(plant: Plant, cost: Cost, start: Tensor, here: Tensor, wanted: Tensor) -> tuple[Tensor, Path]:
     """The best torques on the way from `here` to `wanted`, with their angles and speeds."""
     lengths = torch.tensor(LENGTHS, dtype=here.dtype)[:, None, None]
     tried = here + lengths * (wanted - here)
-    angles, speeds = pendulum.rollout(start, tried)
-    costs = pendulum.cost(cost, (angles, speeds), tried)
+    path = plant.rollout(start, tried)
+    costs = plant.cost(cost, path, tried)
     # Near the end the cost changes by less than its rounding: then the whole step is right.
     costs[0] -= ROUNDING * (1 + costs[-1].abs())
     best = costs.argmin(0), torch.arange(len(here))
-    return tried[best], (angles[best], speeds[best])
+    return tried[best], tuple(part[best] for part in path)
