@@ -208,7 +208,8 @@ def _learn_pairs(
 ) -> Subspace:
     data, order, stage = config.data, config.data.order, config.pairs_stage
     boards = solved_boards(data.boards, order, seed)
-    covariance = covariance_of_pairs(one_hot(boards, order), rng.uniform(*data.shares, count), order, rng)
+    shares: list[float] = rng.uniform(data.shares[0], data.shares[1], count).tolist()
+    covariance = covariance_of_pairs(one_hot(boards, order), shares, order, rng)
     model = _layer(config, least_normals(covariance, rank(order)))
     if method == "pairs_trained":
         givens = _around(data.mean_givens, stage.steps * stage.batch, rng)
