@@ -150,6 +150,7 @@ new-experiment:  ## a program, a sheet and a figure for NAME=..., which run as t
 .PHONY: figures
 figures: setup  ## figures/*.png and *.pdf from the tracked tables | 1
 	$(PYTHON) -m figures
+	$(PYTHON) -m figures.adjoints
 	$(PYTHON) -m figures.proofs
 	$(pages)
 
@@ -180,6 +181,7 @@ publish: $$(if $(EXPERIMENT),,$(call runs,results,companion))  ## for maintainer
 	$(PYTHON) -m experiments.publish $(ONLY)
 	$(PYTHON) -m experiments.compare
 	$(PYTHON) -m figures
+	$(PYTHON) -m figures.adjoints
 	$(pages)
 
 # ---- tidying up ----------------------------------------------------------------------------------------------------

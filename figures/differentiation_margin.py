@@ -21,14 +21,15 @@ def draw(tables: dict[str, Frame]) -> Figure:
     figure = Figure(figsize=(9.6, 0.8 + 1.7 * -(-len(methods) // COLUMNS)), layout="constrained")
     for method, axes in panels(figure, methods, COLUMNS, "margin", "relative error").items():
         for other in methods_in(errors):
-            _line(axes, rows_of(errors, method=other), COLOURS[method] if other == method else None)
+            line(axes, rows_of(errors, method=other), COLOURS[method] if other == method else None)
         crosses = rows_of(refused, method=method)["step"].unique()
         axes.plot(10.0**-crosses, 0 * crosses + 30.0, "x", color=COLOURS[method], markersize=4)
         axes.set(xscale="log", yscale="log", ylim=(FLOOR, 300))
     return figure
 
 
-def _line(axes: Axes, rows: Frame, colour: str | None) -> None:
+def line(axes: Axes, rows: Frame, colour: str | None) -> None:
+    """Median and range over seeds against the margin; without a colour the median alone, in grey."""
     by_step = rows.groupby("step")["value"]
     levels = [level.clip(lower=FLOOR) for level in (by_step.min(), by_step.median(), by_step.max())]
     x = 10.0 ** -levels[1].index.to_numpy(float)

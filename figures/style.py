@@ -300,8 +300,8 @@ def half_width(values: Any) -> float:
 
 
 def note(figure: Figure, text: str) -> None:
-    """A line below everything else: which run the tables are of."""
-    figure.supxlabel(text, x=0.005, ha="left", fontsize=6, color="0.4")
+    """A line above everything else, since legends stand below: which run the tables are of."""
+    figure.suptitle(text, x=0.995, ha="right", fontsize=6, color="0.4")
 
 
 def rows_of(table: Frame, **labels: object) -> Frame:

@@ -18,7 +18,7 @@ PREFIX = "adjoint="
 EXACT = 1e-9
 FAMILIES = ("regular", "ill conditioned", "margin 1e-6", "repeated row", "linear program")
 TASKS = {
-    "sudoku": "final_mse",
+    "sudoku": "final_board_error",
     "denoising": "final_mse",
     "path, regularised": "final_regret",
     "path, linear": "final_regret",
@@ -34,9 +34,16 @@ QUESTIONS = (
     ("a linear program, derivative in its constraints", "linear program"),
 )
 TRAINED = (
-    ("costs learned through a linear program", "path, linear"),
-    ("costs learned through a regularised one", "path, regularised"),
-    ("costs learned by a loss made for it", "path"),
+    (
+        "equalities learned from examples, as the rules of Sudoku",
+        "sudoku",
+        "final_board_error",
+        "{:.1%} wrong boards",
+    ),
+    ("an operator in the objective learned, as in denoising", "denoising", "final_mse", "test MSE {:.3g}"),
+    ("costs learned through a linear program", "path, linear", "final_regret", "test regret {:.1%}"),
+    ("costs learned through a regularised one", "path, regularised", "final_regret", "test regret {:.1%}"),
+    ("costs learned by a loss made for it", "path", "final_regret", "test regret {:.1%}"),
 )
 HEAD = ("regular", "cond(Q) 1e6", "margin 1e-6", "row twice", "LP", "weakly active row selects", "ms", "MiB")
 
@@ -71,10 +78,18 @@ def decisions(run: Path = RUN) -> str:
     cited = "on a kink, an element of Clarke's derivative"
     add(cited, clarke, time, lambda name: f"{place[name]:.2f} of the way, {1e3 * time.get(name, inf):.3g} ms")
     add("least memory", memory, memory, lambda name: f"{memory[name] / MIB:.2f} MiB")
-    for words, split in TRAINED:
-        regret = _of(values, split, "final_regret")
-        taught = [name for name in regret if (name, split) not in refused]
-        add(words, taught, regret, lambda name, r=regret: f"test regret {100 * r[name]:.1f} %")
+    for words, split, metric, form in TRAINED:
+        found, steps = _of(values, split, metric), _of(values, split, "final_steps")
+        whole = max(steps.values(), default=0.0)
+        taught = [name for name in found if (name, split) not in refused and steps.get(name, whole) == whole]
+        # Of equal results the faster comes first.
+        order = {name: (found[name], time.get(name, inf)) for name in taught}
+        add(
+            words,
+            sorted(taught, key=order.__getitem__),
+            {},
+            lambda name, f=found, t=form: t.format(f[name]).replace("%", " %"),
+        )
     return "\n" + "\n".join(lines) + "\n"
 
 
@@ -94,7 +109,7 @@ def matrix(run: Path = RUN) -> str:
         ]
         cells.append(_cell(values, refused, name, "weakly active", "final_selection", "{:.2f}"))
         cells += [f"{1e3 * time[name]:.3g}" if name in time else "", f"{memory.get(name, 0) / MIB:.2f}"]
-        cells += [_cell(values, refused, name, task, metric, "{:.3g}") for task, metric in TASKS.items()]
+        cells += [_trained(values, refused, name, task, metric) for task, metric in TASKS.items()]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n" + "\n".join(lines) + "\n"
 
@@ -114,17 +129,33 @@ def _cell(
     return "" if value is None else form.format(value)
 
 
+def _trained(values: Values, refused: set[tuple[str, str]], name: str, task: str, metric: str) -> str:
+    """What training arrived at, and after how many steps if a refusal, or a limit, ended it before the others."""
+    value, steps, gave_out = (
+        values.get((name, task, metric)),
+        _of(values, task, "final_steps"),
+        (name, task) in refused,
+    )
+    if value is None:
+        return ""
+    if gave_out and not steps.get(name):
+        return "refused"
+    if steps.get(name, inf) >= max(steps.values(), default=0.0):
+        return f"{value:.3g}"
+    return f"{value:.3g} ({'refused ' if gave_out else ''}after {steps[name]:.0f})"
+
+
 def _of(values: Values, split: str, metric: str) -> dict[str, float]:
     return {name: value for (name, where, what), value in values.items() if (where, what) == (split, metric)}
 
 
 def _summary(run: Path) -> Values:
-    """Means over seeds; of errors, which lie powers of ten apart, the medians."""
+    """Means over seeds; of errors of gradients, which lie powers of ten apart, the medians."""
     found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
     for row in _rows(run / "metrics.csv"):
         if row["metric"].startswith("final_"):
             found[row["method"], row["split"], row["metric"]].append(float(row["value"]))
-    return {key: (median if "error" in key[2] else mean)(values) for key, values in found.items()}
+    return {key: (median if "gradient_error" in key[2] else mean)(values) for key, values in found.items()}
 
 
 def _timings(run: Path, phase: str) -> dict[str, float]:

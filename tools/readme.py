@@ -120,15 +120,20 @@ def _span(ratios: dict[str, float]) -> str:
 
 def gallery() -> str:
     """Return every tracked figure under the script that draws it, with what the script says of figure and marks."""
-    drawn = sorted(path for path in (ROOT / "figures").rglob("*.png") if path.with_suffix(".py").exists())
-    return "\n" + "\n".join(_shown(path.relative_to(ROOT)) for path in drawn) + "\n"
+    by_script: dict[Path, list[Path]] = {}
+    for picture in sorted((ROOT / "figures").rglob("*.png")):
+        own = picture.with_suffix(".py")
+        script = own if own.exists() else picture.with_name("strip.py")
+        if script.exists():
+            by_script.setdefault(script.relative_to(ROOT), []).append(picture.relative_to(ROOT))
+    return "\n" + "\n".join(_shown(script, by_script[script]) for script in sorted(by_script)) + "\n"
 
 
-def _shown(picture: Path) -> str:
-    script = picture.with_suffix(".py")
+def _shown(script: Path, pictures: list[Path]) -> str:
     title, caption = described(script)
     said = f"\n{caption}\n" if caption else ""
-    return f"## [`{script}`](../{script})\n\n{title}\n\n![{title}](../{picture})\n{said}"
+    images = "\n\n".join(f"![{title}](../{picture})" for picture in pictures)
+    return f"## [`{script}`](../{script})\n\n{title}\n\n{images}\n{said}"
 
 
 def described(script: Path) -> tuple[str, str]:

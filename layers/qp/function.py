@@ -110,7 +110,10 @@ def solve(call: Call, problem: QP) -> Outputs:
         text = describe_failures(answer.point, problem.batch_shape, problem.h, request.precision)
         hint = HINTS.get(request.solver, "")
         if iteration is not None:
-            hint = f"{own!r} is the answer of its own iterations: raise k, or tol"
+            hint = (
+                f"{own!r} is the answer of its own iterations: raise k, or tol; where they do not arrive, as on many "
+                'linear programs, adjoint="implicit", "smoothed" and "lpgd" take the answer of any solver'
+            )
         raise SolverError(f"{text}\n{hint}" if hint else text)
     return Outputs.of(answer, problem.batch_shape)
 

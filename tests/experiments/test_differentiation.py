@@ -17,6 +17,7 @@ from experiments.common.differentiation import (
     instances,
     kink,
     shortest_path,
+    step,
     tasks,
     training,
 )
@@ -24,6 +25,8 @@ from experiments.common.differentiation.instances import NAMES, Size
 from experiments.common.differentiation.methods import NAMED, Method, gradients, methods
 from experiments.common.errors import ConfigError
 from experiments.common.recorder import Recorder
+from experiments.common.sudoku.constraints import independent_rows
+from experiments.common.sudoku.rules import true_constraints
 from layers import LayerError
 
 TIGHT = LayerConfig(tol=1e-9)
@@ -112,6 +115,40 @@ def test_a_refusal_is_recorded_with_its_reason_and_not_dropped():
     assert all("singular" in row["reason"] for row in record.tables["refusals"])
 
 
+SMALL = accuracy.Accuracy(n=5, margins=[3], conditions=[0], tolerances=[8], sizes=[2, 5, 8])
+
+
+def values(record, metric, split=None):
+    rows = [
+        row for row in record.tables["metrics"] if row["metric"] == metric and split in (None, row["split"])
+    ]
+    return {row["step"]: row["value"] for row in rows}
+
+
+def test_the_reduced_system_is_the_full_one_and_another_derivative_is_not():
+    for beside, share in (("optnet", 1.0), ("one_step", 0.0)):
+        record = recorder()
+        accuracy.run_accuracy(SMALL, method("active_set"), 0, record, beside=method(beside))
+        assert values(record, "final_same") == {0: share}
+
+
+@pytest.mark.parametrize(("largest", "sizes"), [(None, {2, 5, 8}), (5, {2, 5})])
+def test_programs_above_the_largest_size_are_left_out(largest, sizes):
+    record = recorder()
+    accuracy.run_accuracy(SMALL, method("implicit"), 0, record, largest)
+    assert set(values(record, "gradient_error", "size")) == sizes
+
+
+def test_an_iteration_takes_more_steps_to_more_digits():
+    record, settings = (
+        recorder(),
+        accuracy.Accuracy(n=5, margins=[3], conditions=[0], tolerances=[2, 6], sizes=[2]),
+    )
+    accuracy.run_accuracy(settings, method("alternating"), 0, record)
+    steps = values(record, "iterations", "tolerance")
+    assert 0 < steps[2] < steps[6] == values(record, "final_iterations")[0]
+
+
 def test_a_gradient_that_is_not_finite_counts_as_refused():
     class Broken:
         def solve(self, *data):
@@ -170,8 +207,8 @@ def paths(grid):
     arcs, found = shortest_path.edges(grid), []
     for downs in itertools.combinations(range(2 * grid - 2), grid - 1):
         node, way = 0, np.zeros(len(arcs))
-        for step in range(2 * grid - 2):
-            head = node + (grid if step in downs else 1)
+        for move in range(2 * grid - 2):
+            head = node + (grid if move in downs else 1)
             way[arcs.index((node, head))] = 1.0
             node = head
         found.append(way)
@@ -218,6 +255,76 @@ def test_mini_batches_pass_over_all_samples_with_the_rest_in_a_small_one():
     found = training._batches(recipe, np.random.default_rng(0))
     assert [len(part) for part in found] == [4, 4, 2, 4, 4, 2, 4]
     assert sorted(torch.cat(found[:3]).tolist()) == list(range(10))
+
+
+class Descent:
+    """A task whose gradient is one until its parameter has come to zero, and nothing then."""
+
+    def __init__(self, start):
+        model = torch.nn.Linear(1, 1, bias=False, dtype=torch.float64)
+        torch.nn.init.constant_(model.weight, start)
+        self.task = training.Task(
+            "descent",
+            model,
+            lambda rows: model.weight.clamp(min=0).sum(),
+            lambda: {"left": model.weight.item()},
+            {"left": "1"},
+        )
+
+
+@pytest.mark.parametrize(("limit", "steps", "still"), [(None, 8, 0.5), (3, 3, 0.0), (20, 8, 0.5)])
+def test_training_counts_its_steps_and_those_without_a_gradient(limit, steps, still):
+    record, recipe = recorder(), training.Recipe(8, steps=8, batch=1, lr=0.3, points=2)
+    training.train(Descent(1.0).task, recipe, np.random.default_rng(0), record, limit)
+    assert values(record, "final_steps") == {0: steps}
+    assert values(record, "final_still") == {0: still}
+    assert values(record, "final_trained") == {0: 1.0}
+    assert set(values(record, "left")) == {0, 4, 8} & set(range(steps + 1)) | {steps}
+
+
+def test_what_stays_where_it_was_is_not_trained():
+    record, recipe = recorder(), training.Recipe(8, steps=8, batch=1, lr=0.3)
+    training.train(Descent(-1.0).task, recipe, np.random.default_rng(0), record)
+    assert values(record, "final_still") == {0: 1.0}
+    assert values(record, "final_trained") == {0: 0.0}
+
+
+@pytest.mark.parametrize("name", ["implicit", "first_order", "cvxpylayers"])
+def test_a_step_of_sudoku_is_timed_forward_and_backward_at_both_moments(name):
+    record, config = recorder(), differentiation.Config()
+    step.run_step(
+        step.Step(order=2, batch=2, repetitions=1), differentiation._method(config, label(name)), 0, record
+    )
+    phases = {row["phase"]: row["value"] for row in record.tables["timings"]}
+    assert set(phases) == {f"step {at}, {way}" for at in step.MOMENTS for way in ("forward", "backward")}
+    assert all(seconds > 0 for seconds in phases.values())
+
+
+def label(name):
+    return name if name == "cvxpylayers" else f"adjoint={name}"
+
+
+def test_equalities_are_random_at_the_start_of_a_step_and_near_the_rules_at_its_end():
+    settings = step.Step(order=2, batch=1, noise=1e-3)
+    start, end = (step._model(settings, method("implicit"), 0, moment) for moment in step.MOMENTS)
+    rules = torch.from_numpy(independent_rows(true_constraints(2)))
+    assert start.A.shape == end.A.shape == rules.shape == (40, 64)
+    assert (end.A - rules).abs().max() < 6e-3
+    assert (start.A - rules).abs().max() > 0.5
+
+
+def test_a_step_that_is_refused_is_told():
+    record = recorder()
+    step.run_step(step.Step(order=2, batch=1, noise=0.0, repetitions=1), method("active_set"), 0, record)
+    assert [row["split"] for row in record.tables["refusals"]] == ["step end"]
+
+
+def test_an_adjoint_without_time_for_the_step_is_left_out_of_it_and_peers_are_taken_in():
+    config = differentiation.Config(methods=["implicit", "unrolled", "spo_plus"])
+    config.limits = {"unrolled": {"step": 0, "sudoku": 5}}
+    assert differentiation._labels(config, "step") == ["adjoint=implicit", "cvxpylayers"]
+    assert differentiation._labels(config, "sudoku") == ["adjoint=implicit", "adjoint=unrolled"]
+    assert differentiation._labels(config, "losses") == ["spo_plus"]
 
 
 def test_training_stops_where_a_derivative_is_refused_and_says_so():
@@ -268,6 +375,12 @@ BAD = {
     "parts": (lambda c: setattr(c, "parts", ["everything"]), "one of"),
     "options": (lambda c: setattr(c, "options", {"smooth": {}}), "one of"),
     "weight": (lambda c: setattr(c, "weight", 0.0), "positive, finite"),
+    "limits": (lambda c: setattr(c, "limits", {"unroled": {}}), "one of"),
+    "limits.unrolled": (lambda c: setattr(c, "limits", {"unrolled": {"losses": 3}}), "one of"),
+    "limits.unrolled.size": (lambda c: setattr(c, "limits", {"unrolled": {"size": -1}}), "whole number"),
+    "step.order": (lambda c: setattr(c.step, "order", 4), "one of"),
+    "step.noise": (lambda c: setattr(c.step, "noise", 1.0), "below 1"),
+    "step.peers": (lambda c: setattr(c.step, "peers", ["native"]), "one of"),
     "iterate_to": (lambda c: setattr(c, "iterate_to", 2.0), "between 0 and 1"),
 }
 

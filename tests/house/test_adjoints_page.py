@@ -17,6 +17,11 @@ METRICS = (
     ("adjoint=quick", "path, linear", "final_regret", 0.1),
     ("adjoint=rough", "path, linear", "final_regret", 0.2),
     ("loss", "path", "final_regret", 0.075),
+    *((f"adjoint={name}", "sudoku", "final_board_error", 0.5) for name in ("quick", "slow", "rough")),
+    *(
+        (f"adjoint={name}", "sudoku", "final_steps", n)
+        for name, n in (("quick", 90), ("slow", 90), ("rough", 7))
+    ),
 )
 SECONDS = {"adjoint=quick": 1e-3, "adjoint=slow": 2e-3, "adjoint=rough": 5e-4}
 
@@ -44,6 +49,17 @@ def test_the_fastest_exact_one_is_taken_unless_it_refuses(run: Path):
     assert "| `rough` | test regret 20.0 % |" in lines["costs learned through a linear program"]
     assert "| `loss` | test regret 7.5 % |" in lines["costs learned by a loss made for it"]
     assert "| none | |" in lines["the same, Q with a condition of 1e6"]
+
+
+def test_of_equal_results_the_faster_is_taken_and_training_that_stopped_early_is_not(run: Path):
+    (line,) = [one for one in decisions(run).splitlines() if "rules of Sudoku" in one]
+    assert "| `quick`; also `slow` | 50.0 % wrong boards |" in line
+    cells = {row.split("`")[1]: row.split(" | ") for row in matrix(run).splitlines() if "`" in row}
+    assert {name: row[9] for name, row in cells.items()} == {
+        "quick": "0.5",
+        "slow": "0.5",
+        "rough": "0.5 (after 7)",
+    }
 
 
 def test_what_is_refused_is_said_in_the_matrix(run: Path):

@@ -11,7 +11,8 @@ import pytest
 
 from layers.qp.adjoints import ADJOINTS
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "adjoints.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "adjoints.md").read_text("utf-8")
 ON_THE_PAGE = re.findall(r"^## `(\w+)`$", PAGE, re.MULTILINE)
 
 
@@ -42,3 +43,10 @@ def test_settings_and_defaults_are_those_of_the_code(name: str) -> None:
 def test_every_section_has_one_equation(name: str) -> None:
     section = PAGE.split(f"## `{name}`\n")[1].split("\n## ")[0]
     assert section.count("$$") == 2
+
+
+@pytest.mark.parametrize("name", ON_THE_PAGE)
+def test_every_section_has_one_figure(name: str) -> None:
+    section = PAGE.split(f"## `{name}`\n")[1].split("\n## ")[0]
+    assert re.findall(r"!\[.*?\]\((.*?)\)", section) == [f"../figures/adjoints/{name}.png"]
+    assert (ROOT / "figures" / "adjoints" / f"{name}.png").exists()

@@ -65,8 +65,13 @@ class Batch:
         return (method.solve(*self.data) * self.w).sum()
 
 
-def run_cost(settings: Cost, method: Method, seed: int, record: Recorder) -> None:
-    """Record times, memory and the front of one method; nothing else may run meanwhile."""
+def run_cost(
+    settings: Cost, method: Method, seed: int, record: Recorder, beside: Method | None = None
+) -> None:
+    """Record times, memory and the front of one method; nothing else may run meanwhile.
+
+    Where there is a method `beside` it, the time of its backward pass over that of the other is recorded by size.
+    """
     rng = np.random.default_rng([seed, 3])
     sweeps = {
         "n": {n: Batch.drawn(rng, n, settings.batch) for n in settings.sizes},
@@ -77,6 +82,11 @@ def run_cost(settings: Cost, method: Method, seed: int, record: Recorder) -> Non
             if not _record_cost(settings, method, batch, f"{axis}={value}", record):
                 break
     _record_front(settings, method, Batch.drawn(rng, settings.n, settings.batch), record)
+    if beside is None:
+        return
+    for n, batch in sweeps["n"].items():
+        own, other = (times(settings, one, batch)[1] for one in (method, beside))
+        record.timing(f"backward over that of {beside.name}, n={n}", own / other, "1")
 
 
 def _record_cost(settings: Cost, method: Method, batch: Batch, place: str, record: Recorder) -> bool:

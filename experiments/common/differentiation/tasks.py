@@ -14,8 +14,10 @@ from experiments.common.differentiation.methods import Method
 from experiments.common.differentiation.shortest_path import Paths, Sample
 from experiments.common.differentiation.training import Task
 from experiments.common.signals import Data, make_signals
+from experiments.common.sudoku.constraints import independent_rows
 from experiments.common.sudoku.models import LearnedEqualities
 from experiments.common.sudoku.puzzles import Puzzles, all_grids, puzzles_from
+from experiments.common.sudoku.rules import true_constraints
 from experiments.common.sudoku.training import predict, score
 from experiments.common.training import mean_squared_error, squared_loss
 from experiments.common.training import predict as denoise
@@ -40,18 +42,33 @@ def judged(model: LearnedEqualities | PureOptNet) -> Generator[None]:
     model.layer = own
 
 
+def start_near_the_rules(
+    model: LearnedEqualities, order: int, noise: float, generator: torch.Generator
+) -> None:
+    """Hold the rules of Sudoku plus normal `noise`, and the point that is equal in every entry."""
+    rules = torch.from_numpy(independent_rows(true_constraints(order)))
+    moved = rules + noise * torch.randn(rules.shape, dtype=torch.float64, generator=generator)
+    model.hold(moved, torch.full((order**6,), order**-2.0, dtype=torch.float64))
+
+
 @cache
 def _puzzles(seed: int, count: int) -> Puzzles:
     rng = np.random.default_rng([seed, 10])
     return puzzles_from(all_grids(ORDER), np.full(count, GIVENS), ORDER, rng)
 
 
-def sudoku(method: Method, seed: int, samples: int, test_samples: int) -> Task:
-    """OptNet's 4x4 Sudoku: equalities learned from puzzles and their solutions."""
+def sudoku(method: Method, seed: int, samples: int, test_samples: int, noise: float = 0.0) -> Task:
+    """OptNet's 4x4 Sudoku: equalities learned from puzzles and their solutions.
+
+    They start at uniform random numbers, as OptNet's do, or, with `noise`, at the rules plus that much normal noise.
+    """
     puzzles = _puzzles(seed, samples + test_samples)
     inputs, targets = puzzles.tensors()
     test = puzzles.take(slice(samples, None))
-    model = LearnedEqualities(ORDER**6, ROWS, method.config.build(), torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    model = LearnedEqualities(ORDER**6, ROWS, method.config.build(), generator)
+    if noise:
+        start_near_the_rules(model, ORDER, noise, generator)
 
     def measures() -> dict[str, float]:
         with judged(model):

@@ -14,6 +14,9 @@ from experiments.common.recorder import Recorder
 from experiments.common.watch import counted
 from layers import LayerError
 
+#: largest entry of a gradient that is zero but for rounding
+ZERO = 1e-9
+
 
 @dataclass
 class Recipe:
@@ -56,37 +59,57 @@ class Task:
     units: dict[str, str] = field(default_factory=dict)
 
 
-def train(task: Task, recipe: Recipe, rng: np.random.Generator, record: Recorder) -> None:
-    """Train the model in place and record its curves; a refused solve or derivative ends it where it stands."""
+def train(
+    task: Task, recipe: Recipe, rng: np.random.Generator, record: Recorder, limit: int | None = None
+) -> None:
+    """Train the model in place and record its curves; a refused solve or derivative ends it where it stands.
+
+    Parameters
+    ----------
+    limit : int, optional
+        The most steps, of those of the recipe, that there is time for.
+    """
     optimiser = torch.optim.Adam(task.model.parameters(), lr=recipe.lr)
-    stops = {round(recipe.steps * i / recipe.points) for i in range(1, recipe.points + 1)}
-    _record(task, 0, record)
+    count = recipe.steps if limit is None else min(limit, recipe.steps)
+    stops = {round(recipe.steps * i / recipe.points) for i in range(1, recipe.points + 1)} | {count}
+    start, taken, still = _record(task, 0, record), 0, 0
     with record.timed(f"train {task.name}"):
-        for step, rows in zip(counted(1, recipe.steps), _batches(recipe, rng), strict=True):
+        for step, rows in zip(counted(1, count), _batches(recipe, rng)[:count], strict=True):
             try:
-                _step(task, optimiser, rows)
+                largest = _step(task, optimiser, rows)
             except LayerError as error:
                 record.metric("refused", task.name, step, 1.0, "1")
                 record.refusal(task.name, step, reason(error))
                 break
+            taken, still = step, still + (largest <= ZERO)
             if step in stops:
                 _record(task, step, record)
-    for name, value in task.measures().items():
+    end = task.measures()
+    for name, value in end.items():
         record.metric(f"final_{name}", task.name, 0, value, task.units[name])
+    first = next(iter(end))
+    record.metric("final_steps", task.name, 0, taken, "step")
+    record.metric("final_trained", task.name, 0, end[first] < start[first], "1")
+    record.metric("final_still", task.name, 0, still / max(taken, 1), "1")
 
 
-def _step(task: Task, optimiser: torch.optim.Optimizer, rows: Tensor) -> None:
+def _step(task: Task, optimiser: torch.optim.Optimizer, rows: Tensor) -> float:
+    """Take a step; the largest entry of the gradient."""
     optimiser.zero_grad()
     task.loss(rows).backward()
     gradients = [p.grad for p in task.model.parameters() if p.grad is not None]
-    if not all(gradient.isfinite().all() for gradient in gradients):
+    largest = torch.stack([gradient.abs().max() for gradient in gradients]).max().item()
+    if not math.isfinite(largest):
         raise LayerError("the gradient is not finite")
     optimiser.step()
+    return largest
 
 
-def _record(task: Task, step: int, record: Recorder) -> None:
-    for name, value in task.measures().items():
+def _record(task: Task, step: int, record: Recorder) -> dict[str, float]:
+    found = task.measures()
+    for name, value in found.items():
         record.metric(name, task.name, step, value, task.units[name])
+    return found
 
 
 def _batches(recipe: Recipe, rng: np.random.Generator) -> list[Tensor]:

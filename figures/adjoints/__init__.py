@@ -1,0 +1,1 @@
+"""Figures of docs/adjoints.md, one an adjoint, from the tables of the study of adjoints."""
