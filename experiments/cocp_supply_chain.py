@@ -1,4 +1,4 @@
-"""Tuning the manager of a supply chain by its derivative: an example of arXiv 1912.09529.
+"""Tuning the manager of a supply chain, by its derivative: an example of arXiv 1912.09529.
 
 Question: goods are bought from two suppliers at changing prices, stored, moved and sold to two customers whose
 demand changes. The policy is a quadratic program that looks a step ahead, with a quadratic value of what the four

@@ -1,4 +1,4 @@
-"""Tuning the driver of a car by its derivative: an example of arXiv 1912.09529.
+"""Tuning the driver of a car, by its derivative: an example of arXiv 1912.09529.
 
 Question: a car follows a path of changing curvature at a changing speed. Its policy is a quadratic program that looks
 a step ahead, with a quadratic value function of four features that begins at the identity. How much is gained by

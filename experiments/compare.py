@@ -129,10 +129,7 @@ def _reason(claim: Claim, holds: str) -> str:
         return claim.not_comparable
     if holds in (MATCHES, REPRODUCED) or not claim.cause:
         return ""
-    if claim.shown_by:
-        return f"{claim.cause} ({claim.shown_by})"
-    check = f"; to check: {claim.check_by}" if claim.check_by else ""
-    return f"conjecture: {claim.cause}{check}"
+    return f"{claim.cause} ({claim.shown_by})"
 
 
 def _baseline(metrics: Frame, claim: Claim) -> Frame:

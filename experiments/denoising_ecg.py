@@ -1,4 +1,4 @@
-"""Denoising of a real electrocardiogram with the same layer: the recording that PyWavelets carries,
+"""Denoising of a real electrocardiogram, with the same layer: the recording that PyWavelets carries,
 `pywt.data.ecg()`.
 
 The package documents 1024 consecutive samples of an electrocardiogram and neither sampling rate nor unit, so

@@ -130,8 +130,8 @@ def check_run(results: Path, which: Place) -> dict[str, Any]:
         check_table(results / which.path / name, record, which)
     base = dict(flat(_standard(which.experiment, which.size, which.layer))) | record.get("changes", {})
     for name, value in flat(record["config"]):
-        # A method that joined later makes an older run incomplete, and no other run.
-        fewer = name == "methods" and set(value or ()) <= set(base[name] or ())
+        # A method or a seed that joined later makes an older run incomplete, and no other run.
+        fewer = name in ("methods", "seeds") and set(value or ()) <= set(base[name] or ())
         if name.rpartition(".")[2] not in WHERE and base.get(name, value) != value and not fewer:
             raise ConfigError(
                 f"{results / which.path}: {name} was {value} in this run and is {base[name]} in the files of today; "

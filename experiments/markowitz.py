@@ -1,4 +1,4 @@
-"""Tuning a Markowitz policy by its derivative: the example of Agrawal, Barratt, Boyd & Stellato, "Learning convex
+"""Tuning a Markowitz policy, by its derivative: the example of Agrawal, Barratt, Boyd & Stellato, "Learning convex
 optimization control policies" (arXiv 1912.09529), on moments of real prices.
 
 Question: every month a trader solves a mean-variance program with trading and short costs, but is judged by

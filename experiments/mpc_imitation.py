@@ -1,4 +1,4 @@
-"""Learning the dynamics of a controller from what it does: Amos, Rodriguez, Sacks, Boots & Kolter, "Differentiable MPC
+"""Learning the dynamics of a controller, from what it does: Amos, Rodriguez, Sacks, Boots & Kolter, "Differentiable MPC
 for end-to-end planning and control" (arXiv 1810.13400), section 5.2.
 
 Question: an expert controls a linear system at quadratic cost over 5 steps. A learner that knows the cost, and

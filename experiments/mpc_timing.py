@@ -1,4 +1,4 @@
-"""The derivative of a controller by the implicit function theorem and by unrolling: Amos et al., "Differentiable MPC
+"""The derivative of a controller, by the implicit function theorem and by unrolling: Amos et al., "Differentiable MPC
 for end-to-end planning and control" (arXiv 1810.13400), section 5.1 and figure 1.
 
 Question: a controller is found by an iteration. How does the time of the backward pass grow with the number of

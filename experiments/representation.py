@@ -1,4 +1,4 @@
-"""What a quadratic program represents and a ReLU network does not: OptNet (arXiv 1703.00443), section 3.2.
+"""What a quadratic program represents, and a ReLU network does not: OptNet (arXiv 1703.00443), section 3.2.
 
 Question: Theorem 2 writes piecewise-linear functions as quadratic programs, and Theorem 3 names one, the maximum of
 three linear functions, that no network with one hidden layer represents on all of R^n. How large is the difference

@@ -129,7 +129,7 @@ def meetings(rows: Rows) -> str:
     outcomes = [row["outcome"] for row in rows]
     wins, loses, still = (outcomes.count(name) for name in ("wins", "loses", "open"))
     return (
-        f"Of {len(rows)} meetings with methods that do not learn through a layer, on the same data, it wins {wins}, "
+        f"Of {len(rows)} meetings with methods without a layer, on the same data, it wins {wins}, "
         f"loses {loses}, and in {still} the interval holds no difference."
     )
 

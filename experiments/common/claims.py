@@ -45,9 +45,8 @@ class Claim:
         Why the row never counts; empty where it does.
     post_hoc : bool
         Whether the row was chosen after our result was known.
-    cause, shown_by, check_by : str
-        Why ours misses; the command of the tracked run that shows it; without one it is a conjecture, and the command
-        that would check it.
+    cause, shown_by : str
+        Why ours misses, and the command of the tracked run that shows it: what no run shows is not said.
     """
 
     id: str
@@ -64,7 +63,6 @@ class Claim:
     post_hoc: bool = False
     cause: str = ""
     shown_by: str = ""
-    check_by: str = ""
 
     @property
     def change(self) -> bool:
@@ -134,8 +132,8 @@ def _claim(place: str, row: dict[str, Any]) -> Claim:
         raise ConfigError(f"{place}: expected id, claim, where and a value as printed, in quotes") from error
     if claim.change != ("baseline" in claim.where) or claim.good not in GOOD:
         raise ConfigError(f"{place}: two values go with a baseline, and good is one of {GOOD}")
-    if bool(claim.shown_by or claim.check_by) and not claim.cause:
-        raise ConfigError(f"{place}: a command without a cause")
+    if bool(claim.shown_by) != bool(claim.cause):
+        raise ConfigError(f"{place}: a cause goes with the command of the tracked run that shows it")
     return claim
 
 

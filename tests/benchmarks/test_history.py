@@ -18,12 +18,11 @@ LINES = [
     ("loop", False, True, 1, "alone", 0.4, True),
     ("quick and wrong", False, True, 1, "alone", 0.1, False),
 ]
+ROWS = (("peers", "one"), ("batch", "two"))
 
 
-def results(
-    commit: str = "a", rows: tuple[tuple[str, str], ...] = (("peers", "one"), ("batch", "two"))
-) -> pd.DataFrame:
-    tables = [pd.DataFrame(LINES, columns=COLUMNS).assign(group=group, row=row) for group, row in rows]
+def results(commit: str = "a") -> pd.DataFrame:
+    tables = [pd.DataFrame(LINES, columns=COLUMNS).assign(group=group, row=row) for group, row in ROWS]
     table = pd.concat(tables, ignore_index=True)
     facts = {"commit": commit, "machine": "here", "threads": 2, "product_gflops": 90.0, "kernel": "k"}
     core_us = 1e3 * table["cores"] * table["median_ms"] / 10

@@ -54,6 +54,23 @@ def test_a_changed_run_has_a_folder_named_by_its_changes(overrides, changes):
     assert placed(*overrides) == Place("denoising", "smoke", "auto", changes)
 
 
+def test_a_run_with_fewer_seeds_or_methods_is_an_older_one_and_no_other(tmp_path):
+    which = placed("methods=[total_variation]", "seeds=[0]")
+    plain = Place("denoising", "smoke", "auto")
+    for fewer, known in ((True, [0]), (False, [0, 7])):
+        folder = tmp_path / str(fewer) / plain.path
+        write_table(folder / "metrics.csv", [])
+        record(folder)
+        path = folder / "provenance.json"
+        found = json.loads(path.read_text())
+        found["config"]["seeds"] = known
+        path.write_text(json.dumps(found))
+    assert check_run(tmp_path / "True", plain)["config"]["seeds"] == [0]
+    with pytest.raises(ConfigError, match="seeds was"):
+        check_run(tmp_path / "False", plain)
+    assert which.changes  # on the command line both are changes all the same
+
+
 def test_what_counts_is_the_setting_and_not_how_it_was_written():
     unchanged = OmegaConf.to_object(_composed("size=smoke"))
     assert placed(f"train.lr={unchanged.train.lr:.9f}", "seeds=[0,1]").changes == ""
