@@ -62,11 +62,11 @@ def one_screen() -> Generator[None]:
             raise
         sys.exit(f"error: {error.filename or 'writing the tables'}: {error.strerror}")
     except _of_a_cluster() as error:
-        # What the run said in its own process comes inside a trace of it.
-        said = re.search(r"^SystemExit: (.*?)^-{5}", str(error), re.DOTALL | re.MULTILINE)
+        # What the run said before it left its own process stands among the words about that.
+        said = re.search(r"^error: .*", str(error), re.DOTALL | re.MULTILINE)
         if said is None:
             raise
-        sys.exit(said[1].strip())
+        sys.exit(said[0].strip())
 
 
 def _of_a_cluster() -> tuple[type[Exception], ...]:

@@ -108,7 +108,9 @@ def _expected(config: type, prefix: str = "") -> Iterator[tuple[str, str]]:
         if "check" in vars(base):
             for name, text in _required(vars(base)["check"]):
                 yield (name if name.startswith(prefix) else f"{prefix}{name}"), text
-    for each in fields(config):
+    # A class that gives a setting another default leaves what it means to the class below it.
+    inherited = [each for base in config.__mro__[1:] if is_dataclass(base) for each in fields(base)]
+    for each in (*inherited, *fields(config)):
         section = _section(each)
         if section is not None:
             yield from _expected(section, f"{prefix}{each.name}.")
