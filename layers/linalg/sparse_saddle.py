@@ -29,8 +29,8 @@ PASSES = 4
 CORRECTIONS, GAIN, FINE = 30, 0.7, 1e-16
 #: the part of the terms of its neighbours that counts for a row with a right-hand side of zero, and with another one
 LEAST_TERMS, LEAST_GIVEN = 1e-5, 1e-12
-#: the part of the largest given in its part of K that counts for a row with a right-hand side of zero: the shift lets
-#: through a 1e-8 of what is given from one such row to the next, also where the answer is zero
+#: the part of the largest given in its part of K that counts for every row: the shift lets through a 1e-8 of what is
+#: given from one row to the next, also where the answer is zero
 LEAKED = 1e-14
 #: shift of H + CᵀC and of CCᵀ, pivots up to this multiple of it stand for a null vector, and most of them
 SQUARED, HIDDEN, MOST = 1e-13, 1e6, 1500
@@ -143,7 +143,7 @@ class SparseSaddle:
         terms = np.maximum(terms, np.where(before == 0, LEAST_TERMS, LEAST_GIVEN) * near)
         given = np.zeros(self.parts.max(initial=0) + 1)
         np.maximum.at(given, self.parts, abs(r))
-        terms = np.maximum(terms, np.where(before == 0, LEAKED * given[self.parts], 0.0))
+        terms = np.maximum(terms, LEAKED * given[self.parts])
         left = abs(self._scaled @ x - r) / np.where(terms > 0, terms, 1.0)
         return float(left.max(initial=0.0)) if np.isfinite(left).all() else np.inf
 
