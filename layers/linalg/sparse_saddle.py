@@ -15,6 +15,7 @@ import numpy as np
 import qdldl
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from layers.linalg.threads import in_one_blas_thread
 
@@ -28,6 +29,9 @@ PASSES = 4
 CORRECTIONS, GAIN, FINE = 30, 0.7, 1e-16
 #: the part of the terms of its neighbours that counts for a row with a right-hand side of zero, and with another one
 LEAST_TERMS, LEAST_GIVEN = 1e-5, 1e-12
+#: the part of the largest given in its part of K that counts for every row: the shift lets through a 1e-8 of what is
+#: given from one row to the next, also where the answer is zero
+LEAKED = 1e-14
 #: shift of H + CᵀC and of CCᵀ, pivots up to this multiple of it stand for a null vector, and most of them
 SQUARED, HIDDEN, MOST = 1e-13, 1e6, 1500
 #: what is left of a vector of norm one without what K sees of it, if it is in the null space
@@ -137,8 +141,16 @@ class SparseSaddle:
         terms, near = self.terms(x, abs(r) + abs(before))
         x, r = x / self.scale, self.scale * r
         terms = np.maximum(terms, np.where(before == 0, LEAST_TERMS, LEAST_GIVEN) * near)
+        given = np.zeros(self.parts.max(initial=0) + 1)
+        np.maximum.at(given, self.parts, abs(r))
+        terms = np.maximum(terms, LEAKED * given[self.parts])
         left = abs(self._scaled @ x - r) / np.where(terms > 0, terms, 1.0)
         return float(left.max(initial=0.0)) if np.isfinite(left).all() else np.inf
+
+    @cached_property
+    def parts(self) -> NDArray[np.int32]:
+        """The number of the part of each row, among those that nothing connects."""
+        return connected_components(self.K, directed=False)[1]
 
     def terms(self, x: Array, r: Array) -> tuple[Array, Array]:
         """The size of the terms of each row of K x = r, and of those of connected rows, in equilibrated units."""

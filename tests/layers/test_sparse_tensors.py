@@ -293,6 +293,19 @@ def test_large_sparse_problems_alone_are_solved_by_cones(monkeypatch: pytest.Mon
         assert found.residuals.largest < 1e-12
 
 
+def test_a_run_of_rows_that_bind_and_are_given_nothing_does_not_spoil_the_derivative() -> None:
+    """A chain with bounds: between neighbours that are all zero the answer is, and the regularisation is not quite."""
+    n, rng = 1000, torch.Generator().manual_seed(0)
+    Q = 2.5 * torch.eye(n).double() - torch.diag(torch.ones(n - 1), 1) - torch.diag(torch.ones(n - 1), -1)
+    q, h = torch.randn(n, dtype=torch.float64, generator=rng), torch.zeros(n, dtype=torch.float64)
+    gradients: list[Tensor] = []
+    for given, solver in ((Q.to_sparse(), "auto"), (Q, "native")):
+        own = q.clone().requires_grad_()
+        z = solve_qp(given, own, -torch.eye(n).double().to_sparse(), h, solver=solver).z
+        gradients.append(torch.autograd.grad(z.square().sum(), own)[0])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-9, atol=1e-12)
+
+
 def test_memory_is_asked_for_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: 2.0**31)
     size = 40_000
