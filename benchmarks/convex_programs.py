@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import torch
+
 from benchmarks.convex import ConvexRow, Program, matrix_parameter
 from benchmarks.convex_engines import ConvexEngine
 from benchmarks.convex_reference import errors, make_reference
@@ -34,7 +36,7 @@ def run_convex_row(row: ConvexRow, engines: Sequence[ConvexEngine], limits: Limi
 
             return prepare
 
-        return Contender(engine.name, engine.ours, engine.ladders, build)
+        return Contender(engine.name, engine.ours, engine.ladders, build, cores=torch.get_num_threads())
 
     lines = measure(
         [contender(engine) for engine in engines],

@@ -13,7 +13,18 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.peers import cvxpylayers_, dqp_, moreau_, proxsuite_, qpth_
+from benchmarks.peers import (
+    bare_,
+    cvxpylayers_,
+    daqp_,
+    dqp_,
+    elastiqp_,
+    ffolayer_,
+    moreau_,
+    pounce_,
+    proxsuite_,
+    qpth_,
+)
 from benchmarks.problems import Data
 from benchmarks.reference import Answer
 from layers import QPLayer, Solution, engines, solve_qp, third_party
@@ -40,6 +51,12 @@ class Engine:
         ``data -> bool``: whether the engine has a place in a row.
     cuda : bool
         Takes CUDA tensors.
+    threads : int, optional
+        On how many it works; all that there are unless given.
+    bare : bool
+        A solver in a Python loop, no layer.
+    forward_only : bool
+        Has no derivative.
     """
 
     name: str
@@ -49,6 +66,9 @@ class Engine:
     ours: bool = False
     applies: Callable[[Data], bool] = lambda _: True
     cuda: bool = False
+    threads: int | None = None
+    bare: bool = False
+    forward_only: bool = False
 
 
 OURS: Sequence[Sequence[Setting]] = [({"tol": 1e-8}, {"tol": 1e-10})]
@@ -110,11 +130,24 @@ def all_engines() -> dict[str, Engine]:
         Engine("auto_dense", OURS, _dense, ours=True, applies=_has_shared_matrix),
         Engine("auto_warm", OURS, _warm, ours=True, applies=lambda data: data.previous is not None),
         *(
-            Engine(peer.NAME, peer.LADDERS, peer.build, peer.unavailable, cuda=peer.CUDA)
-            for peer in (*moreau_.PEERS, proxsuite_, qpth_, *cvxpylayers_.PEERS, dqp_)
+            _peer(peer)
+            for peer in (
+                *(*moreau_.PEERS, proxsuite_, qpth_, *cvxpylayers_.PEERS, dqp_),
+                *(elastiqp_, pounce_, ffolayer_, daqp_, *bare_.PEERS),
+            )
         ),
     ]
     return {engine.name: engine for engine in listed}
+
+
+def _peer(peer: Any) -> Engine:
+    """A module or an object of :mod:`benchmarks.peers`."""
+    said = {
+        name.lower(): getattr(peer, name)
+        for name in ("THREADS", "BARE", "FORWARD_ONLY")
+        if hasattr(peer, name)
+    }
+    return Engine(peer.NAME, peer.LADDERS, peer.build, peer.unavailable, cuda=peer.CUDA, **said)
 
 
 def _has_shared_matrix(data: Data) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.reference import GRADIENT, RESIDUAL
 from benchmarks.tables import Line, quartiles
-from benchmarks.timing import Prepare, Sample, interleaved, run_once
+from benchmarks.timing import Prepare, Sample, Trial, interleaved, run_alone, run_once
 
 Setting = dict[str, object]
 #: (residual, gradient error) of a sample of a draw
@@ -34,6 +35,8 @@ class Limits:
         After so many, spent on calls, no further setting of an engine is tried.
     memory : bool
         Measure peak memory too.
+    alone : float
+        The share of `rounds` and `seconds` that the forward pass without a gradient gets on top.
     """
 
     rounds: int = 25
@@ -42,6 +45,7 @@ class Limits:
     hopeless: float = 8.0
     climbing: float = 12.0
     memory: bool = True
+    alone: float = 0.4
 
 
 QUICK = Limits(rounds=3, seconds=0.5, patience=1.0, climbing=6.0, memory=False)
@@ -60,6 +64,10 @@ class Contender:
         ``setting -> prepare``.
     preview : callable, optional
         ``setting -> (prepare, factor)``: the first few problems of the batch, and how many times as many there are.
+    bare, forward_only : bool
+        A solver in a loop; one without a derivative.
+    cores : int
+        Threads that it works on.
     """
 
     name: str
@@ -67,6 +75,14 @@ class Contender:
     ladders: Sequence[Sequence[Setting]]
     build: Callable[[Setting], Prepare]
     preview: Callable[[Setting], tuple[Prepare, float]] | None = None
+    bare: bool = False
+    forward_only: bool = False
+    cores: int = 1
+
+    @property
+    def once(self) -> Callable[[Trial], Sample]:
+        """How a call of it is made."""
+        return run_alone if self.forward_only else run_once
 
 
 @dataclass(frozen=True)
@@ -83,14 +99,14 @@ class Rung:
 
     @property
     def accurate(self) -> bool:
-        """Whether its time counts."""
-        return self.residual <= RESIDUAL and self.gradient_error <= GRADIENT
+        """Whether its time counts; the gradient error of a solver without a derivative is not a number."""
+        return self.residual <= RESIDUAL and not self.gradient_error > GRADIENT
 
 
 def measure(
     contenders: Sequence[Contender], check: Check, limits: Limits, line: Line, every_setting: bool = False
 ) -> list[Line]:
-    """Lines of one row: forward, backward and both, of each contender.
+    """Lines of one row: forward, backward and both, and the forward pass alone, of each contender.
 
     Parameters
     ----------
@@ -112,15 +128,32 @@ def measure(
         for i, (_, rung) in enumerate(rungs)
         if rung.prepare is not None and rung.seconds <= limits.patience
     }
+    with_gradient = {i: prepare for i, prepare in fast.items() if not rungs[int(i)][0].forward_only}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        samples = interleaved(fast, limits.rounds, limits.seconds)
+        samples = interleaved(with_gradient, limits.rounds, limits.seconds)
+        rounds, seconds = math.ceil(limits.alone * limits.rounds), limits.alone * limits.seconds
+        able = {} if every_setting else {i: prepare for i, prepare in fast.items() if _works_alone(prepare)}
+        alone = interleaved(able, rounds, seconds, once=run_alone)
     lines: list[Line] = []
     for i, (contender, rung) in enumerate(rungs):
-        common = replace(line, engine=contender.name, ours=contender.ours, **_facts(rung))
-        found = samples.get(str(i), [rung.first] if rung.first is not None else [])
-        lines += _phases(common, found)
+        labels = {name: getattr(contender, name) for name in ("ours", "bare", "cores")}
+        common = replace(line, engine=contender.name, **labels, **_facts(rung))
+        first = [rung.first] if rung.first is not None else []
+        found = samples.get(str(i), [] if contender.forward_only else first)
+        if not contender.forward_only or not first:
+            lines += _phases(common, found)
+        lines += _alone(common, alone.get(str(i), first if contender.forward_only else []))
     return lines
+
+
+def _works_alone(prepare: Prepare) -> bool:
+    """Whether an engine answers where no gradient is asked for: some give their solver the options of their adjoint."""
+    try:
+        run_alone(prepare(0))
+    except Exception:  # noqa: BLE001 - packages raise what they like; such an engine has no line for this phase
+        return False
+    return True
 
 
 def climb(contender: Contender, check: Check, limits: Limits, every_setting: bool = False) -> list[Rung]:
@@ -156,12 +189,12 @@ def _try(contender: Contender, setting: Setting, check: Check, limits: Limits) -
                 return Rung(
                     setting, None, seconds=expected, note=f"not run: it would take {expected:.0f} s a call"
                 )
-            prepare = contender.build(setting)
-            sample = run_once(prepare(0))
+            prepare, once = contender.build(setting), contender.once
+            sample = once(prepare(0))
             residual, gradient = check(0, sample)
             # An answer that missed once needs no second look; the first call is a warm-up for the second.
-            if residual <= RESIDUAL and gradient <= GRADIENT:
-                sample = run_once(prepare(1))
+            if residual <= RESIDUAL and not gradient > GRADIENT:
+                sample = once(prepare(1))
                 residual, gradient = (
                     max(x) for x in zip((residual, gradient), check(1, sample), strict=True)
                 )
@@ -177,8 +210,8 @@ def _expected(contender: Contender, setting: Setting) -> float:
     if contender.preview is None:
         return 0.0
     prepare, factor = contender.preview(setting)
-    run_once(prepare(0))
-    return factor * run_once(prepare(1)).both
+    contender.once(prepare(0))
+    return factor * contender.once(prepare(1)).both
 
 
 def _facts(rung: Rung) -> dict[str, object]:
@@ -199,4 +232,15 @@ def _phases(line: Line, samples: Sequence[Sample]) -> list[Line]:
         "backward": [s.backward for s in samples],
         "both": [s.both for s in samples],
     }
-    return [replace(line, phase=phase, **quartiles(values)) for phase, values in seconds.items()]
+    return [_timed(replace(line, phase=phase), values) for phase, values in seconds.items()]
+
+
+def _alone(line: Line, samples: Sequence[Sample]) -> list[Line]:
+    # Without a gradient the solution decides alone.
+    alone = replace(line, phase="alone", accurate=line.residual <= RESIDUAL)
+    return [_timed(alone, [s.forward for s in samples])] if samples else []
+
+
+def _timed(line: Line, seconds: Sequence[float]) -> Line:
+    found = quartiles(seconds)
+    return replace(line, **found, core_us=1e3 * line.cores * found["median_ms"] / line.batch)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import torch
+
 from benchmarks import memory
 from benchmarks.engines import Engine
 from benchmarks.machine import dense_floor
@@ -65,7 +67,16 @@ def _contender(engine: Engine, draws: Sequence[Data], references: Sequence[Refer
 
     # A batched engine gains from its batch, a loop does not: the estimate is that of a loop, so only loops are cut off.
     few = preview if draws[0].batch >= 8 * PREVIEW and not engine.ours and not engine.cuda else None
-    return Contender(engine.name, engine.ours, engine.ladders, lambda setting: build_on(setting, draws), few)
+    return Contender(
+        engine.name,
+        engine.ours,
+        engine.ladders,
+        lambda setting: build_on(setting, draws),
+        few,
+        engine.bare,
+        engine.forward_only,
+        engine.threads or torch.get_num_threads(),
+    )
 
 
 def _check(draws: Sequence[Data], references: Sequence[Reference]) -> Check:
@@ -78,6 +89,8 @@ def _check(draws: Sequence[Data], references: Sequence[Reference]) -> Check:
             known = solve_qp(*(t.detach() for t in data.tensors), tol=CERTIFICATE, on_failure="ignore")
             multipliers = [known.lam, known.nu]
         lam, nu = multipliers
+        if not sample.gradients:
+            return kkt_residual(data, (z, lam, nu)), float("nan")
         found = dict(zip(data.learned, sample.gradients, strict=True))
         return kkt_residual(data, (z, lam, nu)), gradient_error(found, references[draw])
 

@@ -17,7 +17,7 @@ OURS = ("auto", "convex_layer")
 
 
 def ratios(results: Frame) -> Frame:
-    """One line a row: our time beside that of the fastest accurate peer.
+    """One line a row: our time beside that of the fastest accurate layer of others, and of a bare solver in a loop.
 
     Parameters
     ----------
@@ -30,29 +30,60 @@ def ratios(results: Frame) -> Frame:
         `ratio` is the peer's time over ours, forward and backward together; `forward_ratio` the same of the forward
         alone, against the fastest peer there; `backward_share` our backward over our forward; `memory_ratio` our peak
         memory over the leanest accurate peer's; `of_attainable` the floor of a dense solve over our forward.
+        `bare_ratio` is that of the fastest bare solver with a backward pass behind it; `alone_ratio` that of the
+        fastest of all others where no gradient is asked for, `alone_bare_ratio` of the fastest bare solver there, and
+        `alone_core_ratio` of the one that takes the fewest core-microseconds. `core_us` and `alone_core_us` are ours.
     """
     lines: list[dict[str, object]] = []
     for row, table in results[results["group"] != "accuracy"].groupby("row", sort=False):
         own = _by_phase(table[table["engine"].isin(OURS)])
         if "both" not in own or not bool(own["both"]["accurate"]):
             continue
-        peers = table[~table["ours"] & table["accurate"]]
-        fastest, name = _fastest(peers, "both")
+        accurate = table[~table["ours"] & table["accurate"]]
+        peers, bare = accurate[~accurate["bare"]], accurate[accurate["bare"]]
         lines.append(
             {
                 "group": own["both"]["group"],
                 "row": row,
-                "ours_ms": own["both"]["median_ms"],
-                "peer": name,
-                "peer_ms": fastest,
-                "ratio": fastest / own["both"]["median_ms"],
-                "forward_ratio": _fastest(peers, "forward")[0] / own["forward"]["median_ms"],
-                "backward_share": own["backward"]["median_ms"] / own["forward"]["median_ms"],
+                **_against_layers(own, peers),
                 "memory_ratio": own["both"]["memory_mib"] / _least(peers["memory_mib"]),
                 "of_attainable": own["forward"]["floor_ms"] / own["forward"]["median_ms"],
+                **_against_bare(own, bare, accurate),
             }
         )
     return pd.DataFrame(lines)
+
+
+def _against_layers(own: dict[str, Any], peers: Frame) -> dict[str, object]:
+    fastest, name = _fastest(peers, "both")
+    return {
+        "ours_ms": own["both"]["median_ms"],
+        "peer": name,
+        "peer_ms": fastest,
+        "ratio": fastest / own["both"]["median_ms"],
+        "forward_ratio": _fastest(peers, "forward")[0] / own["forward"]["median_ms"],
+        "backward_share": own["backward"]["median_ms"] / own["forward"]["median_ms"],
+    }
+
+
+def _against_bare(own: dict[str, Any], bare: Frame, everyone: Frame) -> dict[str, object]:
+    alone = own.get("alone", {"median_ms": float("nan"), "core_us": float("nan")})
+    fastest, name = _fastest(bare, "both")
+    least, leanest = _fastest(everyone, "alone", "core_us")
+    return {
+        "core_us": own["both"]["core_us"],
+        "bare": name,
+        "bare_ms": fastest,
+        "bare_ratio": fastest / own["both"]["median_ms"],
+        "alone_ms": alone["median_ms"],
+        "alone_peer": _fastest(everyone, "alone")[1],
+        "alone_ratio": _fastest(everyone, "alone")[0] / alone["median_ms"],
+        "alone_bare": _fastest(bare, "alone")[1],
+        "alone_bare_ratio": _fastest(bare, "alone")[0] / alone["median_ms"],
+        "alone_core_us": alone["core_us"],
+        "alone_leanest": leanest,
+        "alone_core_ratio": least / alone["core_us"],
+    }
 
 
 def targets(results: Frame, table: Frame) -> list[tuple[str, float, str]]:
@@ -97,7 +128,8 @@ def text(results: Frame) -> str:
     device = f"{facts['accelerator']} beside " if (results["group"] == "gpu").any() else ""
     lines = [
         f"{device}{facts['machine']}, {facts['threads']} threads, commit {facts['commit'][:12]}; matrix product "
-        f"{facts['product_gflops']:.0f} GFLOP/s, copy {facts['copy_gbytes']:.0f} GB/s. Medians, forward + backward.",
+        f"{facts['product_gflops']:.0f} GFLOP/s ({facts['kernel']}), copy {facts['copy_gbytes']:.0f} GB/s. "
+        "Medians, forward + backward, beside the fastest accurate layer of others.",
         "",
         "| row | ours (ms) | fastest accurate peer | its time (ms) | ratio | forward ratio | backward/forward "
         "| memory ratio | of attainable |",
@@ -108,6 +140,7 @@ def text(results: Frame) -> str:
         f"| {x.backward_share:.2f} | {x.memory_ratio:.2f} | {x.of_attainable:.3f} |"
         for x in table.itertuples()
     ]
+    lines += _bare(table)
     lines += _everyone(results[(results["group"] == "gpu") & (results["phase"] == "both")])
     found = targets(results, table)
     lines += ["", "| target | found | demanded | |", "|---|---:|---|---|"] if found else []
@@ -116,6 +149,31 @@ def text(results: Frame) -> str:
         for what, value, demand in found
     ]
     return "\n".join(lines) + "\n"
+
+
+def _bare(table: Frame) -> list[str]:
+    """Our layer beside bare solvers in a loop, with a backward pass behind them, and where no gradient is asked for."""
+    known = table[table["alone_ms"].notna()] if len(table) else table
+    if len(known) == 0:
+        return []
+    head = (
+        "| row | core-us a problem | bare solver with a backward pass | its time over ours | no gradient: ours (ms) "
+        "| fastest other | its time over ours | fastest bare solver | its time over ours | core-us a problem "
+        "| fewest of others | theirs over ours |"
+    )
+    return [
+        "",
+        "Beside bare solvers in a Python loop, which take one thread; core-us are threads times time over the batch.",
+        "",
+        head,
+        "|---|---:|---|---:|---:|---|---:|---|---:|---:|---|---:|",
+        *(
+            f"| {x.row} | {x.core_us:.3g} | {x.bare} | {x.bare_ratio:.2f} | {x.alone_ms:.3g} | {x.alone_peer} "
+            f"| {x.alone_ratio:.2f} | {x.alone_bare} | {x.alone_bare_ratio:.2f} | {x.alone_core_us:.3g} "
+            f"| {x.alone_leanest} | {x.alone_core_ratio:.2f} |"
+            for x in known.itertuples()
+        ),
+    ]
 
 
 def _everyone(both: Frame) -> list[str]:
@@ -148,12 +206,12 @@ def _by_phase(table: Frame) -> dict[str, Any]:
     return {line["phase"]: line for _, line in table.iterrows()}
 
 
-def _fastest(peers: Frame, phase: str) -> tuple[float, str]:
-    chosen = peers[(peers["phase"] == phase) & peers["median_ms"].notna()]
+def _fastest(peers: Frame, phase: str, by: str = "median_ms") -> tuple[float, str]:
+    chosen = peers[(peers["phase"] == phase) & peers[by].notna()]
     if len(chosen) == 0:
         return float("nan"), ""
-    best = chosen.loc[chosen["median_ms"].idxmin()]
-    return float(best["median_ms"]), str(best["engine"])
+    best = chosen.loc[chosen[by].idxmin()]
+    return float(best[by]), str(best["engine"])
 
 
 def _least(values: Frame) -> float:

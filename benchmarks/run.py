@@ -10,11 +10,14 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from benchmarks import machine, report
+from benchmarks import history, machine, report
 from benchmarks.jobs import Job, absent, all_jobs, engine_names
 from benchmarks.measure import QUICK, Limits
 from benchmarks.tables import Line, Run, write
 from experiments.common.provenance import git_state, versions
+
+#: marks a commit from which the code that computes differs
+CHANGED = "+changes"
 
 
 def run(given: argparse.Namespace) -> None:
@@ -35,6 +38,9 @@ def run(given: argparse.Namespace) -> None:
         [job for job in jobs if {job.name, job.group} & set(wanted)], given, limits, facts, set(missing)
     )
     print(report.write(given.output))
+    whole = not (given.quick or given.rows or given.engines)
+    if whole and not facts.commit.endswith(CHANGED):
+        history.record(given.output)
 
 
 def measure_all(
@@ -71,13 +77,15 @@ def _chosen(words: str, valid: Sequence[str], what: str) -> list[str]:
 
 def _facts(threads: int) -> Run:
     state = git_state()
-    commit = f"{state['revision'] or 'unknown'}{'+changes' if state['dirty'] else ''}"
+    peak, kernel = machine.matrix_product_peak()
+    commit = f"{state['revision'] or 'unknown'}{CHANGED if state['dirty'] else ''}"
     return Run(
         commit=commit,
         threads=threads,
         machine=machine.describe(),
         accelerator=machine.accelerator(),
-        product_gflops=machine.matrix_product_peak() / 1e9,
+        product_gflops=peak / 1e9,
+        kernel=kernel,
         copy_gbytes=machine.copy_peak() / 1e9,
         versions=json.dumps(versions() | machine.peer_versions()),
     )

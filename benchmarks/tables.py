@@ -20,13 +20,21 @@ class Line:
         What was run; `setting` is what the ladder of the engine ended at, as JSON.
     batch, n, m, p : int
     phase : str
-        ``forward``, ``backward``, ``both``; ``construction`` or ``canonicalisation`` for convex layers.
+        ``forward``, ``backward``, ``both``; ``alone`` for a forward pass that no gradient is asked of; ``construction``
+        or ``canonicalisation`` for convex layers.
+    bare : bool
+        A solver in a Python loop, no layer; its backward pass, if it has one, is written by us.
+    cores : int
+        Threads that it works on.
     median_ms, q1_ms, q3_ms : float
         Over `repeats` interleaved runs; NaN for an engine that did not run.
+    core_us : float
+        Core-microseconds for each problem, `cores` times the median over the batch.
     accurate : bool
         Residual at most 1e-8 and gradient error at most 1e-6, on both mini-batches.
     residual, gradient_error : float
-        KKT residual (for convex layers the relative error of the solution), relative error of the gradients.
+        KKT residual (for convex layers the relative error of the solution), relative error of the gradients, NaN
+        without any.
     memory_mib : float
         Peak beyond the baseline of a fresh process; NaN where it was not measured.
     floor_ms : float
@@ -45,10 +53,13 @@ class Line:
     m: int
     p: int
     phase: str
+    bare: bool = False
+    cores: int = 1
     median_ms: float = float("nan")
     q1_ms: float = float("nan")
     q3_ms: float = float("nan")
     repeats: int = 0
+    core_us: float = float("nan")
     accurate: bool = False
     residual: float = float("nan")
     gradient_error: float = float("nan")
@@ -59,13 +70,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Run:
-    """What all lines of a run have in common."""
+    """What all lines of a run have in common; `kernel` is what made the matrix product of `product_gflops`."""
 
     commit: str
     threads: int
     machine: str
     accelerator: str
     product_gflops: float
+    kernel: str
     copy_gbytes: float
     versions: str
 

@@ -70,8 +70,23 @@ def run_once(trial: Trial) -> Sample:
     return Sample(tuple(x.detach() for x in outputs), gradients, middle - start, end - middle)
 
 
+def run_alone(trial: Trial) -> Sample:
+    """Forward as it is without training: no gradient is asked for, and none prepared."""
+    device = trial.leaves[0].device
+    with torch.no_grad():
+        _wait(device)
+        start = time.perf_counter()
+        outputs = tuple(trial.forward())
+        _wait(device)
+        return Sample(outputs, (), time.perf_counter() - start, 0.0)
+
+
 def interleaved(
-    subjects: Mapping[str, Prepare], rounds: int, seconds: float, least: int = 3
+    subjects: Mapping[str, Prepare],
+    rounds: int,
+    seconds: float,
+    least: int = 3,
+    once: Callable[[Trial], Sample] = run_once,
 ) -> dict[str, list[Sample]]:
     """Time every subject in turn, `rounds` times at most, each turn after calls of the same one that do not count.
 
@@ -90,6 +105,8 @@ def interleaved(
         A subject that has used up so much sits out, once it has `least` samples.
     least : int
         Smallest number of samples.
+    once : callable
+        :func:`run_once`, or :func:`run_alone`.
 
     Returns
     -------
@@ -106,16 +123,16 @@ def interleaved(
                     continue
                 gc.collect()
                 if not so_far or so_far[-1].both < SHORT:
-                    _settle(prepare, k + 1)
-                found = run_once(prepare(k % 2))
+                    _settle(prepare, k + 1, once)
+                found = once(prepare(k % 2))
                 so_far.append(Sample((), (), found.forward, found.backward))
     return samples
 
 
-def _settle(prepare: Prepare, draw: int) -> None:
+def _settle(prepare: Prepare, draw: int, once: Callable[[Trial], Sample]) -> None:
     start = time.perf_counter()
     while True:
-        run_once(prepare(draw % 2))
+        once(prepare(draw % 2))
         if time.perf_counter() - start > SETTLING:
             return
         draw += 1

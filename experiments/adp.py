@@ -36,6 +36,7 @@ from experiments.programs.engines import QUADRATIC, builder
 from experiments.programs.notebook import leaf, normal, numpy_stream
 
 METHODS = ("untuned", "tuned")
+LEARNED = METHODS[1:]
 FINAL = ("final_cost",)
 STATES, CONTROLS, DEVIATION = 2, 3, 0.2
 # The notebook seeds torch with this before every step.
@@ -118,7 +119,7 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
     data, study = make_data(config, seed), make_model(config)
     if method == "tuned":
         with record.timed("train"):
-            train(config, study, data, record)
+            record.learned(study.named(), lambda: train(config, study, data, record))
         if seed == config.seeds[0]:
             record_published(ADP, "cost", "train", UNIT, record)
     with record.timed("evaluate"):

@@ -34,7 +34,7 @@ from experiments.common.results import Tables
 from experiments.programs.notebook import normal, numpy_stream
 from layers import QPLayer
 
-METHODS = ("unconstrained", "box")
+METHODS = LEARNED = ("unconstrained", "box")
 FINAL = ("final_cost", "final_gap", "average_cost")
 DEVIATION, REACH = 0.5, 0.1
 SIZES = {"unconstrained": (4, 2), "box": (8, 2)}
@@ -160,7 +160,7 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
     study = make_model(layer, system, method, start_value(system, method))
     evaluate(study, data, record, f"{method}/untuned")
     with record.timed("train"):
-        train(problem, method, study, data, best["test"], record)
+        record.learned(study.named(), lambda: train(problem, method, study, data, best["test"], record))
     for split, cost in evaluate(study, data, record, method).items():
         record.metric("final_gap", split, 0, cost - best[split], UNIT)
     if seed == config.seeds[0]:

@@ -35,6 +35,7 @@ from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
 
 METHODS = ("untuned", "tuned")
+LEARNED = METHODS[1:]
 FINAL = ("final_cost", "final_cost_before")
 # The stage cost is linear in u, and eight flows move four stores: without curvature of its own, Q would be
 # singular, which qpth refuses. It shifts the price of the last unit on a link, 0.05 and more, by 4e-8 at most.
@@ -109,7 +110,7 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
     data, study = make_data(config, seed), make_model(config)
     if method == "tuned":
         with record.timed("train"):
-            train(config, study, data, record)
+            record.learned(study.named(), lambda: train(config, study, data, record))
         if seed == config.seeds[0]:
             record_published(SUPPLY_CHAIN, "cost", "test", UNIT, record)
     with record.timed("evaluate"):

@@ -30,6 +30,7 @@ from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
 
 METHODS = ("untuned", "tuned")
+LEARNED = METHODS[1:]
 FINAL = ("final_cost",)
 FEATURES = 4
 
@@ -99,7 +100,7 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
     data, study = make_data(config, seed), make_model(config)
     if method == "tuned":
         with record.timed("train"):
-            train(config, study, data, record)
+            record.learned(study.named(), lambda: train(config, study, data, record))
         if seed == config.seeds[0]:
             record_published(VEHICLE, "cost", "test", UNIT, record)
     with record.timed("evaluate"):

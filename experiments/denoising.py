@@ -43,6 +43,7 @@ from experiments.common.training import (
 )
 
 METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected")
+LEARNED = METHODS[1:3]
 FINAL = ("final_mse", "weight")
 UNITS = ("signal unit", "signal unit squared")
 EXAMPLES = 3
@@ -177,11 +178,13 @@ def _run_total_variation(config: Config, splits: dict[str, Split], record: Recor
 def _run_trained(config: Config, splits: dict[str, Split], record: Recorder) -> None:
     model = make_model(config, record.method, record.seed, splits)
     record_operator("initial", model, record)
+    work = partial(train, config, record.method, record.seed, model, splits)
     with record.timed("train"):
-        history = train(config, record.method, record.seed, model, splits)
-    record.curves(history.mse)
+        history = record.learned(model, work) if record.method in LEARNED else work()
+    if history is not None:
+        record.curves(history.mse)
     with record.timed("evaluate"):
-        record.errors(evaluate(splits, partial(predict, model)), step=history.chosen)
+        record.errors(evaluate(splits, partial(predict, model)), step=history.chosen if history else 0)
     record.signals(predict(model, examples(splits["test"]).noisy))
     record_operator("final", model, record)
 

@@ -5,7 +5,9 @@ The package documents 1024 consecutive samples of an electrocardiogram and neith
 results are in samples and recorded units. White Gaussian noise is added at a stated signal-to-noise ratio.
 The three thirds of the recording, one heartbeat each, are for training, validation and test, with a gap
 between them as long as a window: no window of one part holds a sample that is near another part. Every
-setting of every method is chosen on validation.
+setting of every method is chosen on validation. The two rates of training, which are settings of the program, were
+compared on the validation part of seed 100, which is none of those reported: of 1e-4 to 1e-2 the layer's is the best at
+10 dB and the second at 5 dB (3e-3), the network's and 3e-3 are within 3 % of each other at both.
 
 Methods: total variation and wavelet thresholding on the whole part; a linear least-squares filter, the fully
 connected network and OptNet-tuned total variation on sliding windows, whose overlapping answers are averaged.
@@ -34,6 +36,7 @@ from experiments.common.total_variation import total_variation, total_variation_
 from experiments.common.training import NetworkRecipe, Recipe, Split, fit, mean_squared_error, predict
 
 METHODS = ("total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv")
+LEARNED = METHODS[-1:]
 FINAL = ("final_mse", "output_snr")
 UNITS = ("recorded unit", "recorded unit squared")
 PARTS = ("train", "validation", "test")
@@ -162,8 +165,10 @@ def train(config: Config, method: str, seed: int, splits: dict[str, Split], reco
     offset = splits["train"].clean.mean()
     centred = {part: Split(split.noisy - offset, split.clean - offset) for part, split in cut.items()}
     recipe = config.network if method == "fully_connected" else config.train
-    history = fit(model, centred, recipe, np.random.default_rng([seed, 1 + METHODS.index(method)]))
-    record.curves(history.mse)
+    work = partial(fit, model, centred, recipe, np.random.default_rng([seed, 1 + METHODS.index(method)]))
+    history = record.learned(model, work, record.experiment) if method in LEARNED else work()
+    if history is not None:
+        record.curves(history.mse)
 
     def denoise(noisy: np.ndarray) -> np.ndarray:
         return predict(model, noisy - offset) + offset

@@ -18,6 +18,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.common import weights
 from experiments.common.cells import LOG, THREADS, forget_cells, provenance_of_cells
 from experiments.common.errors import ConfigError
 from experiments.common.lock import owned
@@ -146,12 +147,15 @@ def _standard(experiment: str, size: str, layer: str) -> dict[str, Any]:
 
 def _replace(directory: Path, tables: Tables, record: dict[str, Any]) -> None:
     (directory / PROVENANCE).unlink(missing_ok=True)
-    for path in directory.glob("*.csv"):
-        if path.stem not in tables:
-            path.unlink()
+    for path in (*directory.glob("*.csv"), directory / weights.FILE):
+        path.unlink(missing_ok=True)
+    learned = tables.pop("weights", [])
     for name, rows in tables.items():
         write_table(directory / f"{name}.csv", rows)
-    record["tables"] = {f"{name}.csv": checksum(directory / f"{name}.csv") for name in sorted(tables)}
+    if learned:
+        weights.write(directory / weights.FILE, learned)
+    written: list[str] = sorted([*(f"{name}.csv" for name in tables), *([weights.FILE] if learned else [])])
+    record["tables"] = {name: checksum(directory / name) for name in written}
     write_text(directory / PROVENANCE, json.dumps(record, indent=2) + "\n")
 
 

@@ -16,7 +16,9 @@ trajectories, ours more, because the noise of 10 is larger than the gain.
 `gamma_search` is the baseline that a trader has without any layer: only gamma changed, on a grid; its choice is
 also where `tuned_from_search` starts. The utility is homogeneous in the excess of r over 1, and short positions
 are allowed, so borrowing without end pays once good months outweigh bad ones twice: the grid is cut where the
-policy starts with an exposure 1'|w| above 2, what a margin of one half allows.
+policy starts with an exposure 1'|w| above 2, what a margin of one half allows. Tuning is not cut, so each tuned
+policy also meets a search that may go as far as it went: `<method>/gamma_alone` has only gamma changed, on the
+grid and at the exposure where tuning ended, and starts with no more exposure than that.
 
     python -m experiments.run experiment=markowitz size=companion    # minutes
     python -m experiments.run experiment=markowitz size=paper        # the notebook's steps
@@ -41,8 +43,11 @@ from experiments.common.trading import initial_holdings, self_financing
 from experiments.common.watch import counted, scalar
 
 METHODS = ("untuned", "gamma_search", "tuned", "tuned_from_search")
+LEARNED = METHODS[2:]
 FINAL = ("final_utility", "final_gain", "gamma", "exposure")
 UNITS = ("share of wealth", "share of wealth squared")
+# What the exposure of a solved program may be off by, relatively.
+ROUNDING = 1e-6
 # Streams of random numbers of a seed.
 TRAIN, SEARCH, TEST = range(3)
 
@@ -258,16 +263,31 @@ def train(config: Config, seed: int, policy: MarkowitzPolicy, test: Tensor, reco
         loop.keep({"next": step + 1})
 
 
-def search_gamma(config: Config, seed: int) -> float:
-    """The risk aversion of greatest utility on trajectories that are not the test's, within the exposure allowed."""
+def search_gamma(config: Config, seed: int, gammas: list[float], largest: float) -> float:
+    """The best of `gammas` that start with an exposure of at most `largest`, on trajectories that are no test's."""
     returns, best = make_data(config, seed, SEARCH, config.market.test), (-math.inf, 0.0)
-    for gamma in config.gammas:
+    for gamma in gammas:
         policy = make_model(config, gamma)
-        if exposure(policy) <= config.largest_exposure:
+        if exposure(policy) <= largest * (1 + ROUNDING):
             best = max(best, (evaluate(policy, returns), gamma))
-    known = f"one that starts with an exposure of at most {config.largest_exposure:g}"
-    require(best[1] > 0, "gammas", config.gammas, known)
+    known = f"one that starts with an exposure of at most {largest:g}"
+    require(best[1] > 0, "gammas", gammas, known)
     return best[1]
+
+
+def gamma_of(config: Config, wanted: float) -> float:
+    """The risk aversion at which the untuned policy starts with the exposure `wanted`, which falls as gamma grows.
+
+    By bisection of log gamma; the end of [1e-3, 1e3] that is nearer where no gamma has it.
+    """
+    low, high = math.log(1e-3), math.log(1e3)
+    for _ in range(40):
+        middle = (low + high) / 2
+        if exposure(make_model(config, math.exp(middle))) > wanted:
+            low = middle
+        else:
+            high = middle
+    return math.exp(high)
 
 
 def exposure(policy: MarkowitzPolicy) -> float:
@@ -280,16 +300,19 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
     record = Recorder("markowitz", method, seed, UNITS, examples=False)
     test = make_data(config, seed, TEST, config.market.test)
     with record.timed("train"):
-        gamma = search_gamma(config, seed) if method.endswith("search") else config.gamma
+        searched = (config.gammas, config.largest_exposure)
+        gamma = search_gamma(config, seed, *searched) if method.endswith("search") else config.gamma
         policy = make_model(config, gamma)
-        if method.startswith("tuned"):
-            train(config, seed, policy, test, record)
+        if method in LEARNED:
+            record.learned(policy, lambda: train(config, seed, policy, test, record))
     with record.timed("evaluate"):
-        final, first = evaluate(policy, test), evaluate(make_model(config, config.gamma), test)
-        record.metric("final_utility", "test", 0, final, "1/month")
-        record.metric("final_gain", "test", 0, final - first, "1/month")
-    record.metric("gamma", "train", 0, policy.gamma_root.item() ** 2, "1")
-    record.metric("exposure", "train", 0, exposure(policy), "share of wealth")
+        first = evaluate(make_model(config, config.gamma), test)
+        _record_final(policy, test, first, record, method)
+    if method in LEARNED:
+        reached = exposure(policy)
+        with record.timed("train", f"{method}/gamma_alone"):
+            gamma = search_gamma(config, seed, [*config.gammas, gamma_of(config, reached)], reached)
+        _record_final(make_model(config, gamma), test, first, record, f"{method}/gamma_alone")
     _record_policy(config, policy, record)
     return record.tables
 
@@ -298,6 +321,14 @@ def run(config: Config, directory: Path) -> Tables:
     """The tables of the whole experiment; finished cells are kept in `directory` for a restart."""
     cells = [(method, seed) for method in config.methods for seed in config.seeds]
     return run_cells(run_cell, config, cells, directory)
+
+
+def _record_final(policy: MarkowitzPolicy, test: Tensor, first: float, record: Recorder, method: str) -> None:
+    final = evaluate(policy, test)
+    record.metric("final_utility", "test", 0, final, "1/month", method)
+    record.metric("final_gain", "test", 0, final - first, "1/month", method)
+    record.metric("gamma", "train", 0, policy.gamma_root.item() ** 2, "1", method)
+    record.metric("exposure", "train", 0, exposure(policy), "share of wealth", method)
 
 
 def _record_policy(config: Config, policy: MarkowitzPolicy, record: Recorder) -> None:

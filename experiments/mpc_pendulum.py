@@ -18,7 +18,6 @@ differs), and `one_step_error` is by how much.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -41,7 +40,10 @@ from experiments.common.watch import counted, scalar
 IMITATORS = ("sysid", "mpc_dynamics", "mpc_cost", "mpc_cost_dynamics")
 MISSPECIFIED = ("sysid_misspecified", "mpc_dynamics_misspecified")
 METHODS = ("lstm", *IMITATORS, *MISSPECIFIED)
-FINAL = ("final_imitation_loss", "last_imitation_loss", "last_prediction_loss", "one_step_error")
+FINAL = (
+    *("final_imitation_loss", "last_imitation_loss", "last_prediction_loss"),
+    *("one_step_error", "expert_dropped"),
+)
 DECADES = FINAL[:3]
 UNITS = ("N m", "N^2 m^2")
 TRUE, START = (10.0, 1.0, 1.0), (15.0, 3.0, 0.5)
@@ -250,12 +252,14 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
     """The tables of one method on the trajectories of one seed, for every size of the training set."""
     record = Recorder("mpc_pendulum", method, seed, UNITS, examples=False)
     data = make_data(config, method, seed)
+    _record_dropped(config, data, record)
     for count in config.data.train if method not in MISSPECIFIED else [max(config.data.train)]:
         split = f"test_{count}"
         model = make_model(config, method, seed)
         own = data | {"train": data["train"][:count]}
         if isinstance(model, Imitator):
-            record.metric("one_step_error", split, 0, _one_step_error(model, own["train"]), "1")
+            error = model.one_step_error(own["train"].start, own["train"].torques)
+            record.metric("one_step_error", split, 0, error, "1")
         with record.timed(f"train {count}"):
             history = train(config, method, seed, model, own, record, count)
         best, last = _best(history), max(history)
@@ -325,19 +329,14 @@ def _step(
         model.project()
 
 
-def _one_step_error(model: Imitator, given: Trajectories) -> float:
-    """Relative error of the gradient of the imitation loss if the linearised program is differentiated instead."""
-    torques, use = model.plan(given.start, torch.zeros_like(given.torques))
-    gradients: list[Tensor] = []
-    for exact in (True, False):
-        plan = model.controller.attach(model.pendulum(), model.cost(), given.start, torques, use, exact)
-        loss = (plan - given.torques).square().mean()
-        gradients.append(torch.cat(list(_gradients(loss, model))))
-    return ((gradients[1] - gradients[0]).norm() / gradients[0].norm()).item()
-
-
-def _gradients(loss: Tensor, model: Imitator) -> Iterator[Tensor]:
-    yield from torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
+def _record_dropped(config: Config, data: dict[str, Trajectories], record: Recorder) -> None:
+    """How many of the expert's trajectories had not converged and are in no split, and so how many tests remain."""
+    kept = {name: len(part.start) for name, part in data.items()}
+    apart = config.data.validation + config.data.test
+    dropped = {"train": max(config.data.train) - kept["train"]}
+    dropped["validation and test"] = apart - kept["validation"] - kept["test"]
+    for split, count in dropped.items():
+        record.metric("expert_dropped", split, 0, count, "trajectory")
 
 
 def _record_model(model: Imitator, test: Trajectories, split: str, record: Recorder) -> None:

@@ -1,7 +1,7 @@
 """Carries finished runs to the tracked tables: `python -m experiments.publish`, or `--experiment denoising` for one.
 
-Only unchanged runs of the sizes companion and paper go, whole and with the settings of today; a table above a mebibyte,
-which is for looking at, stays behind.
+Only runs of the sizes companion and paper go, whole and with the settings of today, and those with changed settings,
+which show a cause, with `--changed` alone; a table above a mebibyte, which is for looking at, stays behind.
 """
 
 import argparse
@@ -12,22 +12,25 @@ from typing import Any
 
 from experiments.common.errors import ConfigError
 from experiments.common.records import PROVENANCE, Place, selected
-from experiments.common.results import write_text
+from experiments.common.results import write_bytes, write_text
+from experiments.common.weights import FILE
 from experiments.job import check_run
 
 SIZES = ["companion", "paper"]
 HEAVIEST = 2**20
 
 
-def publish(build: Path, results: Path, experiments: list[str] | None = None) -> list[Place]:
-    """Copy every run of `build` (of `experiments`) to `results`, and return where they belong.
+def publish(
+    build: Path, results: Path, experiments: list[str] | None = None, changed: bool = False
+) -> list[Place]:
+    """Copy every run of `build` (of `experiments`; `changed` ones too) to `results`, and return where they belong.
 
     Raises
     ------
     ConfigError
         Before anything is copied, if there is no run, or one is damaged or was made with other settings.
     """
-    chosen = selected(build, experiments, SIZES)
+    chosen = selected(build, experiments, SIZES, changed=changed)
     records = {place: check_run(build, place) for place in chosen}
     for place, record in records.items():
         _copy(build / place.path, results / place.path, record)
@@ -37,11 +40,12 @@ def publish(build: Path, results: Path, experiments: list[str] | None = None) ->
 def _copy(source: Path, target: Path, record: dict[str, Any]) -> None:
     # As in a run: provenance goes first and comes last, and stands only beside tables that are its own.
     (target / PROVENANCE).unlink(missing_ok=True)
-    for path in target.glob("*.csv"):
-        path.unlink()
-    carried = [path for path in sorted(source.glob("*.csv")) if path.stat().st_size <= HEAVIEST]
+    for path in (*target.glob("*.csv"), target / FILE):
+        path.unlink(missing_ok=True)
+    found = sorted([*source.glob("*.csv"), *source.glob(FILE)])
+    carried = [path for path in found if path.stat().st_size <= HEAVIEST]
     for path in carried:
-        write_text(target / path.name, path.read_text(encoding="utf-8"))
+        write_bytes(target / path.name, path.read_bytes())
     names = {path.name for path in carried}
     tables = {name: digest for name, digest in record.get("tables", {}).items() if name in names}
     write_text(target / PROVENANCE, json.dumps(record | {"tables": tables}, indent=2) + "\n")
@@ -55,9 +59,10 @@ def main(arguments: list[str]) -> None:
     )
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the tracked tables")
     parser.add_argument("--experiment", action="append", help="only this experiment; may be repeated")
+    parser.add_argument("--changed", action="store_true", help="runs with changed settings too")
     given = parser.parse_args(arguments)
     try:
-        for place in publish(given.build, given.results, given.experiment):
+        for place in publish(given.build, given.results, given.experiment, given.changed):
             print(place)
     except ConfigError as error:
         sys.exit(f"error: {error}")

@@ -12,7 +12,7 @@ by a singular value decomposition instead of training, and `true_constraints` ar
 `optnet_annealed` by one of ours, chosen on the validation puzzles of seed 100, which is none of those reported. Each
 trained method is reported at its best epoch on validation puzzles. The networks answer for all cells and do not take
 over the givens: the published error before training, 3/16, is that of equal scores in every cell, and on seed 100 they
-learn sooner so and end better.
+learn sooner so and end better. A network whose error stays there has a layer of dead units, which `dead_units` counts.
 
     python -m experiments.run experiment=sudoku size=smoke        # seconds
     python -m experiments.run experiment=sudoku size=companion    # minutes, smaller networks and batches
@@ -44,14 +44,16 @@ from experiments.common.sudoku.published import EPOCH, GIVENS, TEST_ERROR
 from experiments.common.sudoku.puzzles import Puzzles, all_grids, puzzles_from
 from experiments.common.sudoku.recipes import ConvolutionalRecipe, FullyConnectedRecipe, LayerRecipe
 from experiments.common.sudoku.rules import one_hot, true_constraints
-from experiments.common.sudoku.training import History, Scores, fit, predict, score
+from experiments.common.sudoku.training import History, Scores, dead_units, fit, predict, score
 
 ORDER = 2
 SIZE = 64
 TRAINED = ("optnet", "optnet_annealed", "convolutional", "fully_connected")
+# Of these the parameters are kept; networks are large.
+LEARNED = TRAINED[:2]
 METHODS = (*TRAINED, "identified", "true_constraints")
 FINAL = (
-    *("final_mse", "final_board_error", "final_strict_error", "repeated_puzzles"),
+    *("final_mse", "final_board_error", "final_strict_error", "repeated_puzzles", "dead_units"),
     *("largest_angle", "median_angle", "violation", "boards_needed", "equalities"),
 )
 # The section of the settings that says how a method is trained.
@@ -171,13 +173,17 @@ def run_cell(config: Config, method: str, seed: int) -> Tables:
         record.metric("repeated_puzzles", "test", 0, repeated, "fraction")
     if method in TRAINED:
         with record.timed(config.convolutional.phase if method == "convolutional" else "train"):
-            history = train(config, method, seed, model, splits)
-        _record_curves(history, getattr(config, RECIPES[method]).epoch, record)
-        chosen = history.chosen
+            history = _trained(config, model, splits, record)
+        if history is not None:
+            _record_curves(history, getattr(config, RECIPES[method]).epoch, record)
+            chosen = history.chosen
     elif method == "identified":
         _record_identification(config, seed, record)
     with record.timed("evaluate"):
         _record_final(evaluate(model, splits), chosen, record)
+    if isinstance(model, Network):
+        dead = dead_units(model, splits["test"].tensors()[0])
+        record.metric("dead_units", "test", chosen, dead, "fraction")
     _record_constraints("final", model, record)
     return record.tables
 
@@ -186,6 +192,17 @@ def run(config: Config, directory: Path) -> Tables:
     """The tables of the whole experiment; finished cells are kept in `directory` for a restart."""
     cells = [(method, seed) for method in config.methods for seed in config.seeds]
     return run_cells(run_cell, config, cells, directory)
+
+
+def _trained(
+    config: Config, model: nn.Module, splits: dict[str, Puzzles], record: Recorder
+) -> History | None:
+    """Train `model`; what a layer has learned is kept."""
+
+    def found() -> History:
+        return train(config, record.method, record.seed, model, splits)
+
+    return record.learned(model, found) if record.method in LEARNED else found()
 
 
 def _record_curves(history: History, epoch: int, record: Recorder) -> None:

@@ -105,6 +105,9 @@ class Data:
 class Config(RunConfig):
     """Settings. `curvature` and `trained_curvature` are those of the layer at test time.
 
+    What `passes` and `curvature` do was looked at on 60 puzzles of seed 100, which is none of those reported:
+    `identified_passes` solves the same with 2, 3 and 4 passes at 1e-2, 1e-3 and 1e-4, but for one more with 4 at 1e-4.
+
     `board` is a puzzle to look at, or one of your own.
 
     The default board has 25 givens and was chosen because one pass leaves it open and three solve it.

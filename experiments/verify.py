@@ -22,6 +22,9 @@ from experiments.common.sheets import sections
 from experiments.job import check_run, composed, run
 
 TABLES = ("metrics", "summary")
+# Ends of intervals follow from the values, and of few that span decades they move more than any of them.
+COMPARED = tuple(name for name in NUMBERS if name not in ("lo", "hi"))
+WIDTHS = {"relative", "absolute", "factor"}
 SHOWN = 40
 
 
@@ -34,22 +37,31 @@ def drift(name: str, old: Frame, new: Frame, rules: list[dict[str, Any]]) -> Ite
     both = old.merge(new, how="outer", left_index=True, right_index=True, suffixes=("_old", "_new"))
     for index, row in both.iterrows():
         labels = dict(zip(both.index.names, index, strict=True))
-        for number in (column for column in NUMBERS if f"{column}_old" in both):
+        for number in (column for column in COMPARED if f"{column}_old" in both):
             before, after = row[f"{number}_old"], row[f"{number}_new"]
             if pd.isna(before) and pd.isna(after):
                 continue
-            if not abs(after - before) <= allowed(labels, before, rules):
+            if not agrees(labels, before, after, rules):
                 label = ", ".join(str(value) for value in labels.values())
                 yield f"{name}: {label}: {number} {before:.6g} committed, {after:.6g} now"
 
 
-def allowed(labels: dict[str, Any], value: float, rules: list[dict[str, Any]]) -> float:
-    """The difference that the first matching rule allows, zero if none matches."""
-    for rule in rules:
-        conditions = {key: want for key, want in rule.items() if key not in ("relative", "absolute")}
-        if all(labels.get(key) == want for key, want in conditions.items()):
-            return rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(value)
-    return 0.0
+def agrees(labels: dict[str, Any], before: float, after: float, rules: list[dict[str, Any]]) -> bool:
+    """Whether `after` is as near to `before` as the first matching rule demands: equal if none matches.
+
+    A rule allows |after - before| <= absolute + relative |before|, or, where losses span decades, a `factor`:
+    both numbers positive and neither more than so many times the other.
+    """
+    rule = next((rule for rule in rules if all(labels.get(k) == rule[k] for k in rule.keys() - WIDTHS)), {})
+    if min(before, after) > 0 and max(before, after) <= rule.get("factor", 0.0) * min(before, after):
+        return True
+    return abs(after - before) <= rule.get("absolute", 0.0) + rule.get("relative", 0.0) * abs(before)
+
+
+def rules_of(results: Path, experiment: str) -> list[dict[str, Any]]:
+    """The rules for an experiment: those of its sheet, then those of tolerances.yaml."""
+    plain: Any = OmegaConf.to_container(OmegaConf.load(results / "tolerances.yaml"))
+    return dict(sections("tolerances")).get(experiment, []) + plain["rules"]
 
 
 def verify(
@@ -69,12 +81,10 @@ def verify(
     chosen = selected(results, experiments, sizes, layers)
     for place in chosen:
         check_run(results, place)
-    tolerances: Any = OmegaConf.to_container(OmegaConf.load(results / "tolerances.yaml"))
-    own = dict(sections("tolerances"))
     lines: list[str] = []
     for place in chosen:
         run(composed(place.experiment, place.size, place.layer), build / place.path)
-        rules = own.get(place.experiment, []) + tolerances["rules"]
+        rules = rules_of(results, place.experiment)
         for name in TABLES:
             old, new = (read_table(where / place.path / f"{name}.csv") for where in (results, build))
             lines += [f"{place}: {line}" for line in drift(name, old, new, rules)]

@@ -31,7 +31,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
         right.plot(time.index, time, ".-", color=COLOURS[method])
     for axes, label in ((middle, "peak memory (MiB)"), (right, "forward and backward (s)")):
         axes.set(xscale="log", yscale="log", xlabel="variables n", ylabel=label)
-    figure.legend(loc="outside upper center", ncols=7, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=7, fontsize=8)
     return figure
 
 

@@ -34,8 +34,8 @@ def draw(tables: dict[str, Frame]) -> Figure:
         axes.set_xlabel(label)
     panels[0].set_yticks(range(len(pairs)), [f"against {NAMES[other]}" for _, other in pairs])
     panels[0].invert_yaxis()
-    said = f"{', '.join(NAMES[method] for method in learned)}: paired differences, test years, 95 % intervals"
-    figure.suptitle(said, fontsize=9, x=0.01, ha="left")
+    panels[0].set_ylabel(", ".join(NAMES[method] for method in learned))
+    figure.supxlabel("paired differences, test years, 95 % intervals", fontsize=9)
     return figure
 
 

@@ -66,6 +66,8 @@ COLOURS = _Known(
         "gamma_search": "#0072B2",
         "tuned": "#D55E00",
         "tuned_from_search": "#009E73",
+        "tuned/gamma_alone": "#F4A582",
+        "tuned_from_search/gamma_alone": "#7FBC41",
         "true_constraints": "#9a9a9a",
         "true_constraints_passes": "#9a9a9a",
         "optnet": "#D55E00",
@@ -141,6 +143,8 @@ NAMES = _Known(
         "gamma_search": "risk aversion searched",
         "tuned": "tuned (layer)",
         "tuned_from_search": "searched, then tuned (layer)",
+        "tuned/gamma_alone": "risk aversion alone, as far as tuning went",
+        "tuned_from_search/gamma_alone": "risk aversion alone, as far as tuning went from the search",
         "true_constraints": "true constraints, one pass",
         "true_constraints_passes": "true constraints, several passes",
         "optnet": "learned equalities (layer)",
@@ -296,8 +300,8 @@ def half_width(values: Any) -> float:
 
 
 def note(figure: Figure, text: str) -> None:
-    """A line below everything else: which run the tables are of."""
-    figure.supxlabel(text, x=0.005, ha="left", fontsize=6, color="0.4")
+    """A line above everything else, since legends stand below: which run the tables are of."""
+    figure.suptitle(text, x=0.995, ha="right", fontsize=6, color="0.4")
 
 
 def rows_of(table: Frame, **labels: object) -> Frame:

@@ -9,13 +9,13 @@ import ast
 import csv
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import geometric_mean
 
 from tools.adjoints_page import decisions, matrix
 from tools.results_page import page as results
-from tools.scores import ROOT, counted, losses, rows_of, scoreboard
+from tools.scores import ROOT, counted, losses, program_of, rows_of, scoreboard
 
 README = ROOT / "README.md"
 CHOOSING = ROOT / "docs" / "choosing.md"
@@ -86,25 +86,44 @@ def _measured_row(name: str, engines: list[dict[str, str]]) -> str:
 
 
 def speed(path: Path = RATIOS) -> str:
-    """Return our time against the fastest accurate peer of each row of the benchmark, in a sentence."""
+    """Return our time against the fastest layer of others and the fastest bare solver of each row, in a sentence."""
     if not path.exists():
         return "run `make bench`"
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["group"] in COUNTED and row["ratio"]]
     ratios = {row["row"]: float(row["ratio"]) for row in rows}
+    said = f"{_times(ratios)} as fast as the fastest accurate layer of others in the geometric mean"
+    return f"{said} over {len(ratios)} rows, from {_span(ratios)}" + "".join(_bare_speed(rows))
+
+
+def _bare_speed(rows: list[dict[str, str]]) -> Iterator[str]:
+    """Yield what a bare solver in a Python loop takes, with a backward pass behind it and without a gradient."""
+    for what, column, name in (
+        ("a bare solver in a Python loop, with a backward pass written for it, takes", "bare_ratio", "bare"),
+        ("without a gradient the fastest bare solver takes", "alone_bare_ratio", "alone_bare"),
+    ):
+        found = {row["row"]: float(row[column]) for row in rows if row.get(column)}
+        if found:
+            names = " or ".join(sorted({row[name] for row in rows if row["row"] in found}))
+            slower = sum(ratio < 1 for ratio in found.values())
+            less = f"less than the layer in {slower} rows"
+            yield f"; {what} ({names}) {_times(found)} as long, from {_span(found)}, {less}"
+
+
+def _times(ratios: dict[str, float]) -> str:
+    return f"{geometric_mean(ratios.values()):.1f} times"
+
+
+def _span(ratios: dict[str, float]) -> str:
     least, most = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
-    return (
-        f"{geometric_mean(ratios.values()):.1f} times as fast as the fastest accurate peer in the geometric mean over "
-        f"{len(ratios)} rows, from {ratios[least]:.2f} (`{least}`) to {ratios[most]:.1f} (`{most}`)"
-    )
+    return f"{ratios[least]:.2f} (`{least}`) to {ratios[most]:.1f} (`{most}`)"
 
 
 def gallery() -> str:
     """Return every tracked figure under the script that draws it, with what the script says of figure and marks."""
     by_script: dict[Path, list[Path]] = {}
     for picture in sorted((ROOT / "figures").rglob("*.png")):
-        own = picture.with_suffix(".py")
-        script = own if own.exists() else picture.with_name("strip.py")
+        script = program_of(picture)
         if script.exists():
             by_script.setdefault(script.relative_to(ROOT), []).append(picture.relative_to(ROOT))
     return "\n" + "\n".join(_shown(script, by_script[script]) for script in sorted(by_script)) + "\n"

@@ -13,7 +13,8 @@ from torch import Tensor
 from benchmarks.problems import Data
 
 Setting = dict[str, Any]
-Answer = tuple[Tensor, Tensor, Tensor]
+#: z, and lambda and nu where a package gives them
+Answer = tuple[Tensor, ...]
 Solve = Callable[[Data], Answer]
 
 INSTALL = "run `make bench`, which installs the peers"
@@ -21,13 +22,20 @@ INSTALL = "run `make bench`, which installs the peers"
 
 @dataclass(frozen=True)
 class Peer:
-    """One way of using a package that has several."""
+    """One way of using a package that has several.
+
+    `THREADS` is on how many it works, all that there are unless given; `BARE` is a solver in a loop, `FORWARD_ONLY` one
+    without a derivative.
+    """
 
     NAME: str
     LADDERS: Sequence[Sequence[Setting]]
     unavailable: Callable[[], str | None]
     build: Callable[[Data, Setting], Solve]
     CUDA: bool = False
+    THREADS: int | None = None
+    BARE: bool = False
+    FORWARD_ONLY: bool = False
 
 
 def missing(module: str) -> str | None:

@@ -42,6 +42,8 @@ def build(data: Data, setting: Setting) -> Solve:
         Q, q, G, h = unit**2 * wide.Q, unit**2 * wide.q, unit * wide.G, unit * wide.h
         A, b = (wide.A, wide.b) if p > 0 else (wide.q.new_empty(0), wide.q.new_empty(0))
         z = function(Q, q, G, h, A, b)
+        if z.grad_fn is None:
+            return (z,)
         nu = z.grad_fn.nus / unit**2 if p > 0 else wide.b
         return z, z.grad_fn.lams / unit, nu
 

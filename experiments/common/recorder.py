@@ -1,12 +1,17 @@
 """Collects the rows of one cell of an experiment."""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 
+from experiments.common import weights
 from experiments.common.results import Row, Tables
+from experiments.common.weights import Parameters
+
+Found = TypeVar("Found")
 
 
 class Recorder:
@@ -63,6 +68,19 @@ class Recorder:
     def timing(self, phase: str, value: float, unit: str = "s", method: str | None = None) -> None:
         """Record a measured time, or a number computed from such times."""
         self.tables["timings"].append(self._row(method, {"phase": phase, "value": value, "unit": unit}))
+
+    def learned(self, parameters: Parameters, train: Callable[[], Found], part: str = "") -> Found | None:
+        """What `train()` returns, which changes `parameters` in place; as they are then, they are kept.
+
+        Where weights are given (`experiments.evaluate`), these are put in place instead, and there is nothing to
+        return. `part` tells several models of one method apart.
+        """
+        prefix = "/".join(filter(None, (self.method, str(self.seed), part)))
+        if weights.put(parameters, prefix):
+            return None
+        found = train()
+        self.tables.setdefault("weights", []).extend(weights.rows(parameters, prefix))
+        return found
 
     def refusal(self, split: str, step: int, reason: str, method: str | None = None) -> None:
         """Record why a method gave no answer."""

@@ -45,6 +45,8 @@ COLUMNS = {
     ),
 }
 NUMBERS = ("value", "mean", "lo", "hi", "ours", "published", "change")
+# How numbers are written.
+DIGITS = "%.10g"
 # Wall-clock times differ from run to run; every other table repeats bit for bit on one machine.
 UNREPEATABLE = ("timings",)
 
@@ -64,7 +66,7 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
             raise ValueError(f"{path.name}: expected columns {list(columns)}, got {sorted(row)}")
     keys = [name for name in columns if name not in NUMBERS]
     frame = pd.DataFrame(rows, columns=list(columns)).sort_values(keys, kind="stable", ignore_index=True)
-    write_text(path, frame.to_csv(index=False, float_format="%.10g", lineterminator="\n"))
+    write_text(path, frame.to_csv(index=False, float_format=DIGITS, lineterminator="\n"))
 
 
 def read_table(path: Path) -> Frame:
@@ -84,10 +86,15 @@ def columns_of(path: Path) -> tuple[str, ...]:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` so that an interruption leaves the old file or the new one, whole."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that an interruption leaves the old file or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -15,27 +15,23 @@ OUTCOMES = ("wins", "open", "loses")
 
 
 def contests(results: Path, rivals: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """One row for each pair of `rivals`, from the run of the paper's size with our layer, else the companion's.
+    """One row for each pair of `rivals`, from the run with our layer of the paper's size, else of the companion's.
 
     A row `wins` or `loses` where the 95 % interval of the paired change leaves out no change, and is `open` elsewhere.
-    Methods that were not run meet nobody.
+    A method meets nobody in a run that it was not in: what joined later is taken from the size that has it.
     """
     rows: list[dict[str, Any]] = []
     for experiment, meetings in rivals.items():
-        run = next(
-            (
-                path
-                for size in ("paper", "companion")
-                if ((path := results / experiment / size / "auto") / "metrics.csv").exists()
-            ),
-            None,
-        )
-        if run is None:
-            continue
-        size = run.parts[-2]
-        command = f"python -m experiments.run experiment={experiment} size={size} layer=auto"
         for meeting in meetings:
-            rows += [{**row, "size": size, "command": command} for row in _meeting(experiment, run, meeting)]
+            met: dict[tuple[str, ...], dict[str, Any]] = {}
+            for size in ("companion", "paper"):
+                run = results / experiment / size / "auto"
+                if (run / "metrics.csv").exists():
+                    command = f"python -m experiments.run experiment={experiment} size={size} layer=auto"
+                    for row in _meeting(experiment, run, meeting):
+                        pair = tuple(row[name] for name in ("split", "method", "rival"))
+                        met[pair] = {**row, "size": size, "command": command}
+            rows += met.values()
     return rows
 
 

@@ -19,6 +19,13 @@ LOOKS = {
     "cvxpylayers_diffcp": ("cvxpylayers, diffcp", "#9a9a9a", "P"),
     "cvxpylayers_moreau": ("cvxpylayers, moreau", "#9a9a9a", "X"),
     "dqp": ("dQP", "#F0E442", "*"),
+    "elastiqp": ("elastiqp", "#8C510A", "h"),
+    "pounce": ("pounce", "#762A83", "<"),
+    "ffolayer": ("FFOLayer", "#7FBC41", ">"),
+    "daqp": ("DAQP in a loop", "#1B3F5E", "p"),
+    "clarabel": ("Clarabel in a loop", "#92A8D1", "d"),
+    "piqp": ("PIQP in a loop", "#67001F", "d"),
+    "quadprog": ("quadprog in a loop", "#F4A582", "d"),
 }
 UNKNOWN = ("", "#9a9a9a", ".")
 

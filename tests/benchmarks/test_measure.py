@@ -57,7 +57,7 @@ def test_of_several_ladders_the_fastest_accurate_rung_is_timed():
     ladders = [[{"work": 60, "error": 0.0}], [{"work": 0, "error": 1e-12}], [{"work": 0, "error": 1.0}]]
     lines = measure([fake.contender(ladders)], _check, QUICK, LINE)
     assert {line.setting for line in lines} == {'{"work": 0, "error": 1e-12}'}
-    assert [line.phase for line in lines] == ["forward", "backward", "both"]
+    assert [line.phase for line in lines] == ["forward", "backward", "both", "alone"]
     assert all(line.accurate for line in lines)
 
 

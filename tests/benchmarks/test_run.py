@@ -140,6 +140,7 @@ def test_layers_of_convex_programs_are_checked_and_timed(program: convex.Program
     row = convex.ConvexRow("tiny", lambda: program, 2)
     lines = run_convex_row(row, [convex_engines()["cvxpylayers_diffcp"]], QUICK)
     by_phase = {line.phase: line for line in lines}
+    # Without a gradient it hands the options of its adjoint to its solver, and has no line.
     assert set(by_phase) == {"forward", "backward", "both", "canonicalisation"}
     assert by_phase["both"].accurate, by_phase["both"]
     assert 0 < by_phase["canonicalisation"].median_ms < by_phase["forward"].median_ms
@@ -160,8 +161,9 @@ def test_targets_are_read_off_the_table():
     ]  # fmt: skip
     table = pd.DataFrame(lines, columns=["engine", "ours", "phase", "median_ms"])
     table = table.assign(
-        group="peers", row="one", accurate=table["engine"] != "wrong", memory_mib=float("nan"), floor_ms=0.5
-    )
+        group="peers", row="one", accurate=table["engine"] != "wrong", memory_mib=float("nan"), floor_ms=0.5,
+        bare=False, core_us=table["median_ms"],
+    )  # fmt: skip
     (line,) = report.ratios(table).to_dict("records")
     assert (line["peer"], line["ratio"], line["of_attainable"]) == ("slow", pytest.approx(10.0), 0.5)
     found = {what: (value, demand) for what, value, demand in report.targets(table, report.ratios(table))}

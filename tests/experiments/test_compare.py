@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
 from experiments.common.claims import Claim, load
 from experiments.common.errors import ConfigError
-from experiments.common.overrides import check_command_line
+from experiments.common.overrides import check_command_line, compose_checked
 from experiments.common.results import read_table, write_table
 from experiments.compare import compare, compare_run, main, measured, published
-from experiments.job import CONFIGS
+from experiments.job import CONFIGS, place
 from tests.experiments.recorded import record
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -150,9 +152,9 @@ def test_commands_behind_causes_are_runs_and_what_shows_a_cause_is_tracked():
             for command in filter(None, (claim.shown_by, claim.check_by)):
                 overrides = command.removeprefix("python -m experiments.run ").replace("'", "").split()
                 check_command_line(CONFIGS, overrides)
-                given = dict(part.split("=", 1) for part in overrides)
-                tracked = RESULTS / given["experiment"] / given["size"] / "auto" / "metrics.csv"
-                assert not claim.shown_by or (tracked.exists() and set(given) == {"experiment", "size"})
+                with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+                    which = place(OmegaConf.to_object(compose_checked(overrides)))
+                assert not claim.shown_by or (RESULTS / which.path / "metrics.csv").exists(), command
 
 
 def write_run(folder):

@@ -16,9 +16,11 @@ from experiments.markowitz import (
     Market,
     evaluate,
     exposure,
+    gamma_of,
     make_data,
     make_model,
     rollout,
+    run_cell,
     search_gamma,
     train,
     utility,
@@ -122,23 +124,42 @@ def test_tuning_raises_the_utility_of_the_trajectories_it_is_tuned_on(monkeypatc
 
 def test_the_search_takes_the_best_of_its_grid():
     config = small()
-    config.largest_exposure = 100.0
     returns = make_data(config, 0, SEARCH, config.market.test)
     found = {gamma: evaluate(make_model(config, gamma), returns) for gamma in config.gammas}
-    assert search_gamma(config, 0) == max(found, key=found.get)
+    assert search_gamma(config, 0, config.gammas, 100.0) == max(found, key=found.get)
 
 
 def test_the_search_leaves_out_what_borrows_too_much():
     config = small()
-    config.gammas = [1.0, 12.0]
-    config.largest_exposure = 100.0
-    assert search_gamma(config, 0) == 1.0
+    assert search_gamma(config, 0, [1.0, 12.0], 100.0) == 1.0
     assert exposure(make_model(config, 1.0)) > 2 > exposure(make_model(config, 12.0))
-    config.largest_exposure = 2.0
-    assert search_gamma(config, 0) == 12.0
-    config.gammas = [1.0]
+    assert search_gamma(config, 0, [1.0, 12.0], 2.0) == 12.0
     with pytest.raises(ConfigError, match="an exposure of at most 2"):
-        search_gamma(config, 0)
+        search_gamma(config, 0, [1.0], 2.0)
+
+
+def test_a_risk_aversion_is_found_for_every_exposure_that_one_has():
+    config = small()
+    for gamma in (2.0, 7.0):
+        reached = exposure(make_model(config, gamma))
+        assert exposure(make_model(config, gamma_of(config, reached))) == pytest.approx(reached, rel=1e-6)
+    assert gamma_of(config, 2.0) > gamma_of(config, 3.0)
+
+
+def test_a_tuned_policy_meets_a_search_that_goes_as_far_and_no_farther(monkeypatch):
+    config = small()
+    monkeypatch.setattr(
+        markowitz, "train", lambda config, seed, policy, *_: policy.gamma_root.data.fill_(1.5)
+    )
+    rows = run_cell(config, "tuned", 0)["metrics"]
+    found = {(row["method"], row["metric"]): row["value"] for row in rows if row["step"] == 0}
+    reached = exposure(make_model(config, 2.25))
+    assert found["tuned", "exposure"] == pytest.approx(reached, rel=1e-6)
+    assert reached > 1.05 * exposure(make_model(config, min(config.gammas)))
+    returns = make_data(config, 0, SEARCH, config.market.test)
+    best = max((*config.gammas, 2.25), key=lambda gamma: evaluate(make_model(config, gamma), returns))
+    assert found["tuned/gamma_alone", "gamma"] == pytest.approx(best, rel=1e-5)
+    assert found["tuned/gamma_alone", "exposure"] <= reached * (1 + 1e-5)
 
 
 def test_risk_aversion_stays_non_negative():

@@ -11,7 +11,7 @@ from experiments.common.sudoku.models import LearnedEqualities, Network, convolu
 from experiments.common.sudoku.published import EPOCH, GIVENS, TEST_ERROR
 from experiments.common.sudoku.puzzles import Puzzles
 from experiments.common.sudoku.rules import one_hot, true_constraints
-from experiments.common.sudoku.training import fit, predict, score
+from experiments.common.sudoku.training import dead_units, fit, predict, score
 from experiments.common.training import Recipe
 from experiments.sudoku import Config, Data, make_data, make_model
 from layers import QPLayer
@@ -159,6 +159,22 @@ def test_training_learns_and_ends_at_its_best_epoch(splits):
     assert set(history.scores["test"]) == set(range(31))
     final = score(predict(model, splits["validation"].tensors()[0]), splits["validation"])
     assert final == history.scores["validation"][history.chosen]
+
+
+@pytest.mark.parametrize("body", [convolutional(2, 8, 3), fully_connected(2, [8, 6])])
+def test_dead_units_are_counted_in_the_layer_that_has_most(body, splits):
+    network = Network(body, 2, torch.Generator().manual_seed(0), copies=False)
+    givens = splits["test"].tensors()[0]
+    alive = dead_units(network, givens)
+    assert 0 <= alive < 0.5
+    first = next(part for part in body if hasattr(part, "bias"))
+    with torch.no_grad():
+        first.bias[:6] = -100.0
+    assert dead_units(network, givens) == 0.75
+    with torch.no_grad():
+        first.bias.fill_(-100.0)
+    assert dead_units(network, givens) == 1.0
+    assert predict(network, givens).std(dim=0).max() < 1e-6  # nothing of the puzzle gets through
 
 
 def test_published_curves_have_nineteen_points_of_one_thousand_boards():

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.common.errors import ConfigError
 from experiments.job import CONFIGS, composed, run
-from experiments.verify import allowed, drift, main, verify
+from experiments.verify import agrees, drift, main, verify
 from tests.experiments.recorded import record
 
 TOLERANCES = CONFIGS.parent / "results" / "tolerances.yaml"
@@ -50,9 +50,24 @@ def test_best_epoch_may_move_but_its_error_may_not():
 
 def test_first_matching_rule_decides():
     rules = [{"method": "a", "absolute": 1.0}, {"relative": 0.5}]
-    assert allowed({"method": "a"}, 100.0, rules) == 1.0
-    assert allowed({"method": "b"}, 100.0, rules) == 50.0
-    assert allowed({"method": "b"}, 100.0, []) == 0.0
+    assert agrees({"method": "a"}, 100.0, 100.99, rules)
+    assert not agrees({"method": "a"}, 100.0, 101.01, rules)
+    assert agrees({"method": "b"}, 100.0, 149.9, rules)
+    assert not agrees({"method": "b"}, 100.0, 150.1, rules)
+    assert agrees({"method": "b"}, 100.0, 100.0, [])
+    assert not agrees({"method": "b"}, 100.0, 100.0 + 1e-9, [])
+
+
+def test_over_decades_a_factor_is_allowed_both_ways():
+    rules = [{"factor": 2.0}]
+    for before in (1e-8, 1.0, 1e4):
+        assert agrees({}, before, 1.99 * before, rules)
+        assert agrees({}, before, before / 1.99, rules)
+        assert not agrees({}, before, 2.01 * before, rules)
+        assert not agrees({}, before, before / 2.01, rules)
+    assert not agrees({}, 0.0, 1e-30, rules)
+    assert not agrees({}, 1.0, -1.0, rules)
+    assert agrees({}, 0.0, 0.0, rules)
 
 
 def test_rerun_agrees_with_itself_and_a_changed_table_is_told(tmp_path, capsys):

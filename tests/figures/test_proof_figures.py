@@ -18,6 +18,12 @@ SMALL = {
     "value_curve": [
         {"bound": h, "value": -h + h**2 / 8, "multiplier": 1 - h / 4} for h in (0.5, 1, 1.5, 2, 2.5, 3, 3.5)
     ],
+    "invariance_curves": [
+        {"orbit": orbit, "moved": moved, "t": t, "loss": 1.0 if moved == "together" else 1 + t**2}
+        for orbit in ("rows", "objective")
+        for moved in ("together", "alone")
+        for t in (-0.5, 0.0, 0.5)
+    ],
     "cone_projections": [
         {"cone": cone, "position": t, "distance": abs(t), "trace": 1.0 + (t > 0)}
         for cone in ("nonnegative", "second_order", "semidefinite", "exponential", "power")

@@ -163,8 +163,22 @@ def test_the_speed_is_that_of_the_counted_rows_alone(tmp_path: Path):
     assert "make bench" in speed(tmp_path / "ratios.csv")
     lines = ["group,row,ratio", "peers,a,2", "latency,b,8", "applications,c,", "batch,d,100"]
     (tmp_path / "ratios.csv").write_text("\n".join(lines), "utf-8")
-    said = "4.0 times as fast as the fastest accurate peer in the geometric mean over 2 rows"
+    said = "4.0 times as fast as the fastest accurate layer of others in the geometric mean over 2 rows"
     assert speed(tmp_path / "ratios.csv") == f"{said}, from 2.00 (`a`) to 8.0 (`b`)"
+
+
+def test_the_speed_names_bare_solvers_too_and_where_they_are_faster(tmp_path: Path):
+    lines = [
+        "group,row,ratio,bare,bare_ratio,alone_bare,alone_bare_ratio",
+        "peers,a,2,daqp,4,daqp,0.5",
+        "latency,b,8,daqp,1,piqp,2",
+        "batch,c,100,daqp,0.1,daqp,0.1",
+    ]
+    (tmp_path / "ratios.csv").write_text("\n".join(lines), "utf-8")
+    _, behind, alone = speed(tmp_path / "ratios.csv").split("; ")
+    assert "(daqp) 2.0 times as long, from 1.00 (`b`) to 4.0 (`a`), less than the layer in 0 rows" in behind
+    assert "(daqp or piqp) 1.0 times as long" in alone
+    assert alone.endswith("less than the layer in 1 rows")
 
 
 def test_the_counted_rows_are_those_of_the_report():

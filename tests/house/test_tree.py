@@ -24,7 +24,7 @@ def _tracked() -> list[str]:
 
 
 def _texts() -> list[tuple[str, str]]:
-    files = [name for name in _tracked() if Path(name).suffix not in {".png", ".pdf"}]
+    files = [name for name in _tracked() if Path(name).suffix not in {".png", ".pdf", ".npz"}]
     return [(name, (ROOT / name).read_text("utf-8")) for name in files]
 
 

@@ -68,6 +68,10 @@ class Study:
     policy: Policy
     parameters: list[Tensor]
 
+    def named(self) -> dict[str, Tensor]:
+        """The parameters by their place."""
+        return {str(place): parameter for place, parameter in enumerate(self.parameters)}
+
     def evaluate(self, sample: Sample) -> float:
         """Mean cost of a period along the trajectories of `sample`."""
         return mean_cost(self.system, self.policy, *sample)

@@ -57,6 +57,17 @@ class Imitator(nn.Module):
         """The same torques, differentiable in what is learned."""
         return self.controller.attach(self.pendulum(), self.cost(), start, torques, use)
 
+    def one_step_error(self, start: Tensor, expert: Tensor) -> float:
+        """Relative error of the gradient of the imitation loss if the linearised program is differentiated instead."""
+        torques, use = self.plan(start, torch.zeros_like(expert))
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        gradients: list[Tensor] = []
+        for exact in (True, False):
+            plan = self.controller.attach(self.pendulum(), self.cost(), start, torques, use, exact)
+            loss = (plan - expert).square().mean()
+            gradients.append(torch.cat(list(torch.autograd.grad(loss, learned))))
+        return ((gradients[1] - gradients[0]).norm() / gradients[0].norm()).item()
+
     def prediction_loss(self, states: Tensor, torques: Tensor) -> Tensor:
         """Mean squared error of (cos θ, sin θ, ω) predicted one step ahead; states (batch, T, 2)."""
         angle, speed = self.pendulum().step(states[:, :-1, 0], states[:, :-1, 1], torques[:, :-1])

@@ -47,6 +47,25 @@ def score(z: Tensor, puzzles: Puzzles) -> Scores:
     return {"mse": error, **wrong}
 
 
+def dead_units(network: nn.Module, givens: Tensor) -> float:
+    """The largest share, over the hidden layers of `network`, of units that are zero for all of `givens`.
+
+    A unit of a convolution is a channel. Where it is 1, a layer passes nothing on, and the answer is the same for every
+    puzzle.
+    """
+    largest: dict[nn.Module, Tensor] = {}
+
+    def watch(module: nn.Module, _: object, output: Tensor) -> None:
+        met = output.transpose(0, 1).flatten(1).amax(1)
+        largest[module] = torch.maximum(met, largest.get(module, met))
+
+    hooks = [part.register_forward_hook(watch) for part in network.modules() if isinstance(part, nn.ReLU)]
+    predict(network, givens)
+    for hook in hooks:
+        hook.remove()
+    return max((units <= 0).double().mean().item() for units in largest.values())
+
+
 def fit(
     model: nn.Module, splits: dict[str, Puzzles], recipe: Recipe, rng: np.random.Generator, epoch_size: int
 ) -> History:
