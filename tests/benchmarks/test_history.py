@@ -23,7 +23,7 @@ LINES = [
 def results(
     commit: str = "a", rows: tuple[tuple[str, str], ...] = (("peers", "one"), ("batch", "two"))
 ) -> pd.DataFrame:
-    tables = [pd.DataFrame(LINES, columns=COLUMNS).assign(group=group, row=row) for group, row in ROWS]
+    tables = [pd.DataFrame(LINES, columns=COLUMNS).assign(group=group, row=row) for group, row in rows]
     table = pd.concat(tables, ignore_index=True)
     facts = {"commit": commit, "machine": "here", "threads": 2, "product_gflops": 90.0, "kernel": "k"}
     core_us = 1e3 * table["cores"] * table["median_ms"] / 10
