@@ -1,6 +1,7 @@
 """The command line of `experiments.run`: the only user of Hydra's main."""
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Generator
@@ -60,6 +61,18 @@ def one_screen() -> Generator[None]:
         if error.errno is None:
             raise
         sys.exit(f"error: {error.filename or 'writing the tables'}: {error.strerror}")
+    except _of_a_cluster() as error:
+        # What the run said in its own process comes inside a trace of it.
+        said = re.search(r"^SystemExit: (.*?)^-{5}", str(error), re.DOTALL | re.MULTILINE)
+        if said is None:
+            raise
+        sys.exit(said[1].strip())
+
+
+def _of_a_cluster() -> tuple[type[Exception], ...]:
+    """The errors that submitit has for a run that failed elsewhere, if it is used."""
+    module: Any = sys.modules.get("submitit.core.utils")
+    return () if module is None else (module.UncompletedJobError,)
 
 
 def told(output: Path, which: Place) -> str:

@@ -16,7 +16,7 @@ from experiments.common.provenance import settings
 from experiments.common.records import flat
 from experiments.common.sources import ROOT
 from experiments.job import CONFIGS, EXPERIMENTS, LAYERS
-from layers import adjoints, engines
+from layers import adjoint, adjoints, engines
 
 USAGE = """usage: python -m experiments.run [experiment=NAME] [size=SIZE] [layer=LAYER] [setting=value ...] [options]
 
@@ -57,6 +57,9 @@ def of_experiment(words: list[str]) -> str:
     lines += [textwrap.dedent(module.Config.__doc__ or "").strip(), ""]
     expected, defaults = dict(_expected(module.Config)), dict(_defaults(module.Config))
     rows = [("setting", "here", "default", "expected")]
+    expected["methods"] = "some of those below"
+    expected["layer.adjoint.name"] = "an adjoint; --help lists them"
+    expected |= {f"layer.adjoint.{key}": f"of {', '.join(names)}" for key, names in _of_adjoints().items()}
     for name, value in flat(settings(config)):
         rows.append((name, _short(value), _short(defaults.get(name, "")), expected.get(name, "")))
     widths = [max(len(row[place]) for row in rows) for place in range(3)]
@@ -67,8 +70,18 @@ def of_experiment(words: list[str]) -> str:
     return "\n".join([*lines, *([f"\nmethods: {', '.join(methods)}"] if methods else [])])
 
 
+def _of_adjoints() -> dict[str, list[str]]:
+    """Which adjoints have a setting, by its name."""
+    found: dict[str, list[str]] = {}
+    for name in adjoints():
+        for key in adjoint(name).settings:
+            found.setdefault(key, []).append(name)
+    return found
+
+
 def _title(doc: str | None) -> str:
-    return " ".join((doc or "").strip().split("\n\n")[0].split())
+    """The first sentence of a docstring, cut where a line ends."""
+    return textwrap.shorten(" ".join((doc or "").strip().split("\n\n")[0].split()), 72, placeholder=" ...")
 
 
 def _minutes(name: str, size: str) -> str:
@@ -99,6 +112,10 @@ def _expected(config: type, prefix: str = "") -> Iterator[tuple[str, str]]:
         section = _section(each)
         if section is not None:
             yield from _expected(section, f"{prefix}{each.name}.")
+        elif "meaning" in each.metadata:
+            yield f"{prefix}{each.name}", each.metadata["meaning"]
+        elif each.type in (bool, "bool"):
+            yield f"{prefix}{each.name}", "true or false"
 
 
 def _section(each: Field[Any]) -> type | None:

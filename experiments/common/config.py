@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.common.errors import ConfigError, require, require_one_of
-from experiments.common.watch import check_log
+from experiments.common.watch import LOGS, check_log
 from layers import Adjoint, ProblemError, QPLayer, adjoint, adjoints, engines
 
 
@@ -22,7 +22,7 @@ class LayerConfig:
     `adjoint` has the name of an adjoint and the settings of all; those that the named one has may be set.
     """
 
-    solver: str = "auto"
+    solver: str = field(default="auto", metadata={"meaning": "an engine; --help lists them"})
     adjoint: dict[str, Any] = field(default_factory=_chosen_automatically)
     tol: float = 1e-6
     max_iterations: int = 100
@@ -73,11 +73,13 @@ class RunConfig:
 
     experiment: str = "?"
     size: str = "?"
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
+    seeds: list[int] = field(
+        default_factory=lambda: [0, 1, 2, 3, 4], metadata={"meaning": "different seeds, 0 or more"}
+    )
     layer: LayerConfig = field(default_factory=LayerConfig)
-    output: str = "build/results"
+    output: str = field(default="build/results", metadata={"meaning": "the folder of all tables"})
     workers: int = 1
-    log: str = "none"
+    log: str = field(default="none", metadata={"meaning": f"one of: {', '.join(LOGS)}"})
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""

@@ -1,6 +1,7 @@
 """Checks the command line before Hydra sees it: every mistake is told with the valid choices."""
 
 import argparse
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.common.config import LayerConfig
-from experiments.common.errors import ConfigError, require_one_of
+from experiments.common.errors import ConfigError, require, require_one_of
 
 GROUPS = ("experiment", "layer", "size")
 # Where the tables go follows from the settings, so these of Hydra's would be asked for in vain.
@@ -133,6 +134,9 @@ def _check_group(override: Override) -> None:
             GlobalHydra.instance().config_loader().get_group_options("hydra/launcher", ObjectType.CONFIG)
         )
         require_one_of("hydra/launcher (others come with their plugin)", override.value(), options)
+        slurm = override.value() != "submitit_slurm" or shutil.which("srun") is not None
+        known = "a node of a cluster, where srun is on the path; here joblib runs side by side"
+        require(slurm, "hydra/launcher", override.value(), known)
     if _chooses(override):
         group = override.key_or_group
         options = GlobalHydra.instance().config_loader().get_group_options(group, ObjectType.CONFIG)

@@ -1,6 +1,7 @@
 """Sweeps run in parallel, and on a cluster, and find what they find one after the other."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,11 @@ def test_a_mistake_in_a_run_beside_others_is_told_on_one_screen(launcher: str, t
     assert "problems not solved" in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) < 12
+
+
+def test_without_a_cluster_the_launcher_of_one_is_refused(launcher: str, tmp_path: Path):
+    if launcher == "joblib" or shutil.which("srun") is not None:
+        pytest.skip("no launcher of clusters is installed, or this is a cluster")
+    done = swept(tmp_path, *SWEEP, "hydra/launcher=submitit_slurm")
+    assert done.stderr.startswith("error: hydra/launcher: got 'submitit_slurm', expected a node of a cluster")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,6 +1,7 @@
 """Whatever goes wrong is told on one screen, without a traceback; help says what there is."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -185,6 +186,10 @@ def test_help_of_an_experiment_lists_every_setting_with_its_default(experiment):
     assert {"seeds", "layer.tol", "workers"} <= set(lines)
     assert "a positive number of processes" in lines["workers"]
     assert "a number between 0 and 1" in lines["layer.tol"]
+    assert "of penalty" in lines["layer.adjoint.beta"]
+    common = {"seeds", "layer.solver", "layer.adjoint.name", "layer.max_iterations", "log", "methods"}
+    for name in common.intersection(lines):
+        assert len(re.split(r" {2,}", lines[name])) == 4, name
 
 
 def test_help_says_what_is_expected_of_settings_in_sections_and_loops():

@@ -141,7 +141,8 @@ def test_an_experiment_is_three_files_and_no_edit(tree: Path):
         "-k",
         "newcomer",
     )
-    passes(tree, "tests/figures")
+    figures = (f"tests/figures/test_{name}.py" for name in ("figures", "program"))
+    passes(tree, *figures, "-k", "newcomer or every_method")
 
 
 def test_a_backend_is_one_file(tree: Path):
