@@ -2,7 +2,8 @@
 
 Question: does a quadratic program that starts at total variation and learns all its matrices beat total
 variation? Published test MSE: network 29.8, learned operator 53.3, total variation 16.5, tuned total
-variation 14.4.
+variation 14.4. And ours: does it take all matrices? `optnet_stencils` learns a few stencils that tell the weights of
+total variation, the same at every sample.
 
 Every seed draws its own signals, initial values and order of training, so intervals over seeds hold the
 variation of the data too. The last epoch is not trusted: each trained method is reported at its best epoch on
@@ -30,6 +31,7 @@ from experiments.common.errors import require
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
 from experiments.common.signals import Data, make_signals
+from experiments.common.stencils import StencilTV
 from experiments.common.total_variation import total_variation, total_variation_path
 from experiments.common.training import (
     History,
@@ -42,8 +44,8 @@ from experiments.common.training import (
     squared_loss,
 )
 
-METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected")
-LEARNED = METHODS[1:3]
+METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected", "optnet_stencils")
+LEARNED = ("optnet_tuned_tv", "optnet_pure", "optnet_stencils")
 FINAL = ("final_mse", "weight")
 UNITS = ("signal unit", "signal unit squared")
 EXAMPLES = 3
@@ -78,6 +80,22 @@ class Pure(Recipe):
 
 
 @dataclass
+class Stencils(Recipe):
+    """Recipe of total variation with learned weights: as many stencils as `scales`."""
+
+    epochs: int = 5
+    batch: int = 50
+    lr: float = 1e-2
+    anneal: bool = True
+    scales: int = 4
+
+    def check(self, name: str) -> None:
+        """Raise a `ConfigError` unless this can be trained."""
+        super().check(name)
+        require(1 <= self.scales <= 6, f"{name}.scales", self.scales, "1 to 6 stencils")
+
+
+@dataclass
 class Config(RunConfig):
     """Settings; the defaults are the paper's. `train` is the recipe of OptNet-tuned total variation."""
 
@@ -87,6 +105,7 @@ class Config(RunConfig):
     train: Recipe = field(default_factory=Recipe)
     pure: Pure = field(default_factory=Pure)
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
+    stencils: Stencils = field(default_factory=Stencils)
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""
@@ -97,6 +116,7 @@ class Config(RunConfig):
         self.train.check("train")
         self.pure.check("pure")
         self.network.check("network")
+        self.stencils.check("stencils")
 
 
 def make_data(config: Config, seed: int) -> dict[str, Split]:
@@ -114,11 +134,14 @@ def best_weight(config: Config, split: Split) -> float:
 
 
 def make_model(config: Config, method: str, seed: int, splits: dict[str, Split]) -> nn.Module:
-    """The untrained model of `method`; tuned total variation starts at the weight chosen on validation."""
+    """The untrained model of `method`; what starts at total variation has the weight chosen on validation."""
     length = config.data.length
     generator = torch.Generator().manual_seed(seed)
     if method == "optnet_tuned_tv":
         return TunedTV(length, best_weight(config, splits["validation"]), config.layer.build())
+    if method == "optnet_stencils":
+        weight = best_weight(config, splits["validation"])
+        return StencilTV(length, weight, config.stencils.scales, config.data.noise, config.layer.build())
     if method == "optnet_pure":
         return PureOptNet(length, config.pure.weight, config.layer.build(), generator)
     return FullyConnected(length, config.network.width, generator)
@@ -126,7 +149,12 @@ def make_model(config: Config, method: str, seed: int, splits: dict[str, Split])
 
 def train(config: Config, method: str, seed: int, model: nn.Module, splits: dict[str, Split]) -> History:
     """Train `model` in place; it ends at its best epoch on validation."""
-    recipes = {"optnet_tuned_tv": config.train, "optnet_pure": config.pure, "fully_connected": config.network}
+    recipes = {
+        "optnet_tuned_tv": config.train,
+        "optnet_pure": config.pure,
+        "fully_connected": config.network,
+        "optnet_stencils": config.stencils,
+    }
     rng = np.random.default_rng([seed, 1 + METHODS.index(method)])
 
     def sparse_operator_loss(model: PureOptNet, noisy: Tensor, clean: Tensor) -> Tensor:
@@ -197,8 +225,10 @@ def examples(split: Split) -> Split:
 
 
 def record_operator(name: str, model: nn.Module, record: Recorder) -> None:
-    """Record the operator D of a model that has one: learned itself, or the first block of the learned G."""
+    """Record what a model learned for an operator: D itself, the first block of G in its place, or the stencils."""
     if isinstance(model, PureOptNet):
         record.matrix(name, model.D.detach().numpy())
+    elif isinstance(model, StencilTV):
+        record.matrix(name, model.v.detach().numpy())
     elif isinstance(model, TunedTV):
         record.matrix(name, model.G.detach().numpy()[: model.length - 1, : model.length])

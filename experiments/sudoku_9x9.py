@@ -14,7 +14,9 @@ its answer added to its input. `identified_refined`: trained end to end from the
 `puzzles`). `gradient_puzzles`: from a random start on puzzles alone (stage `cold`). `true_constraints`: the rules
 themselves, and `true_constraints_passes` in `passes` passes. `convolutional`: OptNet's baseline, here with the givens
 taken over. All are tested on puzzles with each number of `data.givens`, drawn from boards of their own, the trained
-layers in `passes` passes. `gradient_puzzles` too is given the number of equalities and a point of their space.
+layers in `passes` passes. `gradient_puzzles` is given the number of equalities, as OptNet's layer is, and the point at
+which all digits are equally likely; its loss stands beside `loss_of_guess`, what one loses who repeats the givens and
+takes all digits alike elsewhere. What puzzles can teach, and unsolved ones, is the question of `sudoku_rules`.
 
     python -m experiments.run experiment=sudoku_9x9 size=smoke        # seconds, on 4x4
     python -m experiments.run experiment=sudoku_9x9 size=companion    # minutes, few puzzles
@@ -49,8 +51,8 @@ from experiments.common.sudoku.puzzles import Puzzles, puzzles_from, random_grid
 from experiments.common.sudoku.recipes import ConvolutionalRecipe
 from experiments.common.sudoku.rules import one_hot, parse_board, true_constraints
 from experiments.common.sudoku.search import has_one_solution
-from experiments.common.sudoku.subspace import Stage, Subspace, fit_stage
-from experiments.common.sudoku.training import fit, predict, score
+from experiments.common.sudoku.subspace import Stage, Subspace, fit_stage, pairs
+from experiments.common.sudoku.training import fit, repeated, score
 
 METHODS = (
     *("identified", "identified_passes", "identified_refined", "gradient", "gradient_puzzles"),
@@ -63,8 +65,6 @@ PASSES = ("identified_passes", "true_constraints_passes", *REFINED)
 FINAL = ("solved", "largest_angle", "median_angle", "boards_needed", "equalities")
 # Of how many puzzles the share of one seed is.
 TRIALS = {"solved": "data.test"}
-# Puzzles solved at once: the program of each holds some matrices of 249 x 249.
-CHUNK = 16
 WATCH = 10
 
 
@@ -182,18 +182,25 @@ def make_model(config: Config, method: str, seed: int) -> nn.Module:
         body = convolutional(order, recipe.channels, recipe.depth)
         return Network(body, order, generator, copies=True).to(recipe.device)
     layer = config.layer.build()
+    rules = torch.from_numpy(independent_rows(true_constraints(order)))
+    uniform = torch.full((order**6,), order**-2.0, dtype=torch.float64)
     if method.startswith("true_constraints"):
-        rules = torch.from_numpy(independent_rows(true_constraints(order)))
         model = LearnedEqualities(order**6, len(rules), layer, generator, config.curvature)
-        model.hold(rules, torch.full((order**6,), order**-2.0, dtype=torch.float64))
+        model.hold(rules, uniform)
         return model
+    if method == "gradient_puzzles":
+        # No solved board: the number of equalities is given, and that every digit is as likely as any other.
+        return Subspace(_random_rows(rules.shape, generator), uniform, config.curvature, layer)
     hull = hull_of(config, seed)
     normals = torch.from_numpy(hull.normals)
-    if method.startswith("gradient"):
-        # Nothing is known but the number of equalities; orthonormal, so that none starts ahead.
-        normals = torch.randn(normals.shape, dtype=torch.float64, generator=generator)
-        normals = torch.linalg.qr(normals.mT)[0].mT
+    if method == "gradient":
+        normals = _random_rows(normals.shape, generator)
     return Subspace(normals, torch.from_numpy(hull.mean), config.curvature, layer)
+
+
+def _random_rows(shape: torch.Size, generator: torch.Generator) -> Tensor:
+    """Orthonormal, so that none starts ahead."""
+    return torch.linalg.qr(torch.randn(shape, dtype=torch.float64, generator=generator).mT)[0].mT
 
 
 def hull_of(config: Config, seed: int) -> AffineHull:
@@ -212,11 +219,14 @@ def train(config: Config, method: str, seed: int, model: nn.Module, record: Reco
         rows = record.tables["metrics"]
         if method == "gradient":
             whole = _whole_boards(config, seed)
-            fit_stage(layer, whole, whole, config.whole, rng, _watcher(config, layer, record, 0), rows)
+            fit_stage(layer, pairs(whole, whole), config.whole, rng, _watcher(config, layer, record, 0), rows)
             first = config.whole.steps
         count = min(config.data.train, stage.steps * stage.batch)
         inputs, targets = training_puzzles(config, seed, count, 0).tensors()
-        fit_stage(layer, inputs, targets, stage, rng, _watcher(config, layer, record, first), rows)
+        # What repeating the givens, and all digits alike in every other cell, would lose: learning has to beat it.
+        guess = (targets - inputs).sum(dim=1).mean() * (1 - config.data.order**-2)
+        record.metric("loss_of_guess", "train", 0, guess.item(), "1")
+        fit_stage(layer, pairs(inputs, targets), stage, rng, _watcher(config, layer, record, first), rows)
         layer.curvature, layer.nonnegative = config.trained_curvature, True
 
 
@@ -228,21 +238,6 @@ def evaluate(config: Config, method: str, model: nn.Module, splits: dict[str, Pu
         z = repeated(model, puzzles.tensors()[0], passes)
         solved[name] = 1 - score(z, puzzles)["strict_error"]
     return solved
-
-
-def repeated(model: nn.Module, givens: Tensor, passes: int) -> Tensor:
-    """The answer after `passes` passes, each with the answer before added to the givens.
-
-    A pass maximises the linear part of ||z||^2 at the last answer, which draws z to a vertex (Frank-Wolfe); an answer
-    that is a vertex already stays, so only the others are computed again.
-    """
-    z = predict(model, givens, CHUNK)
-    for _ in range(passes - 1):
-        size = round(givens.shape[1] ** (1 / 3))
-        open_ = z.reshape(len(z), -1, size).amax(dim=2).amin(dim=1) < 0.99
-        if open_.any():
-            z[open_] = predict(model, givens[open_] + z[open_], CHUNK)
-    return z
 
 
 def run_cell(config: Config, method: str, seed: int) -> Tables:

@@ -158,6 +158,23 @@ class ConeStructure:
         """Whether sparse factorisations are counted cheaper than dense ones of so many multiplications."""
         return dense > LARGE and dense > SPARSE_COST * self.sparse_work
 
+    def core_work(self, taken_out: int = 0) -> float:
+        """Multiplications of a factorisation of the core, which takes bounds and a diagonal objective out.
+
+        Of linear rows, without ``taken_out`` variables and as many equalities that define them.
+        """
+        n, m, p = self.n - taken_out, self.cones.nonneg, self.cones.zero - taken_out
+        dense = dense_work(n, m, p)
+        single = np.bincount(self.A_rows, minlength=self.m)[self.cones.zero :] <= 1
+        everywhere = np.arange(self.n)
+        if (
+            single.all()
+            and np.array_equal(self.P_rows, everywhere)
+            and np.array_equal(self.P_cols, everywhere)
+        ):
+            dense = min(dense, dense_work(p, 0, 0) + n * p * p / 2)
+        return dense
+
     @cached_property
     def P_by_rows(self) -> tuple[Indices, Indices, Indices]:
         """Row offsets, columns, and place in our order of the entries of P by rows (CSR)."""

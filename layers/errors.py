@@ -34,9 +34,10 @@ FLOATING = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float6
 QUANTIZED = frozenset({torch.qint8, torch.quint8, torch.qint32})
 
 
-def refusal_of_tensor(name: str, value: object) -> str | None:
+def refusal_of_tensor(name: str, value: object, *, sparse: bool = False) -> str | None:
     """Why a layer does not take ``value`` for the argument ``name``, and what to pass; None if it does.
 
+    A sparse tensor it takes where ``sparse``.
     The sentence begins after "must".
     """
     if not isinstance(value, Tensor):
@@ -47,7 +48,7 @@ def refusal_of_tensor(name: str, value: object) -> str | None:
         )
     if value.is_nested:
         return f"be one array, found a nested tensor; pass torch.nested.to_padded_tensor({name}, 0.0), or its parts"
-    if value.layout is not torch.strided:
+    if value.layout is not torch.strided and not sparse:
         return (
             f"be dense, found layout {value.layout}; call {name}.to_dense(). Where few entries in fixed places are not "
             "zero, ConvexLayer with cvxpy.Parameter(shape, sparsity=(rows, columns)) keeps only them"

@@ -59,6 +59,12 @@ class QP(Batched):
         return dict(zip(AXES, self.tensors, strict=True))
 
     @property
+    def sparse(self) -> bool:
+        """Whether a matrix is a sparse tensor, as the caller gave it: :mod:`layers.sparse` reads it."""
+        dense = torch.strided
+        return not (self.Q.layout is dense and self.G.layout is dense and self.A.layout is dense)
+
+    @property
     def n(self) -> int:
         """Number of variables."""
         return self.q.shape[-1]
@@ -136,7 +142,7 @@ class QP(Batched):
 def make_qp(
     Q: Tensor, q: Tensor, G: Tensor | None, h: Tensor | None, A: Tensor | None, b: Tensor | None
 ) -> QP:
-    """Check shapes, dtypes and devices, and fill absent constraints with zero rows.
+    """Check shapes, dtypes and devices, and fill absent constraints with zero rows; sparse matrices stay sparse.
 
     Raises
     ------
@@ -208,7 +214,7 @@ def _alike(tensors: dict[str, Tensor]) -> bool:
 def _promoted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Say what is wrong with tensors that are not alike; where it is the dtype alone, bring them to the common one."""
     for name, value in tensors.items():
-        if why := refusal_of_tensor(name, value):
+        if why := refusal_of_tensor(name, value, sparse=AXES[name] == 2):
             raise ProblemError(f"{name} must {why}")
         if value.dim() < AXES[name]:
             core = "(rows, n)" if AXES[name] == 2 else "(rows,)"
@@ -222,7 +228,8 @@ def _promoted(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             f"all arguments must share one device; found {listed}. Call .to(q.device), {devices['q']}, on each"
         )
     common = common_dtype(tensors.values())
-    return {name: tensor.to(common) for name, tensor in tensors.items()}
+    # torch has no rule for what it does not change, where that is sparse and a transform is around it
+    return {name: t if t.dtype == common else t.to(common) for name, t in tensors.items()}
 
 
 def common_dtype(tensors: Iterable[Tensor]) -> torch.dtype:

@@ -23,6 +23,8 @@ from layers.qp.function import Outputs, under_policy
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import residuals, slack
 from layers.solution import Degeneracy, Point, Residuals, Solution, Status
+from layers.sparse import SparseQP, pays
+from layers.sparse import solve as solve_sparsely
 
 
 def engines() -> dict[str, str | None]:
@@ -85,6 +87,7 @@ def solve_qp(
     A, b : Tensor, shapes ``(..., p, n)`` and ``(..., p)``, optional
         Any tensor may lack leading batch axes, or have size one there: it is then shared over the batch, and
         its gradient is the sum over the batch. All share one device; dtypes are promoted to a common one.
+        Q, G and A may be sparse, COO or CSR: their gradients are too, on the pattern (docs/using.md).
     solver : str
         ``"auto"``, ``"native"`` (C++, on the CPU) and ``"interior_point"`` (torch, any device) are ours;
         ``"auto"`` takes the first where it can, and copies problems from a device to the host and the answers back
@@ -149,6 +152,8 @@ def solve_qp(
 
 def solve_checked(given: QP, request: Request, warm_start: Solution | None) -> Solution:
     """:func:`solve_qp` of a problem whose tensors fit together, with options that exist."""
+    if given.sparse:
+        return _solve_sparse(given, request, warm_start)
     problem = dispatch.prepared(given, request.solver)
     if request.solver in BACKENDS:
         outputs = _solve_with_backend(problem, request)
@@ -200,6 +205,8 @@ class QPLayer(nn.Module):
         if self.solver in BACKENDS:
             return self.solve(Q, q, G, h, A, b).z
         given = make_qp(Q, q, G, h, A, b)
+        if given.sparse:
+            return self.solve(Q, q, G, h, A, b).z
         dtype, home = given.q.dtype, given.q.device
         problem = dispatch.prepared(given, self.solver)
         options = (self.tol, self.max_iterations, self.on_failure, torch.finfo(Q.dtype).eps)
@@ -271,6 +278,17 @@ def _assemble(problem: QP, outputs: Outputs) -> Solution:
     z, lam, nu, value, s, _, status, error, iterations = outputs
     inspect = partial(_degeneracy, *problem.tensors, z, lam, nu)
     return Solution(z, lam, nu, s, value, status, Residuals(error), iterations, inspect)
+
+
+@opaque
+def _solve_sparse(given: QP, request: Request, warm_start: Solution | None) -> Solution:
+    """Sparse where that is counted cheaper, else as dense matrices; gradients of sparse ones are sparse either way."""
+    problem = SparseQP.read(given)
+    if not pays(problem, request):
+        return _cast(solve_checked(problem.dense(), request, warm_start), given.q.dtype)
+    if warm_start is not None:
+        request = request._replace(guess=_guess(warm_start, given))
+    return _cast(solve_sparsely(problem, request), given.q.dtype)
 
 
 def _finite(z: Tensor, solved: Tensor) -> Tensor:

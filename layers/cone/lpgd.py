@@ -122,5 +122,5 @@ def with_quotient(
 ) -> list[Tensor | None]:
     """Gradients that are known, plus those of (2), by :func:`layers.cone.adjoint.gradients` of the program."""
     x, y, d_x, d_y = between
-    more = gradients((x, y), (d_x, d_y), torch.zeros_like(y), torch.zeros_like(y[..., :1]))
+    more = gradients((x, y), (d_x, d_y), torch.zeros_like(y), torch.zeros_like(x[..., :1]))
     return [None if u is None or v is None else u + v for u, v in zip(found, more, strict=True)]

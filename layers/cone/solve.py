@@ -19,7 +19,7 @@ from layers.cone import certificates, kkt
 from layers.cone.engines import Claim, Data, Engine, Limits
 from layers.cone.linearised.sparse import linear
 from layers.cone.newton import Iterate, refine
-from layers.cone.polish import polish
+from layers.cone.polish import polish, polish_certificates
 from layers.cone.rows import value_order, without_single_rows
 from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram
@@ -254,8 +254,9 @@ def _judged(program: ConeProgram, claim: Claim, tol: float) -> ConePoint:
     contradicted = (claimed == Status.OPTIMAL) & ~error.within(tol)
     x, y = refined.x, refined.y
     if certifies.any():
-        ray, ray_error = certificates.unboundedness(program, x)
-        proof, proof_error = certificates.infeasibility(program, y)
+        near_x, near_y = polish_certificates(program, x, y, certifies) if linear(program) else (x, y)
+        ray, ray_error = certificates.unboundedness(program, near_x)
+        proof, proof_error = certificates.infeasibility(program, near_y)
         falls, proves = (status == s for s in (Status.UNBOUNDED, Status.INFEASIBLE))
         x = torch.where((falls & (ray_error <= certificates.TOLERANCE)).unsqueeze(-1), ray, x)
         y = torch.where((proves & (proof_error <= certificates.TOLERANCE)).unsqueeze(-1), proof, y)

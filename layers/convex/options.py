@@ -8,26 +8,23 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
-import numpy as np
 import torch
 
 from layers.backends import BACKENDS
 from layers.cone.lpgd import Perturbation
-from layers.cone_program import Cones, dense_work
+from layers.cone_program import Cones
 from layers.convex.canonical import CanonicalProgram
 from layers.convex.canonical.defined import defined_variables
 from layers.errors import LayerError
 from layers.policy import EPSILON, require_choice, tolerance, whole_number
 from layers.qp.adjoints import bound, named
-from layers.qp.adjoints.lpgd import SIDES, Lpgd
 from layers.qp.engines import Request
 from layers.qp.gradients import Adjoint
 from layers.qp_layer import QPLayer, engines
+from layers.sparse import CONE_ADJOINTS, derivative_of_cones
 
 #: engines of cone programs; they take quadratic programs too
 CONE_ENGINES = ("clarabel", "moreau", "diffcp")
-#: adjoints that programs with curved cones have
-CONE_ADJOINTS = ("implicit", "lpgd")
 #: where conic engines keep their settings
 SETTINGS = {"clarabel": ("clarabel", "DefaultSettings"), "moreau": ("moreau", "IPMSettings")}
 #: CVXPY's names of solvers that have no counterpart here
@@ -75,8 +72,7 @@ class Options:
 
     def derivative_of_cones(self) -> str | Perturbation:
         """What is asked of the derivative of a cone program; :func:`uses_qp` has refused what it does not have."""
-        own = bound(named(self.adjoint))
-        return Perturbation(own.tau, SIDES[own.side]) if isinstance(own, Lpgd) else own.name
+        return derivative_of_cones(self.adjoint)
 
     def for_curvature(self, dtypes: Sequence[torch.dtype]) -> Options:
         """The same where parameters of these dtypes are in the quadratic part of the objective."""
@@ -213,14 +209,9 @@ def keeps_sparsity(options: Options, program: CanonicalProgram) -> bool:
     """
     if options.solver != "auto" or bound(named(options.adjoint)).name not in CONE_ADJOINTS:
         return False
-    s = program.structure
     w, _, _ = defined_variables(program)
-    n, m, p = s.n - w.size, s.cones.nonneg, s.cones.zero - w.size
-    dense = dense_work(n, m, p)
-    single = np.bincount(s.A_rows, minlength=s.m)[s.cones.zero :] <= 1
-    if single.all() and np.array_equal(s.P_rows, np.arange(s.n)) and np.array_equal(s.P_cols, s.P_rows):
-        dense = min(dense, dense_work(p, 0, 0) + n * p * p / 2)
-    return s.sparse_pays(dense)
+    s = program.structure
+    return s.sparse_pays(s.core_work(w.size))
 
 
 def require_exportable(solver: str, cones: Cones, linear: bool, looked_at: Sequence[str]) -> None:

@@ -51,7 +51,7 @@ def polish(
     x, y, s = start
     by_rows, free = A.tocsr(), np.arange(b.size) >= zero
     row = abs(by_rows).max(axis=1).toarray().ravel() if b.size else b
-    active = _guess(row, x, y, s) | ~free
+    active = presumably_active(row, x, y, s) | ~free
     best, error, changes = start, np.inf, b.size + FEW
     for _ in range(ROUNDS):
         x, y = _on_face(P, by_rows, q, b, active, x, y)
@@ -70,8 +70,8 @@ def polish(
     return best, error
 
 
-def _guess(row: Array, x: Array, y: Array, s: Array) -> Any:
-    """The rows with s = 0: those whose y is more, of all y, than their s of all that is possible."""
+def presumably_active(row: Array, x: Array, y: Array, s: Array) -> Any:
+    """The rows with s = 0: more of all y than of the s that their entries, ``row``, make possible."""
     row = np.where(row > 0, row, 1.0)
     size_x, size_y = (max(abs(v).max(initial=0.0), np.finfo(float).tiny) for v in (x, y * row))
     return y * row / size_y > s / (row * size_x)

@@ -22,6 +22,7 @@ def solve(
     max_iterations: int,
     threads: int,
     guess: tuple[Doubles, Doubles, Doubles, Doubles] | None,
+    interior: bool = False,
 ) -> Solved: ...
 
 class Solved:
@@ -65,6 +66,7 @@ def solve_linearised(
     r_z: Doubles,
     r_lam: Doubles,
     r_nu: Doubles,
+    transpose: bool,
     threads: int,
 ) -> tuple[Doubles, Doubles, Doubles, Doubles, float]: ...
 def solve_cones(

@@ -14,7 +14,7 @@ from layers.solution import LOOSE, ROWS, ROWS_GAP, Status
 #: what the core says of an element that it did not solve: it is left to the torch engine, or its data are to be checked
 LEFT, SUSPECT = -1, -2
 #: what a constraint is at a solution; the core calls one UNCLEAR whose activity it cannot tell beyond doubt
-UNCLEAR, INACTIVE, ACTIVE = -1, 0, 1
+UNCLEAR, INACTIVE, ACTIVE, WEAK = -1, 0, 1, 2
 #: sᵢ and λᵢ both below this, relative to scale, are zero
 WEAK_TOLERANCE = 1e-9
 #: a solution of residual r leaves sᵢ ≈ λᵢ ≈ √r at a weakly active constraint, with a ratio that stays near one
@@ -29,6 +29,7 @@ SHARED: dict[str, object] = {
     "UNCLEAR": UNCLEAR,
     "INACTIVE": INACTIVE,
     "ACTIVE": ACTIVE,
+    "WEAK": WEAK,
     "WEAK_TOLERANCE": WEAK_TOLERANCE,
     "WEAK_RATIO": WEAK_RATIO,
     "LOOSE": LOOSE,

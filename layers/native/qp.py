@@ -18,6 +18,7 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
+from layers.native.constants import LEFT as LEFT
 from layers.native.constants import SUSPECT as SUSPECT
 from layers.native.constants import UNCLEAR as UNCLEAR
 from layers.native.constants import disagreement
@@ -141,6 +142,8 @@ def solve(
     rounding: float,
     max_iterations: int,
     guess: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
+    *,
+    interior: bool = False,
 ) -> Any:
     """A handle on the solved batch of a flat problem whose tensors may lack the batch axis.
 
@@ -153,11 +156,14 @@ def solve(
         None for a problem without one.
     rounding : float
         Asymmetry and negative curvature of Q up to this, relative to its largest entry, are rounding.
+    interior : bool
+        The guess is a point of an interior-point method near the solution, with λ > 0 where any multipliers are: it is
+        polished, and nothing else is tried.
     """
     assert _core is not None
     count = threads((1 if batch is None else batch) * (flat.n * flat.n * (flat.n + flat.m + flat.p)) * 8)
     most = min(max_iterations, 2**31 - 1)
-    return _core.solve(*flat.tensors, batch, tol, rounding, most, count, guess)
+    return _core.solve(*flat.tensors, batch, tol, rounding, most, count, guess, interior)
 
 
 def pull_back(
@@ -184,16 +190,16 @@ def pull_back(
 
 
 def solve_linearised(
-    flat: QP, kind: Tensor, status: Tensor
+    flat: QP, kind: Tensor, status: Tensor, *, transpose: bool
 ) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor, float]:
-    """x = K⁻¹ r for r in (q, h, b), its backward error, infinite where the core does not answer, and the largest error.
+    """x = K⁺ r, or K⁺ᵀ r with ``transpose``, for r in (q, h, b), its backward error, and the largest error.
 
-    Without the batch axis if r has none.
+    The error is infinite where the core does not answer. Without the batch axis if r has none.
     """
     assert _core is not None
     count = threads(flat.q.numel() * flat.n * (flat.n + flat.m + flat.p))
     given = (flat.Q, flat.G, flat.A, kind, status, flat.q, flat.h, flat.b)
-    *arrays, largest = _core.solve_linearised(*given, count)
+    *arrays, largest = _core.solve_linearised(*given, transpose, count)
     x_z, x_lam, x_nu, error = map(torch.from_numpy, arrays)
     return (x_z, x_lam, x_nu), error, largest
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from layers.native.constants import ACTIVE, INACTIVE, WEAK_RATIO, WEAK_TOLERANCE
+from layers.native.constants import ACTIVE, INACTIVE, WEAK, WEAK_RATIO, WEAK_TOLERANCE
 from layers.problem import QP
 from layers.qp.kkt import relative_residual, scales, shares, slack
 from layers.qp.scaling import scale_problem
 
-#: a constraint that is neither ACTIVE nor INACTIVE at a solution
-WEAK = 2
 #: what sᵢ or λᵢ is of the terms of its own row, from which on it is clear
 OWN = 1e-6
 

@@ -20,7 +20,7 @@ from layers.linalg.batched import Batched, join, take
 from layers.linalg.semidefinite import curvature_rounding
 from layers.native import qp as native
 from layers.problem import QP, check_values
-from layers.qp import admm, interior_point, vertex
+from layers.qp import admm, interior_point, proposal, vertex
 from layers.qp.activity import WEAK, activity
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, slack
@@ -154,6 +154,9 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
         check_values(problem, request.precision)
     left = (status < Status.OPTIMAL).nonzero().squeeze(-1)
     if left.numel():
+        answer = _proposed(problem, request, answer, left)
+        left = (answer.point.status < Status.OPTIMAL).nonzero().squeeze(-1)
+    if left.numel():
         rest = problem.flat_view().take(left).symmetric()
         answer = answer.put(left, _answer_flat(rest, _for_part(request, left), _at_vertices(request)))
     if (answer.kind == native.UNCLEAR).any():
@@ -230,6 +233,18 @@ def _no_points(flat: QP) -> Point:
     return Point.without_certificate(
         flat.q, flat.h, flat.b, count, Residuals(flat.q.new_zeros(0, 6)), count.clone()
     )
+
+
+def _proposed(problem: QP, request: Request, answer: Answer, left: Tensor) -> Answer:
+    """The same with those of the elements that the core left for which a proposal came out sharp."""
+    left = left[answer.point.status[left] == native.LEFT]
+    rest = QP(*(v.detach() for v in problem.flat_view().take(left).symmetric().tensors))
+    rounding = curvature_rounding(problem.n, request.precision)
+    found = proposal.answers(rest, request.tol, rounding, request.max_iterations)
+    if found is None:
+        return answer
+    sharp, arrays = found
+    return answer.put(left[sharp], Answer.of(arrays, settled=False).take(sharp))
 
 
 def _finite(point: Point) -> Point:

@@ -7,9 +7,7 @@ times as long as a sparse solver; it stays for what is not solved here, and for 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import clarabel
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -20,14 +18,8 @@ from layers.linalg.complementarity import Point as Arrays
 from layers.problem import QP
 from layers.qp.kkt import Norms, residuals
 from layers.qp.polish import ROWS_SHARP, SHARP
+from layers.qp.proposal import FEW, TOLERANCES, proposed
 from layers.solution import Point, Status
-
-#: elements up to which one after the other is faster than all at once in torch
-FEW = 8
-#: what is asked of Clarabel, and once more where its active set was not told by that
-TOLERANCES = (1e-8, 1e-12)
-#: statuses of a point; the others need a proof
-SOLVED = ("Solved", "AlmostSolved")
 
 
 def solve_few(problem: QP, *, cold: Callable[[QP], Point], tol: float, max_iterations: int) -> Point:
@@ -70,24 +62,10 @@ def _solved(one: QP, norms: Norms, tol: float, max_iterations: int) -> tuple[Arr
     best: tuple[Arrays, int] = ((np.zeros_like(q), np.zeros_like(h), np.zeros_like(b)), 0)
     least = np.inf
     for asked in TOLERANCES:
-        claim = _claim((upper, q, rows, sides), b.size, asked, max_iterations)
-        start = tuple(np.nan_to_num(np.array(v, dtype=np.float64)) for v in (claim.x, claim.z, claim.s))
-        point, error = complementarity.polish(
-            (Q, q, rows, sides), b.size, (start[0], start[1], start[2]), judge
-        )
+        x, y, s, taken, told = proposed((upper, q, rows, sides, b.size), asked, max_iterations)
+        point, error = complementarity.polish((Q, q, rows, sides), b.size, (x, y, s), judge)
         if error < least:
-            best, least = (parted(point), int(claim.iterations)), error
-        if least <= tol or str(claim.status) not in SOLVED:
+            best, least = (parted(point), taken), error
+        if least <= tol or not told:
             break
     return best
-
-
-def _claim(data: tuple[Any, ...], zero: int, tol: float, max_iterations: int) -> Any:
-    """What Clarabel says."""
-    kinds: Any = clarabel
-    settings = kinds.DefaultSettings()
-    settings.verbose, settings.max_threads, settings.max_iter = False, 1, max_iterations
-    settings.tol_gap_abs = settings.tol_gap_rel = settings.tol_feas = tol
-    nonneg = data[3].size - zero
-    cones = [kinds.ZeroConeT(zero)] * (zero > 0) + [kinds.NonnegativeConeT(nonneg)] * (nonneg > 0)
-    return kinds.DefaultSolver(*data, cones, settings).solve()

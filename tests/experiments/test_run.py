@@ -57,6 +57,7 @@ TINY: dict[str, tuple[str, ...]] = {
         "train.epoch=4",
     ),
     "sudoku_9x9": ("data.test=2", "data.counts=[40]", "refine.steps=1"),
+    "sudoku_rules": ("data.test=2", "data.hidden=[100]", "data.solved=[30]"),
     "representation": ("seeds=[0]", "train.epochs=1"),
 }
 # The methods that ask the layer; others run all of theirs.
@@ -78,6 +79,7 @@ LAYERED = {
     "portfolio": "methods=[end_to_end]",
     "sudoku": "methods=[optnet,identified]",
     "sudoku_9x9": "methods=[identified_refined]",
+    "sudoku_rules": "methods=[pairs_trained,exclusions,hidden_trained]",
     "representation": "methods=[exact_layer,max_layer]",
 }
 

@@ -9,8 +9,9 @@ from experiments.common.errors import ConfigError
 from experiments.common.sudoku.constraints import affine_hull
 from experiments.common.sudoku.puzzles import all_grids, puzzles_from, random_grids
 from experiments.common.sudoku.rules import decode, one_hot
-from experiments.common.sudoku.subspace import Stage, Subspace, fit_stage
-from experiments.sudoku_9x9 import Config, Data, angles_to_rules, make_data, repeated, training_puzzles
+from experiments.common.sudoku.subspace import Stage, Subspace, fit_stage, pairs
+from experiments.common.sudoku.training import repeated
+from experiments.sudoku_9x9 import Config, Data, angles_to_rules, make_data, training_puzzles
 from layers import QPLayer, solve_qp
 
 LAYER = QPLayer(tol=1e-9)
@@ -106,7 +107,9 @@ def test_whole_boards_teach_the_rules_from_a_random_start():
     boards = torch.from_numpy(one_hot(all_grids(2), 2))
     losses = []
     stage = Stage(steps=150, batch=64, lr=1.0, optimiser="momentum", curvature=1.0, nonnegative=False)
-    fit_stage(model, boards, boards, stage, np.random.default_rng(0), lambda step, loss: losses.append(loss))
+    fit_stage(
+        model, pairs(boards, boards), stage, np.random.default_rng(0), lambda step, loss: losses.append(loss)
+    )
     after = angles_to_rules(config, model)
     assert np.median(before) > 10
     assert after.max() < 0.01
@@ -118,7 +121,9 @@ def test_curvature_moves_to_its_end_and_rows_stay_orthonormal():
     model = sudoku_9x9.make_model(small_config(), "gradient", 0)
     boards, met = torch.from_numpy(one_hot(all_grids(2), 2)), []
     stage = Stage(steps=4, batch=8, lr=1e-2, curvature=0.8, final_curvature=0.05)
-    fit_stage(model, boards, boards, stage, np.random.default_rng(0), lambda *_: met.append(model.curvature))
+    fit_stage(
+        model, pairs(boards, boards), stage, np.random.default_rng(0), lambda *_: met.append(model.curvature)
+    )
     np.testing.assert_allclose(met, [0.4, 0.2, 0.1, 0.05])
     A = model.normals.detach().numpy()
     np.testing.assert_allclose(A @ A.T, np.eye(len(A)), atol=1e-12)
@@ -133,7 +138,9 @@ def test_puzzles_alone_teach_something_from_a_random_start():
     before = angles_to_rules(config, model)
     losses = []
     stage = Stage(steps=150, batch=16, lr=5e-3, curvature=0.5, final_curvature=0.1)
-    fit_stage(model, givens, solved, stage, np.random.default_rng(0), lambda _, loss: losses.append(loss))
+    fit_stage(
+        model, pairs(givens, solved), stage, np.random.default_rng(0), lambda _, loss: losses.append(loss)
+    )
     assert np.mean(losses[-10:]) < 0.6 * np.mean(losses[:10])
     assert np.median(angles_to_rules(config, model)) < np.median(before)
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected")
+METHODS = ("total_variation", "optnet_tuned_tv", "optnet_pure", "fully_connected", "optnet_stencils")
 ECG = ("noisy", "total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv")
 
 

@@ -10,6 +10,7 @@ ROWS = (
     ("gallery", "signal_denoising/identity", "validation", "final_mse", None, "2.9", 2.9),
     ("gallery", "optimal_transport", "0 to 0", "transported", None, "0.1007", 0.1007),
     ("sudoku_9x9", "identified", "givens_36", "solved", None, "0.983", 0.983),
+    ("sudoku_rules", "exclusions", "givens_36", "solved", None, "0.983", 0.983),
     ("differentiation", "spo_plus", "path", "final_regret", None, "0.0759", 0.0759),
     ("hard_constraints", "optimiser", "50 inequalities, 50 equalities", "objective", None, "-15.05", -15.05),
     ("hard_constraints", "penalty", "convex", "objective", None, "-12.57", -12.57),

@@ -90,7 +90,16 @@ def test_methods_without_a_name_come_last_whatever_the_order_asked_for():
 
 @pytest.mark.parametrize(
     "stem",
-    ["denoising_curves", "gallery", "hard_constraints", "mpc_pendulum", "sudoku_9x9", "cocp_lqr", "adp"],
+    [
+        "denoising_curves",
+        "gallery",
+        "hard_constraints",
+        "mpc_pendulum",
+        "sudoku_9x9",
+        "sudoku_rules",
+        "cocp_lqr",
+        "adp",
+    ],
 )
 def test_published_numbers_are_black_dots(stem, results):
     module = program.modules()[stem]

@@ -60,7 +60,7 @@ def assert_solved_and_differentiated(data: Data) -> None:
     assert torch.equal(raw.kind, (raw.lam > 0).to(torch.int8)), place
     r = tuple(torch.linspace(-1, 1, batch * k, dtype=torch.float64).reshape(batch, k) for k in (n, m, p))
     x, error, _ = native.solve_linearised(
-        QP(data[0], r[0], data[2], r[1], data[4], r[2]), raw.kind, raw.status
+        QP(data[0], r[0], data[2], r[1], data[4], r[2]), raw.kind, raw.status, transpose=True
     )
     assert (error <= 1e-12).all(), place
     for i in range(batch):

@@ -40,7 +40,7 @@ for n, m, p in sizes:
         runs = [core.solve(*data, B, 1e-8, 1e-9, 100, threads, None).arrays() for threads in (1, 2)]
         assert all(np.array_equal(x, y) for x, y in zip(*runs)), ("threads", n, B)
         kind, status = runs[0][6:8]
-        derivatives = [core.solve_linearised(Q, G, A, kind, status, *r, threads) for threads in (1, 2)]
+        derivatives = [core.solve_linearised(Q, G, A, kind, status, *r, True, threads) for threads in (1, 2)]
         assert all(np.array_equal(x, y) for x, y in zip(*derivatives)), ("threads", n, B)
         statuses.append(status.tolist())
         found = (*runs[0][:5], kind, *derivatives[0][:3])

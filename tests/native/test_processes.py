@@ -85,7 +85,7 @@ def call(times):
         assert not status.any()
         _core.solve(*data, B, 1e-8, 1e-9, 100, 1, (z, lam, nu, 1.0 * (lam == 0)))
         system = data[0], data[2], data[4], kind, status
-        _core.solve_linearised(*system, *r, 1)
+        _core.solve_linearised(*system, *r, True, 1)
         solved.pull_back(data[0], data[2], data[4], *r, (True, True, True), 2, 2)
         try:
             _core.solve(*data, B + 1, 1e-8, 1e-9, 100, 1, None)

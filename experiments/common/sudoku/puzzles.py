@@ -1,12 +1,14 @@
 """Puzzles with exactly one solution, with as many givens as asked for."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.common.sudoku.rules import Array, one_hot
+from experiments.common.errors import require
+from experiments.common.sudoku.rules import Array, one_hot, parse_board
 from experiments.common.sudoku.search import Board, has_one_solution, random_grid, solutions
 
 
@@ -42,6 +44,21 @@ def random_grids(count: int, order: int, rng: np.random.Generator) -> Array:
     return np.array([random_grid(order, rng) for _ in range(count)])
 
 
+def read_puzzles(path: Path, order: int, name: str) -> Array:
+    """The boards of a file, one a line of N^2 characters, `.` or `0` for an empty cell, shape (boards, N^2).
+
+    Raises
+    ------
+    ConfigError
+        About the setting `name`, if there is no such file, no board in it, or one that cannot be read or contradicts
+        itself.
+    """
+    require(path.is_file(), name, str(path), "a file of puzzles, one a line")
+    lines = path.read_text(encoding="utf-8").split()
+    require(len(lines) > 0, name, str(path), "at least one puzzle: the file is empty")
+    return np.array([parse_board(line, order, f"{name}, line {i}") for i, line in enumerate(lines, start=1)])
+
+
 def puzzles_from(grids: Array, counts: Array, order: int, rng: np.random.Generator) -> Puzzles:
     """One puzzle for each entry of `counts`, its number of givens, each from a grid drawn from `grids`.
 
@@ -56,14 +73,30 @@ def puzzles_from(grids: Array, counts: Array, order: int, rng: np.random.Generat
 def _puzzle(grids: Array, count: int, order: int, rng: np.random.Generator) -> tuple[Board, Board]:
     while True:
         solved = grids[rng.integers(len(grids))].tolist()
-        board, left = list(solved), order**4
-        for cell in rng.permutation(order**4).tolist():
-            if left == count:
-                return board, solved
-            board[cell] = 0
-            if has_one_solution(board, order):
-                left -= 1
-            else:
-                board[cell] = solved[cell]
-        if left == count:
+        board = _emptied(solved, rng.permutation(order**4).tolist(), order**4 - count, order)
+        if board is not None:
             return board, solved
+
+
+def _emptied(solved: Board, cells: Board, count: int, order: int) -> Board | None:
+    """`solved` with `count` cells emptied, those of `cells` one after the other that leave one solution.
+
+    Where several at once leave one solution, each of them does, as a board with more givens has no more solutions; so
+    they are tried many at a time.
+    """
+    board, place, left, width = list(solved), 0, count, max(1, count // 2)
+    while left > 0:
+        tried = cells[place : place + min(width, left)]
+        if not tried:
+            return None
+        for cell in tried:
+            board[cell] = 0
+        if has_one_solution(board, order):
+            place, left, width = place + len(tried), left - len(tried), 2 * width
+            continue
+        for cell in tried:
+            board[cell] = solved[cell]
+        width = len(tried) // 2
+        if width == 0:
+            place, width = place + 1, 1
+    return board

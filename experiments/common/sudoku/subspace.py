@@ -22,6 +22,8 @@ from experiments.common.training import rate_schedule
 from experiments.common.watch import counted, scalar
 from layers import QPLayer
 
+# A mini-batch of so many boards: linear terms, what the layer is to answer, and which entries of it count.
+Draw = Callable[[np.random.Generator, int], tuple[Tensor, Tensor, Tensor]]
 OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
     "momentum": partial(torch.optim.SGD, momentum=0.9, nesterov=True),
@@ -110,18 +112,43 @@ class Stage:
             require(finite, f"{name}.{field}", value, "a positive, finite number")
 
 
+def pairs(inputs: Tensor, targets: Tensor) -> Draw:
+    """Linear terms with the boards that are the answers, both (boards, n); every entry counts."""
+
+    def draw(rng: np.random.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        part = torch.from_numpy(rng.integers(len(inputs), size=batch))
+        return inputs[part], targets[part], torch.ones(1, dtype=inputs.dtype)
+
+    return draw
+
+
+def hiding(puzzles: Tensor, size: int, shown: float) -> Draw:
+    """Unsolved one-hot puzzles (puzzles, n), of whose givens a share `shown` is shown and the others count.
+
+    Cells are `size` entries each.
+    """
+
+    def draw(rng: np.random.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+        givens = puzzles[torch.from_numpy(rng.integers(len(puzzles), size=batch))]
+        kept = torch.from_numpy(rng.random((batch, givens.shape[1] // size)) < shown)
+        seen = givens * kept.repeat_interleave(size, dim=1)
+        asked = (givens - seen).reshape(batch, -1, size).sum(dim=2).repeat_interleave(size, dim=1)
+        return seen, givens, asked
+
+    return draw
+
+
 def fit_stage(
     model: Subspace,
-    inputs: Tensor,
-    targets: Tensor,
+    draw: Draw,
     stage: Stage,
     rng: np.random.Generator,
     watch: Callable[[int, float], None],
     rows: list[Row] | None = None,
 ) -> None:
-    """Train `model` in place on the squared distance of its answers from `targets`.
+    """Train `model` in place on the squared distance of its answers from the targets that `draw` gives.
 
-    The loss is the sum over the entries of a board and the mean over the mini-batch. Every step ends at
+    The loss is the sum over the entries of a board that count and the mean over the mini-batch. Every step ends at
     orthonormal rows. Then comes `watch(step, loss)`, with the loss met before it, which adds to `rows` what it records.
     """
     model.nonnegative = stage.nonnegative
@@ -131,9 +158,9 @@ def fit_stage(
     loop = Loop(model, optimiser, rng, schedule, rows)
     for step in counted(loop.restored({"next": 1})["next"], stage.steps):
         model.curvature = stage.curvature * ratio ** (step / stage.steps)
-        part = torch.from_numpy(rng.integers(len(inputs), size=stage.batch))
+        x, targets, asked = draw(rng, stage.batch)
         optimiser.zero_grad()
-        loss = (model(inputs[part]) - targets[part]).square().sum(dim=1).mean()
+        loss = ((model(x) - targets).square() * asked).sum(dim=1).mean()
         loss.backward()
         optimiser.step()
         schedule.step()

@@ -17,6 +17,8 @@ from experiments.common.watch import counted, scalar
 
 Scores = dict[str, float]
 BATCH = 150
+# Large boards solved at once: the program of each holds some matrices of 249 x 249.
+CHUNK = 16
 
 
 @dataclass
@@ -31,6 +33,21 @@ def predict(model: nn.Module, givens: Tensor, batch: int = BATCH) -> Tensor:
     """Scores of `model`, `batch` boards at a time, without recording gradients."""
     with torch.no_grad():
         return torch.cat([cast(Tensor, model(part)) for part in givens.split(batch)])
+
+
+def repeated(model: nn.Module, givens: Tensor, passes: int) -> Tensor:
+    """The answer after `passes` passes, each with the answer before added to the givens.
+
+    A pass maximises the linear part of ||z||^2 at the last answer, which draws z to a vertex (Frank-Wolfe); an answer
+    that is a vertex already stays, so only the others are computed again.
+    """
+    z = predict(model, givens, CHUNK)
+    for _ in range(passes - 1):
+        size = round(givens.shape[1] ** (1 / 3))
+        open_ = z.reshape(len(z), -1, size).amax(dim=2).amin(dim=1) < 0.99
+        if open_.any():
+            z[open_] = predict(model, givens[open_] + z[open_], CHUNK)
+    return z
 
 
 def score(z: Tensor, puzzles: Puzzles) -> Scores:

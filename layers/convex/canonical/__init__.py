@@ -6,8 +6,7 @@ from layers.convex.canonical.batch_axes import flattened, shaped
 from layers.convex.canonical.call import check_call
 from layers.convex.canonical.conic import ConicForm, conic_form
 from layers.convex.canonical.disciplined import check_problem
-from layers.convex.canonical.inspected import inspect_values
-from layers.convex.canonical.parameter_values import ParameterSpec
+from layers.convex.canonical.parameter_values import ParameterSpec, inspect_values
 from layers.convex.canonical.precision import parameters_in_quadratic, precision_of_constants
 from layers.convex.canonical.program import CanonicalProgram, Source, compile_problem
 from layers.convex.canonical.quadratic import QuadraticForm, quadratic_form

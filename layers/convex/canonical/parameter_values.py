@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from layers.errors import ProblemError
+from layers.modes.look import look
 
 #: a declared property may be missed by this much relative to the largest entry, or by this many roundings of the dtype
 SLACK, ROUNDINGS = 1e-9, 10
@@ -68,6 +70,22 @@ class ParameterSpec:
     def symmetric(self) -> bool:
         """Whether its values are symmetric matrices."""
         return bool(self.attributes & {"symmetric", "PSD", "NSD"})
+
+
+def inspect_values(specs: Sequence[ParameterSpec], tensors: Sequence[Tensor]) -> None:
+    """Refuse values that are not those that the parameters were declared to have, also under ``torch.func.vmap``.
+
+    Raises
+    ------
+    ProblemError
+        Naming the parameter, the property and the batch element.
+    """
+
+    def check(*values: Tensor) -> None:
+        for spec, value in zip(specs, values, strict=True):
+            check_values(spec, value)
+
+    look(check, *tensors)
 
 
 def check_values(spec: ParameterSpec, value: Tensor) -> None:

@@ -128,8 +128,7 @@ def solve_accurately(
     """
     if not native.suits(flat.q) or native.refusal(flat):
         return _solve_in_torch(flat, kind, solved, transpose)
-    x, error, largest = native.solve_linearised(flat, kind, (~solved).to(torch.int64))
-    # K is symmetric where no constraint is weakly active; where one is, the core answers with an infinite error.
+    x, error, largest = native.solve_linearised(flat, kind, (~solved).to(torch.int64), transpose=transpose)
     if largest <= SOLVE_TOLERANCE:
         return x
     left = (~(error <= SOLVE_TOLERANCE)).nonzero().squeeze(-1)

@@ -186,10 +186,14 @@ def deterministic(make: Make) -> None:
 
 
 def sparse_arguments(make: Make) -> None:
-    """Sparse tensors."""
+    """Sparse tensors in the place of matrices."""
     example = make()
-    first, *rest = example.data(THETA)
-    example.call(first.to_sparse(), *rest)
+
+    def call(theta: Tensor) -> Tensor:
+        first, *rest = example.data(theta)
+        return example.call(first.to_sparse(), *rest)
+
+    right(call, example.exact)
 
 
 MODES: dict[str, Callable[[Make], None]] = {

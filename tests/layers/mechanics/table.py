@@ -33,7 +33,13 @@ class Refusal:
 
 
 META = Refusal(ALL, ProblemError, "a tensor on the meta device has none", "The meta device has no values.")
-SPARSE = Refusal(ALL, ProblemError, r"call \w+\.to_dense\(\)", "Pass `tensor.to_dense()`.")
+LAYERS = tuple(name for name in ALL if name not in ("QPLayer", "solve_qp"))
+SPARSE = Refusal(
+    LAYERS,
+    ProblemError,
+    r"call \w+\.to_dense\(\)",
+    "The values of parameters are dense: pass `tensor.to_dense()`. The program itself stays sparse (docs/choosing.md).",
+)
 TRACE = Refusal(
     ALL,
     LayerError,
@@ -49,7 +55,7 @@ EXPORT = Refusal(
     "the module of others by `torch.save`.",
 )
 FULL_GRAPH = Refusal(
-    tuple(name for name in ALL if name not in ("QPLayer", "solve_qp")),
+    LAYERS,
     Unsupported,
     "leave out fullgraph=True",
     "A `ConvexLayer` breaks the graph: leave out `fullgraph=True`. The error is torch's.",

@@ -16,6 +16,7 @@ struct Options {
     double tol, rounding;  // rounding: asymmetry and negative curvature of Q that are none, relative to its largest entry
     int max_iterations, threads;
     const double *z, *lam, *nu, *s;  // an earlier solution, or null
+    bool interior;                   // it is a point of an interior-point method near the solution: nothing else is tried
 };
 
 struct Answer {
@@ -24,11 +25,12 @@ struct Answer {
     long long *status, *iterations;
 };
 
-// The derivative's linear system K x = r on the active rows; x may be the array of r.
+// The derivative's linear system K x = r on the active rows, or Kᵀ x = r; x may be the array of r, which stays where nothing answers.
 struct Linearised {
     const signed char* kind;
     const long long* status;
     const double *r_z, *r_lam, *r_nu;
+    bool transpose;  // of account where a row is weakly active
     double *x_z, *x_lam, *x_nu, *error;  // error: backward error, infinite where the torch engine has to answer
 };
 

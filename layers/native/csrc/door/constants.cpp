@@ -9,6 +9,7 @@ void bind_constants(py::module_& module) {
     shared["UNCLEAR"] = (int)cl::UNCLEAR;
     shared["INACTIVE"] = (int)cl::INACTIVE;
     shared["ACTIVE"] = (int)cl::ACTIVE;
+    shared["WEAK"] = (int)cl::WEAK;
     shared["WEAK_TOLERANCE"] = cl::WEAK_TOLERANCE;
     shared["WEAK_RATIO"] = cl::WEAK_RATIO;
     shared["LOOSE"] = cl::LOOSE;

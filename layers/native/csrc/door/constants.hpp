@@ -8,7 +8,7 @@ namespace convex_layers {
 enum Verdict : long long { OPTIMAL = 0, LEFT = -1, SUSPECT = -2 };
 
 // What a constraint is at a solution; one that is UNCLEAR leaves its element to the torch rule.
-enum Activity : signed char { UNCLEAR = -1, INACTIVE = 0, ACTIVE = 1 };
+enum Activity : signed char { UNCLEAR = -1, INACTIVE = 0, ACTIVE = 1, WEAK = 2 };
 
 // The torch rule (layers/qp/adjoints/implicit.py) calls a constraint weakly active when s and λ are both below the first, or when neither is
 // less than the second times the other. Beyond doubt is three decades above that zero, and two below that ratio.
@@ -21,6 +21,9 @@ constexpr double LOOSE = 1e-7, ROWS = 1e-6, ROWS_GAP = 1e-4;
 
 // In a derivative Q has been checked; negative curvature up to this, relative to the largest entry, is rounding (layers/linalg/semidefinite.py).
 constexpr double CURVATURE = 1e-9;
+
+// A backward error of the linear system of a derivative that answers: layers/qp/adjoints/implicit.py.
+constexpr double ANSWERED = 1e-9;
 
 // The data of a program that depend on its parameters, in the order in which Python gives them.
 enum Part { PART_Q, PART_Q_LINEAR, PART_G, PART_H, PART_A, PART_B, PART_M, PART_F, PART_D, PARTS };

@@ -42,14 +42,14 @@ double linearised(const cl::Data& data, const cl::Linearised& call, int threads)
 }
 
 py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const Array& kind, const Array& status,
-                           const Array& r_z, const Array& r_lam, const Array& r_nu, int threads) {
+                           const Array& r_z, const Array& r_lam, const Array& r_nu, bool transpose, int threads) {
     const Rows rows{r_z.ndim() > 1, r_z.ndim() > 1 ? r_z.shape(0) : 1};
     const long batch = rows.batch;
     const cl::Data data = read(Q, r_z, G, r_lam, A, r_nu, batch, "r_z", "r_lam", "r_nu");
     const long n = data.n, m = data.m, p = data.p;
     auto x_z = rows.of({n}), x_lam = rows.of({m}), x_nu = rows.of({p}), error = rows.of({});
     const cl::Linearised call{block<signed char>(kind, "kind", batch, {m}, nullptr), block<long long>(status, "status", batch, {}, nullptr),
-                              block(r_z, "r_z", batch, {n}, nullptr), block(r_lam, "r_lam", batch, {m}, nullptr), block(r_nu, "r_nu", batch, {p}, nullptr),
+                              block(r_z, "r_z", batch, {n}, nullptr), block(r_lam, "r_lam", batch, {m}, nullptr), block(r_nu, "r_nu", batch, {p}, nullptr), transpose,
                               x_z.mutable_data(), x_lam.mutable_data(), x_nu.mutable_data(), error.mutable_data()};
     const double largest = linearised(data, call, threads);
     return py::make_tuple(x_z, x_lam, x_nu, error, largest);
@@ -107,7 +107,7 @@ struct Handle {
         data.h_stride = m;
         data.b_stride = p;
         const double largest =
-            linearised(data, {solved.kind.data(), solved.status.data(), dz, dl, dn, dz, dl, dn, error.mutable_data()}, threads);
+            linearised(data, {solved.kind.data(), solved.status.data(), dz, dl, dn, true, dz, dl, dn, error.mutable_data()}, threads);
         const double *z = solved.z.data(), *lam = solved.lam.data(), *nu = solved.nu.data();
         const cl::Outer pairs[3] = {
             {batch, n, n, dz, z, z, dz, 0.5, nullptr}, {batch, m, n, lam, dz, dl, z, 1, nullptr}, {batch, p, n, nu, dz, dn, z, 1, nullptr}};
@@ -132,11 +132,11 @@ struct Handle {
 
 std::unique_ptr<Handle> solve(const Array& Q, const Array& q, const Array& G, const Array& h, const Array& A, const Array& b,
                               const py::object& given_batch, double tol, double rounding, int max_iterations, int threads,
-                              const py::object& guess) {
+                              const py::object& guess, bool interior) {
     const Rows rows{!given_batch.is_none(), given_batch.is_none() ? 1 : given_batch.cast<long>()};
     const long batch = rows.batch;
     const cl::Data data = read(Q, q, G, h, A, b, batch);
-    cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr};
+    cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr, interior && !guess.is_none()};
     Array given[4];
     if (!guess.is_none()) {
         const auto parts = guess.cast<py::tuple>();
@@ -175,7 +175,8 @@ bool signalled() {
 PYBIND11_MODULE(_core, module) {
     Array::prepare();
     module.doc() = "The compiled core behind layers/native.";
-    module.def("solve", &solve);
+    module.def("solve", &solve, py::arg("Q"), py::arg("q"), py::arg("G"), py::arg("h"), py::arg("A"), py::arg("b"), py::arg("batch"), py::arg("tol"),
+               py::arg("rounding"), py::arg("max_iterations"), py::arg("threads"), py::arg("guess"), py::arg("interior") = false);
     module.def("solve_linearised", &solve_linearised);
     py::class_<Handle>(module, "Solved")
         .def_property_readonly("settled", [](const Handle& handle) { return handle.solved.settled(); })

@@ -95,7 +95,7 @@ py::object solve(const std::shared_ptr<cl::Family>& family, const py::sequence& 
         if (out[k].size() != batch * (long)family->variables[k].size()) refuse("shapes");
     {
         const py::gil_scoped_release release;
-        const cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr};
+        const cl::Options options{tol, rounding, max_iterations, threads, nullptr, nullptr, nullptr, nullptr, false};
         solved = std::make_shared<cl::SolvedFamily>(family, chosen(), sources, options, signalled);
     }
     if (PyErr_Occurred()) throw py::error_already_set();

@@ -1,5 +1,5 @@
 // The linear system of the derivative, K x = r on the active rows: layers/qp/adjoints/implicit.py. Elements with weakly active constraints
-// or a singular K are left to the torch engine by an infinite error.
+// or a singular K go on to degenerate.cpp with an infinite error, their r untouched.
 #pragma once
 #include "qp/sparse.hpp"
 
@@ -92,10 +92,12 @@ struct Derivative {
 
     void store(const Linearised& call, long index, int lane, bool plain) const {
         const bool solved = call.status[index] == 0;
+        const double reached = !solved ? 0 : plain ? Lane<T>::get(error, lane) : __builtin_inf();
+        call.error[index] = reached;
+        if (!(reached <= convex_layers::ANSWERED)) return;
         for (int j = 0; j < g.n; ++j) call.x_z[index * g.n + j] = solved ? Lane<T>::get(g.D[j] * x[j], lane) : 0;
         for (int i = 0; i < g.m; ++i) call.x_lam[index * g.m + i] = solved ? Lane<T>::get(g.Eg[i] * lam[i] / g.c, lane) : 0;
         for (int i = 0; i < g.p; ++i) call.x_nu[index * g.p + i] = solved ? Lane<T>::get(g.Ea[i] * nu[i] / g.c, lane) : 0;
-        call.error[index] = !solved ? 0 : plain ? Lane<T>::get(error, lane) : __builtin_inf();
     }
 
   private:

@@ -76,7 +76,7 @@ struct Engine {
         for (int j = 0; j < g.n; ++j) sets.trial.x[j] /= g.r * g.D[j];
         for (int i = 0; i < g.m; ++i) sets.trial.lam[i] *= y / g.Eg[i];
         for (int i = 0; i < g.p; ++i) sets.trial.nu[i] *= y / g.Ea[i];
-        sets.attempt(negate(sets.done), constant<T>(0), options.tol, false);
+        sets.attempt(negate(sets.done), constant<T>(0), options.tol, options.interior);
         sets.done = sets.best.error <= options.tol;
     }
 

@@ -1,7 +1,9 @@
 // Groups of problems over threads, work memory, and the choice of the instruction set.
 #include "simd/schedule.hpp"
 
+#include "qp/activity.hpp"
 #include "qp/analysis.hpp"
+#include "qp/degenerate.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -159,6 +161,8 @@ void solve(const Kernels& k, const Data& data, const Options& options, const Ans
     const Choice choice = k.choose(data, plan);
     parallel(data.batch, choice, options.threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
         k.solve(choice, data, plan, options, answer, arena, first, last, watch);
+        for (long i = first; i < last; ++i)
+            if (data.m && answer.status[i] == OPTIMAL && answer.kind[i * data.m] == UNCLEAR) tell_activity(data, answer, i);
     });
 }
 
@@ -186,6 +190,8 @@ void solve_linearised(const Kernels& k, const Data& data, const Linearised& call
     const Choice choice = k.choose(data, plan);
     parallel(data.batch, choice, threads, poll, [&](Arena& arena, long first, long last, Watch&) {
         k.solve_linearised(choice, data, plan, call, arena, first, last);
+        for (long i = first; i < last; ++i)
+            if (call.status[i] == OPTIMAL && !(call.error[i] <= ANSWERED)) solve_degenerate(data, call, i);
     });
 }
 

@@ -1,0 +1,118 @@
+// The rule asks for two measures of s and λ: one relative to the scales of all rows together (layers/qp/kkt.py: scales), one relative to the
+// terms of the row itself (shares), both on the equilibrated problem (layers/qp/scaling.py).
+#include "qp/activity.hpp"
+
+#include "qp/entries.hpp"
+
+namespace convex_layers {
+
+namespace {
+
+constexpr int HOPS = 2;
+constexpr double NOISE = 1e-7, OWN = 1e-6;
+// A point with a larger residual is polished again before anybody tells.
+constexpr double NEAR = 1e-11;
+
+// One problem, equilibrated, and its solution there.
+struct Scaled {
+    Entries Q, C;  // C = [G; A]
+    Vector q, h, x, y;  // h = (h, b), y = (λ, ν)
+
+    Scaled(const Data& d, const Answer& answer, long index)
+        : Q(Entries::symmetric(d.Q + index * d.Q_stride, d.n)), C(d.G + index * d.G_stride, d.m, d.n),
+          q(d.q + index * d.q_stride, d.q + index * d.q_stride + d.n), h(d.h + index * d.h_stride, d.h + index * d.h_stride + d.m),
+          x(answer.z + index * d.n, answer.z + (index + 1) * d.n), y(answer.lam + index * d.m, answer.lam + (index + 1) * d.m) {
+        C.append(d.A + index * d.A_stride, d.p);
+        const double* b = d.b + index * d.b_stride;
+        h.insert(h.end(), b, b + d.p);
+        y.insert(y.end(), answer.nu + index * d.p, answer.nu + (index + 1) * d.p);
+        equilibrate();
+    }
+
+  private:
+    void equilibrate() {
+        Vector D, E;
+        ruiz(Q, C, D, E);
+        Q.scale(D.data(), D);
+        C.scale(E.data(), D);
+        double logs = 0, count = 0;
+        for (std::size_t i = 0; i < h.size(); ++i)
+            if ((h[i] *= E[i]) != 0) logs += std::log2(std::fabs(h[i])), ++count;
+        for (std::size_t j = 0; j < q.size(); ++j) q[j] *= D[j];
+        const double Q_size = largest(Q.value), q_size = largest(q);
+        const double r = nearest_power(std::max(std::exp2(logs / std::max(count, 1.0)), Q_size > 0 ? q_size / Q_size : 0.0));
+        const double c = 1 / nearest_power(or_one(std::max(Q_size, q_size / r)));
+        for (double& v : Q.value) v *= c;
+        for (std::size_t j = 0; j < q.size(); ++j) q[j] *= c / r, x[j] /= r * D[j];
+        for (std::size_t i = 0; i < h.size(); ++i) h[i] /= r, y[i] *= c / r / E[i];
+    }
+};
+
+Vector sizes(Vector v) {
+    for (double& x : v) x = std::fabs(x);
+    return v;
+}
+
+// What terms come to in the rows and the columns that they are connected with: layers/qp/kkt.py, _neighbours.
+void neighbours(const Scaled& s, Vector z, Vector& g, Vector& c) {
+    Vector pull = sizes(s.q);
+    s.Q.add_sizes(z.data(), pull.data());
+    for (int hop = 0; hop < HOPS; ++hop) {
+        s.C.add_sizes_transposed(g.data(), z.data());
+        s.Q.add_sizes(pull.data(), z.data());
+        Vector held(g.size(), 0.0);
+        std::fill(g.begin(), g.end(), 0.0);
+        std::fill(pull.begin(), pull.end(), 0.0);
+        s.C.add_sizes(z.data(), g.data());
+        s.Q.add_sizes(z.data(), pull.data());
+        s.C.add_sizes(c.data(), held.data());
+        s.C.add_sizes_transposed(held.data(), c.data());
+    }
+}
+
+}  // namespace
+
+void tell_activity(const Data& d, const Answer& answer, long index) {
+    const double* residuals = answer.residuals + 6 * index;
+    const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
+    if (error > NEAR) return;
+    const Scaled s(d, answer, index);
+    const int n = d.n, m = d.m;
+    const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
+    const Vector x = sizes(s.x), y = sizes(s.y), h = sizes(s.h), q = sizes(s.q);
+    const double Q_size = largest(Q_row), q_size = largest(q);
+    double suggested = Q_size > 0 ? q_size / Q_size : 0;
+    for (std::size_t i = 0; i < h.size(); ++i) suggested = std::max(suggested, h[i] / or_one(row_max[i]));
+    const double z_hat = std::max(largest(x), std::min(or_one(suggested), 1.0)), gradient = std::max(q_size, Q_size * z_hat);
+    const double y_hat = std::max(largest(y), std::min(or_one(gradient / or_one(largest(row_max))), 1.0));
+
+    Vector g = h, c = q;
+    s.C.add_sizes(x.data(), g.data());
+    s.Q.add_sizes(x.data(), c.data());
+    s.C.add_sizes_transposed(y.data(), c.data());
+    Vector near_g = g, near_c = c, given_g = h, given_c = q;
+    neighbours(s, x, near_g, near_c);
+    neighbours(s, Vector(n, 0.0), given_g, given_c);
+    for (int j = 0; j < n; ++j) {
+        const double scale = or_one(std::max(std::max(q[j], Q_row[j] * z_hat), column_max[j] * y_hat));
+        c[j] = std::max(c[j], NOISE * (given_c[j] > 0 ? std::min(scale, near_c[j]) : scale));
+    }
+    Vector held(h.size(), 0.0), Cx(h.size(), 0.0);
+    s.C.each([&](int i, int j, double v) { held[i] = std::max(held[i], std::fabs(v) / or_one(c[j])); });
+    s.C.add(s.x.data(), Cx.data());
+
+    const double reach = 10 * std::sqrt(std::min(std::max(error, 1e-18), 1e-6));
+    std::vector<signed char> kind(m);
+    for (int i = 0; i < m; ++i) {
+        const double scale = or_one(std::max(h[i], row_max[i] * z_hat)), room = std::max(s.h[i] - Cx[i], 0.0);
+        const double row = std::max(g[i], NOISE * (given_g[i] > 0 ? std::min(scale, near_g[i]) : scale));
+        const auto both = [](double size, double share) { return share > OWN ? std::max(share, size) : size; };
+        const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
+        const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
+        const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
+        kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
+    }
+    if (std::count(kind.begin(), kind.end(), (signed char)WEAK) < 2) std::copy(kind.begin(), kind.end(), answer.kind + index * m);
+}
+
+}  // namespace convex_layers

@@ -1,0 +1,11 @@
+// Which constraints bind at a solution, where the kernels cannot tell it beyond doubt: the rule of layers/qp/activity.py.
+#pragma once
+#include "door/api.hpp"
+
+namespace convex_layers {
+
+// Every row of the element `index`, which is solved, becomes ACTIVE, INACTIVE or WEAK. Several weak rows may pin each other: they stay UNCLEAR,
+// and so does a point that is not sharp.
+void tell_activity(const Data&, const Answer&, long index);
+
+}  // namespace convex_layers

@@ -1,0 +1,135 @@
+"""Degenerate solutions inside the core: activity by the full rule, K⁺ and K⁺ᵀ, and proposals that it polishes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from layers import solve_qp
+from layers.native import qp as native
+from layers.problem import QP
+from layers.qp import dispatch, proposal, vertex
+from layers.qp.activity import ACTIVE, INACTIVE, WEAK, activity
+from tests.layers.instances import Data
+from tests.layers.test_degenerate_gradients import CASES, degenerate, kkt_matrix
+from tests.layers.test_vertex import transport
+
+pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
+
+
+@pytest.fixture(autouse=True)
+def _engine() -> None:
+    """The core alone: each test runs once."""
+
+
+def solved(data: Data) -> native.Arrays:
+    """What the core says of one problem, as a batch of one."""
+    return native.Arrays.of(native.solve(QP(*(v[None] for v in data)), 1, 1e-8, 1e-9, 100))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e5])
+@pytest.mark.parametrize("case", CASES)
+def test_the_core_tells_the_activity_that_torch_tells(case: str, scale: float) -> None:
+    data, strong, weak, _ = degenerate(case, np.random.default_rng(0))
+    Q, q, G, h, A, b = data
+    rows = torch.where(torch.arange(len(h)) % 2 == 0, scale, 1.0).double()
+    data = Q, q, rows[:, None] * G, rows * h, A, b
+    found = solved(data)
+    assert found.status.tolist() == [0]
+    flat = QP(*(v[None] for v in data))
+    assert torch.equal(found.kind, activity(flat, found.z, found.lam, found.nu))
+    expected = torch.full_like(found.kind[0], INACTIVE)
+    expected[strong], expected[weak] = ACTIVE, WEAK
+    if case not in (
+        "linear program",
+        "dependent equalities",
+    ):  # whose active rows stand elsewhere in the data
+        assert torch.equal(found.kind[0], expected)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_core_tells_one_planted_weak_row_and_leaves_several_to_torch(seed: int) -> None:
+    """Random programs with strongly active rows, one of them twice, and weakly active ones."""
+    rng = np.random.default_rng(seed)
+    n, strong, weak = 8, int(rng.integers(2, 4)), seed % 3
+    root, G, z = rng.normal(size=(n, n)), rng.normal(size=(12, n)), rng.normal(size=n)
+    G[strong - 1] = 2 * G[0]
+    lam = np.where(np.arange(12) < strong, 1.0, 0.0)
+    s = np.where(np.arange(12) < strong + weak, 0.0, 1.0)
+    Q = root @ root.T + np.eye(n)
+    parts = Q, -(Q @ z) - G.T @ lam, G, G @ z + s, np.zeros((0, n)), np.zeros(0)
+    data = tuple(torch.tensor(v) for v in parts)
+    found = solved(data)  # pyright: ignore[reportArgumentType]
+    assert found.status.tolist() == [0]
+    told = activity(QP(*(v[None] for v in data)), found.z, found.lam, found.nu)
+    assert (told == WEAK).sum() == weak
+    if weak > 1:
+        assert (found.kind == native.UNCLEAR).all()
+    else:
+        assert torch.equal(found.kind, told)
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_the_core_gives_the_pseudo_inverse_both_ways(case: str, transpose: bool) -> None:
+    rng = np.random.default_rng(1)
+    data, strong, weak, _ = degenerate(case, rng)
+    K, touched = kkt_matrix(data, strong, weak)
+    n, m, p = data[1].numel(), data[3].numel(), data[5].numel()
+    kind = torch.zeros(1, m, dtype=torch.int8)
+    kind[0, strong], kind[0, weak] = ACTIVE, WEAK
+    r = [torch.tensor(rng.normal(size=(1, size))) for size in (n, m, p)]
+    flat = QP(data[0], r[0], data[2], r[1], data[4], r[2])
+    x, error, _ = native.solve_linearised(flat, kind, torch.zeros(1, dtype=torch.int64), transpose=transpose)
+    assert error.item() <= 1e-9
+    read, given = (touched, strong) if transpose else (strong, touched)
+    right = np.concatenate([r[0][0], r[1][0, read], r[2][0]])
+    expected = np.linalg.pinv(K.T if transpose else K, rcond=1e-12) @ right
+    found = np.concatenate([x[0][0], x[1][0, given], x[2][0]])
+    assert abs(found - expected).max() < 1e-10 * max(1.0, abs(expected).max())
+    off = [i for i in range(m) if i not in given]
+    assert not x[1][0, off].any()
+
+
+def test_parts_that_nothing_connects_do_not_weigh_on_each_other() -> None:
+    """Two rows that repeat each other beside the same with a curvature and a bound of another size by ten decades."""
+    one = np.array([[1.0, 0.3], [0.3, 2.0]])
+    Q = np.zeros((4, 4))
+    Q[:2, :2], Q[2:, 2:] = one, 1e-10 * one
+    G = np.zeros((4, 4))
+    G[:2, :2], G[2:, 2:] = [[1.0, 1.0], [2.0, 2.0]], [[1e5, 1e5], [2e5, 2e5]]
+    r = np.array([1.0, -2.0, 1.0, -2.0])
+    flat = QP(
+        *(torch.tensor(v) for v in (Q, r[None], G, np.zeros((1, 4)), np.zeros((0, 4)), np.zeros((1, 0))))
+    )
+    kind, status = torch.ones(1, 4, dtype=torch.int8), torch.zeros(1, dtype=torch.int64)
+    x, error, _ = native.solve_linearised(flat, kind, status, transpose=True)
+    assert error.item() <= 1e-9
+    for own in (slice(0, 2), slice(2, 4)):
+        z = x[0][0, own].numpy()
+        assert abs(z @ [1.0, 1.0]) < 1e-9 * abs(z).max()
+        direction = np.array([1.0, -1.0])
+        curvature = direction @ Q[own, own] @ direction
+        assert abs(z - direction * (direction @ r[own]) / curvature).max() < 1e-9 * abs(z).max()
+
+
+def test_what_the_iteration_leaves_is_polished_by_the_core_from_a_proposal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An assignment with dependent equalities, which the core by itself is not content with: nobody else is asked."""
+    data = transport(9, 0)
+    right, whole = solve_qp(*data), dispatch.solve_in_core
+    monkeypatch.setattr(dispatch, "solve_in_core", lambda p, r: whole(p, r._replace(tol=1e-300)))
+
+    def refuse(*given: object, **options: object) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(vertex, "solve_few", refuse)
+    solution = solve_qp(*data)
+    assert solution.residuals.largest < 1e-12
+    assert (solution.z - right.z).abs().max() < 1e-12
+    assert solution.iterations > 1
+    monkeypatch.setattr(proposal, "FEW", 0)
+    with pytest.raises(AssertionError, match="asked"):
+        solve_qp(*data)
