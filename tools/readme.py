@@ -15,7 +15,7 @@ from statistics import geometric_mean
 
 from tools.adjoints_page import decisions, matrix
 from tools.results_page import page as results
-from tools.scores import ROOT, counted, losses, rows_of, scoreboard
+from tools.scores import ROOT, counted, losses, program_of, rows_of, scoreboard
 
 README = ROOT / "README.md"
 CHOOSING = ROOT / "docs" / "choosing.md"
@@ -116,8 +116,7 @@ def gallery() -> str:
     """Return every tracked figure under the script that draws it, with what the script says of figure and marks."""
     by_script: dict[Path, list[Path]] = {}
     for picture in sorted((ROOT / "figures").rglob("*.png")):
-        own = picture.with_suffix(".py")
-        script = own if own.exists() else picture.with_name("strip.py")
+        script = program_of(picture)
         if script.exists():
             by_script.setdefault(script.relative_to(ROOT), []).append(picture.relative_to(ROOT))
     return "\n" + "\n".join(_shown(script, by_script[script]) for script in sorted(by_script)) + "\n"

@@ -56,9 +56,21 @@ def title(experiment: str) -> str:
 
 
 def pictures(experiment: str) -> list[str]:
-    """Return the stems of the figures that are drawn from the tables of an experiment."""
-    drawn = sorted((ROOT / "figures").glob("*.py"))
-    return [path.stem for path in drawn if re.search(rf'"{experiment}/\w+"', path.read_text("utf-8"))]
+    """Return the stems of the figures that are drawn from the tables of an experiment.
+
+    The program ``strip.py`` of a folder draws all figures there.
+    """
+    folder = ROOT / "figures"
+    programs = [*sorted(folder.glob("*.py")), *sorted(folder.glob("*/strip.py"))]
+    own = [path for path in programs if re.search(rf'"{experiment}/\w+"', path.read_text("utf-8"))]
+    drawn = [sorted(path.parent.glob("*.png")) if path.stem == "strip" else [path] for path in own]
+    return [path.relative_to(folder).with_suffix("").as_posix() for each in drawn for path in each]
+
+
+def program_of(picture: Path) -> Path:
+    """Return the program that draws a figure: of its name, or the one of its folder."""
+    own = picture.with_suffix(".py")
+    return own if own.exists() else picture.with_name("strip.py")
 
 
 def minutes(experiment: str, *folders: Path) -> float:

@@ -8,7 +8,11 @@ from figures.differentiation_kink import arrows, entries
 from figures.differentiation_margin import FLOOR, line
 from figures.style import COLOURS, Frame, NothingToDraw, methods_in, rows_of
 
-TABLES = {name: f"differentiation/{name}" for name in ("metrics", "timings", "matrices")}
+TABLES = {
+    "metrics": "differentiation/metrics",
+    "timings": "differentiation/timings",
+    "matrices": "differentiation/matrices",
+}
 PREFIX = "adjoint="
 GREY = "0.85"
 

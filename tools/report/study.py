@@ -15,7 +15,7 @@ from tools.report import marks
 from tools.report.prose import inline, paragraphs
 from tools.report.sources import Run, Sources, relative, size_of
 from tools.results_page import cause_of_miss, ours, printed, run_of
-from tools.scores import ROOT, Row, Rows, Score, docstring, interval, method_name
+from tools.scores import ROOT, Row, Rows, Score, docstring, interval, method_name, program_of
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,12 @@ def meeting(row: Row) -> Meeting:
 def picture(stem: str, sources: Sources, output: Path) -> Picture:
     """Return the figure ``stem`` as the page shows it."""
     path, whose = sources.picture(stem)
-    title, caption = described(Path("figures", f"{stem}.py"))
+    program = program_of(ROOT / "figures" / f"{stem}.png")
+    title, caption = described(program.relative_to(ROOT))
     folder, _, name = stem.rpartition("/")
     module = ".".join(filter(None, ("figures", folder)))
     drawn = f"python -m {module}" + ("" if folder else f" {name}")
-    script = relative(ROOT / "figures" / f"{stem}.py", output)
+    script = relative(program, output)
     return Picture(relative(path, output), *size_of(path), title, caption, script, drawn, whose)
 
 
