@@ -14,8 +14,6 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 Row = dict[str, str]
 Rows = list[Row]
-#: how many figures of one experiment the scoreboard links: README.md is short, docs/gallery.md has all
-SHOWN = 1
 #: relative changes that reach so far are shown as factors
 LARGE, SMALL = 10, -0.95
 
@@ -107,27 +105,18 @@ def scores(rows: Rows, *folders: Path) -> list[Score]:
 
 
 def scoreboard(rows: Rows) -> str:
-    """Return the scores as a table, with the first figures of each application."""
-    head = ["name", "application", "figures", "claims", *VERDICTS, "minutes"]
-    lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "---:|" * (len(head) - 3)]
+    """Return the scores as a table; the title of an application leads to its first figure."""
+    head = ["name", "application, figure", "claims", *VERDICTS, "minutes"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
     for score in scores(rows):
-        links = ", ".join(
-            f"[{shown(stem, score.experiment)}](figures/{stem}.png)" for stem in score.pictures[:SHOWN]
-        )
         cells = [
             f"[`{score.experiment}`](experiments/{score.experiment}.py)",
-            score.title,
-            links,
+            f"[{score.title}](figures/{score.pictures[0]}.png)" if score.pictures else score.title,
             *(str(count or "") for count in (score.total, *score.verdicts.values())),
             f"{score.minutes:.1f}",
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n" + "\n".join(lines) + "\n"
-
-
-def shown(stem: str, experiment: str) -> str:
-    """Return what a figure of an experiment is called beside the others: its stem less the experiment's name."""
-    return stem.removeprefix(experiment).replace("_", " ").strip() or "figure"
 
 
 def losses(rows: Rows) -> str:

@@ -53,10 +53,10 @@ def test_the_scoreboard_counts_each_distinct_claim_once():
     rows = rows_of("comparison")
     lines = [line for line in scoreboard(rows).splitlines() if "experiments/" in line]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    # name, application, figures, claims, a column for each verdict, minutes
-    for place, verdict in enumerate(VERDICTS, start=4):
+    # name, application, claims, a column for each verdict, minutes
+    for place, verdict in enumerate(VERDICTS, start=3):
         assert sum(int(row[place] or 0) for row in cells) == counts(rows)[verdict]
-    assert sum(int(row[3] or 0) for row in cells) == sum(v != "not comparable" for v in claims(rows).values())
+    assert sum(int(row[2] or 0) for row in cells) == sum(v != "not comparable" for v in claims(rows).values())
     assert [re.search(r"`(\w+)`", row[0]).group(1) for row in cells] == applications()
 
 
