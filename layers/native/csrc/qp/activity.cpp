@@ -134,6 +134,8 @@ void tell_activity(const Data& d, const Answer& answer, long index) {
         const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
+        // Neither is clear nor as good as zero: what another polish leaves of it tells.
+        if (!weak && most <= OWN) return;
         kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
     }
     if (std::count(kind.begin(), kind.end(), (signed char)WEAK) < 2) std::copy(kind.begin(), kind.end(), answer.kind + index * m);
