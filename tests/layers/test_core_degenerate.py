@@ -125,7 +125,7 @@ def test_what_the_iteration_leaves_is_polished_by_the_core_from_a_proposal(
     def refuse(*given: object, **options: object) -> None:
         raise AssertionError("asked")
 
-    monkeypatch.setattr(vertex, "solve_few", refuse)
+    monkeypatch.setattr(vertex, "solve", refuse)
     solution = solve_qp(*data)
     assert solution.residuals.largest < 1e-12
     assert (solution.z - right.z).abs().max() < 1e-12

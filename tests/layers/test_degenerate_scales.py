@@ -243,3 +243,18 @@ def test_the_point_at_a_weakly_active_row_is_that_of_the_equations_not_an_iterat
     assert (found.z - z).abs().max() < 1e-11
     assert found.lam.abs().max() < 1e-11
     assert found.s[..., 0].abs().max() < 1e-11
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_a_weakly_active_row_is_told_in_a_part_whose_units_are_tiny(batch: int) -> None:
+    """z₀ = 2²⁷ = −q₀/Q₀₀ = h/G: left free it would move by 1/Q₀₀ = 2.7e23, held by its row not at all."""
+    Q = torch.diag(torch.tensor([2.0**-78 * 1.125, 1.0], dtype=DOUBLE)).expand(batch, 2, 2)
+    q = torch.tensor([-(2.0**-51) * 1.125, 0.0], dtype=DOUBLE).expand(batch, 2).clone().requires_grad_()
+    G = torch.tensor([[7 * 2.0**-27, 0.0]], dtype=DOUBLE).expand(batch, 1, 2)
+    h = torch.full((batch, 1), 7.0, dtype=DOUBLE)
+    found = solve_qp(Q, q, G, h)
+    assert (found.z[:, 0] / 2.0**27 - 1).abs().max() < 1e-14
+    found.z.sum().backward()
+    assert q.grad is not None
+    assert q.grad[:, 0].abs().max() < 1e-6 * 2.0**78
+    assert (q.grad[:, 1] + 1).abs().max() < 1e-12

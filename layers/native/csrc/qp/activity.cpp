@@ -1,5 +1,5 @@
 // The rule asks for two measures of s and λ: one relative to the scales of all rows together (layers/qp/kkt.py: scales), one relative to the
-// terms of the row itself (shares), both on the equilibrated problem (layers/qp/scaling.py).
+// terms of the row itself (layers/qp/shares.py), both on the equilibrated problem (layers/qp/scaling.py).
 #include "qp/activity.hpp"
 
 #include "qp/entries.hpp"
@@ -9,9 +9,9 @@ namespace convex_layers {
 namespace {
 
 constexpr int HOPS = 2;
-constexpr double NOISE = 1e-7, OWN = 1e-6;
-// A point with a larger residual is polished again before anybody tells.
-constexpr double NEAR = 1e-11;
+constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
+// A point with a larger residual, in norm or in one row, is polished again before anybody tells.
+constexpr double NEAR = 1e-11, ROWS_SHARP = 1e-9;
 
 // One problem, equilibrated, and its solution there.
 struct Scaled {
@@ -53,7 +53,30 @@ Vector sizes(Vector v) {
     return v;
 }
 
-// What terms come to in the rows and the columns that they are connected with: layers/qp/kkt.py, _neighbours.
+// Rows of C whose terms are no rounding: layers/qp/shares.py, _there. x, h, q, and what the rows sum up to, g and c, are magnitudes.
+std::vector<char> there(const Scaled& s, const Vector& x, const Vector& h, const Vector& q, const Vector& g, const Vector& c) {
+    const int n = (int)x.size(), rows = (int)h.size();
+    std::vector<char> known(n, 0), found(rows, 0), pulled(n, 0);
+    for (int i = 0; i < rows; ++i) found[i] = h[i] > 0 && h[i] >= GIVEN * g[i];
+    for (int j = 0; j < n; ++j) pulled[j] = q[j] > 0 && q[j] >= GIVEN * c[j];
+    bool more = true;
+    // A variable that is a part of such a row is there, and so is a row that such a variable is a part of.
+    const auto spread = [&](const Entries& M, const Vector& size, std::vector<char>& rows_there) {
+        M.each([&](int i, int j, double v) {
+            if (rows_there[i] == known[j] || std::fabs(v) * x[j] < GIVEN * size[i]) return;
+            rows_there[i] = known[j] = 1;
+            more = true;
+        });
+    };
+    while (more) {
+        more = false;
+        spread(s.C, g, found);
+        spread(s.Q, c, pulled);
+    }
+    return found;
+}
+
+// What terms come to in the rows and the columns that they are connected with: layers/qp/shares.py, _neighbours.
 void neighbours(const Scaled& s, Vector z, Vector& g, Vector& c) {
     Vector pull = sizes(s.q);
     s.Q.add_sizes(z.data(), pull.data());
@@ -75,7 +98,7 @@ void neighbours(const Scaled& s, Vector z, Vector& g, Vector& c) {
 void tell_activity(const Data& d, const Answer& answer, long index) {
     const double* residuals = answer.residuals + 6 * index;
     const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
-    if (error > NEAR) return;
+    if (error > NEAR || *std::max_element(residuals + 3, residuals + 6) > ROWS_SHARP) return;
     const Scaled s(d, answer, index);
     const int n = d.n, m = d.m;
     const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
@@ -91,6 +114,7 @@ void tell_activity(const Data& d, const Answer& answer, long index) {
     s.Q.add_sizes(x.data(), c.data());
     s.C.add_sizes_transposed(y.data(), c.data());
     Vector near_g = g, near_c = c, given_g = h, given_c = q;
+    const std::vector<char> own = there(s, x, h, q, g, c);
     neighbours(s, x, near_g, near_c);
     neighbours(s, Vector(n, 0.0), given_g, given_c);
     for (int j = 0; j < n; ++j) {
@@ -105,11 +129,13 @@ void tell_activity(const Data& d, const Answer& answer, long index) {
     std::vector<signed char> kind(m);
     for (int i = 0; i < m; ++i) {
         const double scale = or_one(std::max(h[i], row_max[i] * z_hat)), room = std::max(s.h[i] - Cx[i], 0.0);
-        const double row = std::max(g[i], NOISE * (given_g[i] > 0 ? std::min(scale, near_g[i]) : scale));
+        const double row = own[i] ? g[i] : std::max(g[i], NOISE * (given_g[i] > 0 ? std::min(scale, near_g[i]) : scale));
         const auto both = [](double size, double share) { return share > OWN ? std::max(share, size) : size; };
         const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
+        // Neither is clear nor as good as zero: what another polish leaves of it tells.
+        if (!weak && most <= OWN) return;
         kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
     }
     if (std::count(kind.begin(), kind.end(), (signed char)WEAK) < 2) std::copy(kind.begin(), kind.end(), answer.kind + index * m);
