@@ -22,14 +22,16 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "quickstart.ipynb"
 def executed(notebook: dict[str, Any]) -> list[list[dict[str, Any]]]:
     """Return the outputs of each cell of code: its printed text, then a picture for each figure that it left open."""
     mpl.use("Agg")
+    from matplotlib import pyplot
+
     namespace: dict[str, Any] = {"__name__": "__main__"}
     outputs: list[list[dict[str, Any]]] = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
-            printed = io.StringIO()
+            printed, before = io.StringIO(), pyplot.get_fignums()
             with contextlib.redirect_stdout(printed):
                 exec(compile("".join(cell["source"]), PAGE.name, "exec"), namespace)
-            outputs.append([*_text(printed.getvalue()), *_pictures()])
+            outputs.append([*_text(printed.getvalue()), *_pictures(before)])
     return outputs
 
 
@@ -55,16 +57,17 @@ def _text(text: str) -> list[dict[str, Any]]:
     return [{"name": "stdout", "output_type": "stream", "text": text.splitlines(keepends=True)}]
 
 
-def _pictures() -> list[dict[str, Any]]:
+def _pictures(before: list[int]) -> list[dict[str, Any]]:
+    """The figures that are open and were not before."""
     from matplotlib import pyplot
 
     pictures: list[dict[str, Any]] = []
-    for number in pyplot.get_fignums():
+    for number in sorted(set(pyplot.get_fignums()) - set(before)):
         file = io.BytesIO()
         pyplot.figure(number).savefig(file, dpi=80, metadata={"Software": None})
         data = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": ["<Figure>"]}
         pictures.append({"data": data, "metadata": {}, "output_type": "display_data"})
-    pyplot.close("all")
+        pyplot.close(number)
     return pictures
 
 

@@ -39,7 +39,9 @@ def check_sparse_curvature(
         scale = abs(own).max(initial=0.0)
         bad["symmetric"].append(abs(Q - Q.T).max() > rounding * scale if own.size else False)
         bad["positive"].append(_indefinite(Q, rounding * scale))
-    skew, indefinite = (torch.tensor(v).reshape(values.shape[:-1]) for v in bad.values())
+    skew, indefinite = (
+        torch.tensor(v, device=values.device).reshape(values.shape[:-1]) for v in bad.values()
+    )
     if skew.any():
         raise ProblemError(
             f"{name} must be symmetric, both of its triangles given; found |{name} - {name}ᵀ| above rounding"

@@ -256,7 +256,8 @@ def _rowwise(problem: QP, norms: Norms, point: _Rows, scale: Scales, left: _Rows
     # a multiplier has the noise of the largest force; one of 1 where there is none at all
     force = _largest(own[2]).maximum(scale.still.to(own[2]))
     least = NOISE * scale.g, NOISE * scale.a, NOISE * scale.curved.maximum(norms.pull * force)
-    g, a, c = (terms.maximum(noise) for terms, noise in zip(own, least, strict=True))
+    # a row without terms has no residual
+    g, a, c = (one_where_zero(terms.maximum(noise)) for terms, noise in zip(own, least, strict=True))
     r_dual, room, r_a = left
     lam = point[1]
     share = lam.abs() * max_abs(magnitudes.G / c.unsqueeze(-2))

@@ -63,9 +63,11 @@ def _polished(
     z, y, s = (torch.from_numpy(np.stack([point[k] for point in points])) for k in range(3))
     guess = z, y[:, problem.p :].contiguous(), y[:, : problem.p].contiguous(), s[:, problem.p :].contiguous()
     handle = native.solve(problem, count, tol, rounding, max_iterations, guess, interior=True)
-    found = native.Arrays.of(handle)._replace(iterations=torch.tensor([point[3] for point in points]))
+    found = native.Arrays.of(handle)._replace(
+        iterations=torch.tensor([point[3] for point in points], device=problem.q.device)
+    )
     norms, rows = found.residuals[:, :3].amax(-1), found.residuals[:, 3:].amax(-1)
-    told = torch.tensor([point[4] for point in points])
+    told = torch.tensor([point[4] for point in points], device=problem.q.device)
     # what is not sharp, rounding has spoilt: the other engines have several units to try
     sharp = (found.status == Status.OPTIMAL) & (norms <= 10 * SHARP) & (rows <= ROWS_SHARP)
     return told, sharp, found

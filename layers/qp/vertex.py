@@ -66,9 +66,9 @@ def proposals(problem: QP, tol: float, max_iterations: int) -> Point:
     """Proposals, one element at a time; OPTIMAL within ``tol``, else ITERATION_LIMIT."""
     norms = Norms.of(problem)
     z, lam, nu = (torch.zeros_like(v) for v in (problem.q, problem.h, problem.b))
-    iterations = torch.zeros(len(z), dtype=torch.int64)
+    iterations = torch.zeros(len(z), dtype=torch.int64, device=z.device)
     for i in range(len(z)):
-        index = torch.tensor([i])
+        index = torch.tensor([i], device=z.device)
         found, iterations[i] = _solved(problem.take(index), norms.take(index), tol, max_iterations)
         z, lam, nu = put((z, lam, nu), index, tuple(torch.from_numpy(v).unsqueeze(0) for v in found))
     error = residuals(problem, z, lam, nu, norms)

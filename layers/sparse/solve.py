@@ -68,7 +68,7 @@ def solve(problem: SparseQP, request: Request) -> Solution:
 
 def _warm(program: ConeProgram, guess: Guess) -> ConeSolution:
     z, lam, nu, s = guess
-    status = torch.zeros(program.batch, dtype=torch.int64)
+    status = torch.zeros(program.batch, dtype=torch.int64, device=z.device)
     return ConeSolution(
         x=z,
         y=torch.cat([nu, lam], -1),

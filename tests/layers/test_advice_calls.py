@@ -106,19 +106,14 @@ def test_a_bound_that_stands_for_infinity_is_solved_or_its_row_is_to_be_left_out
         torch.testing.assert_close(found, solve_qp(**GOOD).z, rtol=1e-7, atol=1e-7)
 
 
-def test_a_problem_lost_beside_a_large_bound_is_told_to_leave_it_out() -> None:
-    """Lost by the torch engine alone: the sparse stage behind the core scales nothing by the bound, and solves it."""
-    one = torch.ones(2, dtype=torch.float64)
-    with pytest.raises(LayerError, match=r"bound of 1e\+50 .*leave out the rows"):
-        solve_qp(
-            torch.eye(2).double(),
-            one,
-            torch.eye(2).double(),
-            torch.tensor([1.0, 1e50], dtype=torch.float64),
-            solver="interior_point",
-        )
-    z = solve_qp(torch.eye(2).double(), one, torch.eye(2).double()[:1], one[:1]).z
-    torch.testing.assert_close(z, -one)
+@pytest.mark.parametrize("bound", [1e20, 1e50, 1e100])
+def test_a_large_bound_does_no_harm_to_the_rows_beside_it(bound: float) -> None:
+    """Once lost in its rounding; z = (−5, −1) meets the first row alone, whose multiplier is 4."""
+    rows = torch.tensor([[1.0, 0.0], [1.0, 1.0]]).double()
+    sides = torch.tensor([-5.0, bound], dtype=torch.float64)
+    found = solve_qp(torch.eye(2).double(), torch.ones(2).double(), rows, sides)
+    torch.testing.assert_close(found.z, torch.tensor([-5.0, -1.0]).double(), rtol=1e-14, atol=0)
+    torch.testing.assert_close(found.lam, torch.tensor([4.0, 0.0]).double(), rtol=1e-14, atol=0)
 
 
 #: what is passed beside the data, what the message says, and what is passed instead

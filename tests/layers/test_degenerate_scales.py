@@ -258,3 +258,13 @@ def test_a_weakly_active_row_is_told_in_a_part_whose_units_are_tiny(batch: int) 
     assert q.grad is not None
     assert q.grad[:, 0].abs().max() < 1e-6 * 2.0**78
     assert (q.grad[:, 1] + 1).abs().max() < 1e-12
+
+
+def test_a_part_without_a_number_beside_its_equalities_is_solved() -> None:
+    """z₀ = z₁ = z₂ at the least of z₀² + z₁², apart from z₃ = 1: no row of that part has a term at its solution."""
+    Q = torch.diag(torch.tensor([2.0, 2.0, 0.0, 1.0], dtype=DOUBLE))
+    q = torch.tensor([0.0, 0.0, 0.0, -1.0], dtype=DOUBLE)
+    A = torch.tensor([[-1.0, 0.0, 1.0, 0.0], [0.0, -1.0, 1.0, 0.0]], dtype=DOUBLE)
+    found = solve_qp(Q, q, None, None, A, torch.zeros(2, dtype=DOUBLE))
+    assert found.z.tolist() == [0.0, 0.0, 0.0, 1.0]
+    assert found.residuals.largest == 0
