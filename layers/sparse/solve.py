@@ -52,7 +52,7 @@ def solve(problem: SparseQP, request: Request) -> Solution:
         return value.reshape((*batch, *value.shape[1:]))
 
     y, s = shaped(found.y), shaped(found.s)
-    point = tuple(v.detach() for v in (found.x, found.y, found.s))
+    point = found.x.detach(), found.y.detach(), found.s.detach()
     return Solution(
         z=shaped(found.x),
         lam=y[..., p:],
@@ -80,12 +80,12 @@ def _warm(program: ConeProgram, guess: Guess) -> ConeSolution:
     )
 
 
-def _degeneracy(program: ConeProgram, batch: torch.Size, *point: Tensor) -> Degeneracy:
-    s = program.structure
+def _degeneracy(program: ConeProgram, batch: torch.Size, x: Tensor, y: Tensor, s: Tensor) -> Degeneracy:
+    shape = program.structure
     require_memory(
-        COPIES * 8 * s.n * (s.n + s.m),
+        COPIES * 8 * shape.n * (shape.n + shape.m),
         "the ranks behind `degeneracy`, which are told on dense matrices,",
         "ask for it on a smaller problem of the kind",
     )
     P, q, A, b = (v.detach() for v in program.data)
-    return degeneracy(ConeProgram(s, P, q, A, b), *point, np.arange(s.n)).reshape(batch)
+    return degeneracy(ConeProgram(shape, P, q, A, b), x, y, s, np.arange(shape.n)).reshape(batch)
