@@ -38,7 +38,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
     dots(right, plain["split"].str.removeprefix("givens_").astype(int), plain["published"], None)
     most = plain.sort_values("published").tail(1)
     dots(left, [PUBLISHED_SEEN] * len(most), most["published"], "SATNet, published")
-    left.set(xscale="log", xlabel="boards or puzzles seen (unit: 1)", ylim=(-0.04, 1.04))
+    left.set(xscale="log", xlabel="boards or puzzles seen", ylim=(-0.04, 1.04))
     left.set_ylabel("test puzzles solved (unit: all test puzzles)")
     left.yaxis.set_major_formatter(PercentFormatter(1.0))
     right.set(xlabel="givens of 81 cells")
