@@ -26,6 +26,7 @@ struct Measure {
 
     // What depends on the data only.
     void prepare() {
+        whole = constant<T>(0) > 1.0;
         T size = constant<T>(0), q_max = constant<T>(0), rows = constant<T>(0);
         y_unit = g.r / g.c;
         for (int i = 0; i < g.m; ++i) {
@@ -105,11 +106,13 @@ struct Measure {
         sizes(x, lam, nu);
         const Mask excused = raise_to_noise(lam, stationarity, slack, lack);
         ratios(lam, stationarity, slack, lack);
-        if (any(excused)) judge_by_parts(excused, x, lam, nu, stationarity, slack, lack);
+        const Mask asked = excused & negate(whole);
+        if (any(asked)) judge_by_parts(asked, x, lam, nu, stationarity, slack, lack);
     }
 
   private:
     using Mask = typename Lane<T>::Mask;
+    Mask whole;  // where all rows are known to be connected
     static constexpr double ROUNDED = 1e-14;  // the room of rows that bind
 
     // (|G||z| + |h|)ᵢ, (|A||z| + |b|)ᵢ and (|Q||z| + |q| + |G|ᵀ|λ| + |A|ᵀ|ν|)ⱼ in the units of the group
@@ -169,14 +172,14 @@ struct Measure {
     }
 
     // The excuse of a row is the noise of its own part.
-    void judge_by_parts(Mask excused, const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack) {
+    void judge_by_parts(Mask asked, const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack) {
         Mask again = constant<T>(0) > 1.0;
         sizes(x, lam, nu);
         for (int lane = 0; lane < Lane<T>::count; ++lane) {
-            if (!at(excused, lane)) continue;
+            if (!at(asked, lane)) continue;
             const Parts<T, M> parts(g, lane, x, column_size, pull);
+            put(parts.several ? again : whole, lane, true);
             if (!parts.several) continue;
-            put(again, lane, true);
             const auto raise = [&](T* size, const std::vector<double>& least) {
                 for (std::size_t i = 0; i < least.size(); ++i)
                     Lane<T>::set(size[i], lane, larger(Lane<T>::get(size[i], lane), least[i]));

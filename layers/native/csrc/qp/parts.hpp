@@ -18,20 +18,20 @@ class Parts {
 
     // From x, the terms of the columns, and what rows may do to them.
     Parts(const Group<T, M>& group, int lane, const T* x, const T* columns, const T* pull)
-        : several(false), g(group), at(lane), parent(g.n), part_g(g.m), part_a(g.p) {
+        : several(false), g(group), at(lane), left(g.n), parent(g.n), part_g(g.m), part_a(g.p) {
         for (int j = 0; j < g.n; ++j) parent[j] = j;
-        link(g.G, part_g);
-        link(g.A, part_a);
         std::vector<int> unused(g.n);
         link(g.Q, unused);
-        for (int j = 1; j < g.n; ++j) several = several || top(j) != top(0);
+        if (left > 1) link(g.G, part_g);
+        if (left > 1) link(g.A, part_a);
+        several = left > 1;
         if (several) measure(x, columns, pull);
     }
 
   private:
     struct Size { double z = 0, suggested = 0, q = 0, Q = 0, force = 0; };
     const Group<T, M>& g;
-    int at;
+    int at, left;  // left: the number of parts as it is known
     std::vector<int> parent, part_g, part_a;
 
     double get(const T& value) const { return Lane<T>::get(value, at); }
@@ -47,8 +47,11 @@ class Parts {
     void link(const M& matrix, std::vector<int>& part) {
         for (int& first : part) first = -1;
         matrix.nonzeros(at, [&](int i, int j) {
+            if (left == 1) return;
             if (part[i] < 0) part[i] = j;
-            else parent[top(j)] = top(part[i]);
+            const int one = top(j), other = top(part[i]);
+            left -= one != other;
+            parent[one] = other;
         });
         for (int& first : part) first = first < 0 ? 0 : first;
     }
