@@ -24,14 +24,15 @@ def executed(notebook: dict[str, Any]) -> list[list[dict[str, Any]]]:
     mpl.use("Agg")
     from matplotlib import pyplot
 
+    pyplot.close("all")  # those of others are no output of the page
     namespace: dict[str, Any] = {"__name__": "__main__"}
     outputs: list[list[dict[str, Any]]] = []
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
-            printed, before = io.StringIO(), pyplot.get_fignums()
+            printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
                 exec(compile("".join(cell["source"]), PAGE.name, "exec"), namespace)
-            outputs.append([*_text(printed.getvalue()), *_pictures(before)])
+            outputs.append([*_text(printed.getvalue()), *_pictures()])
     return outputs
 
 
@@ -57,17 +58,16 @@ def _text(text: str) -> list[dict[str, Any]]:
     return [{"name": "stdout", "output_type": "stream", "text": text.splitlines(keepends=True)}]
 
 
-def _pictures(before: list[int]) -> list[dict[str, Any]]:
-    """The figures that are open and were not before."""
+def _pictures() -> list[dict[str, Any]]:
     from matplotlib import pyplot
 
     pictures: list[dict[str, Any]] = []
-    for number in sorted(set(pyplot.get_fignums()) - set(before)):
+    for number in pyplot.get_fignums():
         file = io.BytesIO()
         pyplot.figure(number).savefig(file, dpi=80, metadata={"Software": None})
         data = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": ["<Figure>"]}
         pictures.append({"data": data, "metadata": {}, "output_type": "display_data"})
-        pyplot.close(number)
+    pyplot.close("all")
     return pictures
 
 

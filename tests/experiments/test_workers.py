@@ -68,9 +68,12 @@ def test_a_killed_process_is_told():
 def test_processes_end_when_the_work_is_left(tmp_path):
     work = shared(sleep, [str(tmp_path)], 1)
     before = signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # what a shell starts in the background ignores it
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.alarm(3)
     with pytest.raises(KeyboardInterrupt):
         next(work)
+    signal.signal(signal.SIGINT, usual)
     signal.signal(signal.SIGALRM, before)
     (path,) = tmp_path.iterdir()
     until(lambda: not alive(int(path.name)))
