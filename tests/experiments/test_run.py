@@ -152,7 +152,7 @@ def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
     reason = engines().get(layer)
     if reason is not None:
         pytest.skip(f"{layer}: {reason}")
-    methods = LAYERED.get(experiment, f"methods=[{','.join(EXPERIMENTS[experiment].METHODS)}]")
+    methods = LAYERED.get(experiment) or f"methods=[{','.join(EXPERIMENTS[experiment].METHODS)}]"
     overrides = (f"experiment={experiment}", "size=smoke", f"layer={layer}", methods)
     if experiment in CONIC and layer in QUADRATIC:
         with pytest.raises(ConfigError, match="solves quadratic programs only"):
