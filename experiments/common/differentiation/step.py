@@ -32,20 +32,22 @@ MOMENTS = ("start", "end")
 class Step:
     """Boards of `order`^2 x `order`^2, `batch` of them at once; `noise` is that of the equalities at the end.
 
-    Of several `repetitions` the median counts. `peers` are whole third-party layers that are timed beside our adjoints.
+    The first `seeds` of the run are timed; of several `repetitions` the median counts. `peers` are whole third-party
+    layers that are timed beside our adjoints.
     """
 
     order: int = 3
     batch: int = 8
     noise: float = 1e-3
     moments: list[str] = field(default_factory=lambda: list(MOMENTS))
+    seeds: int = 5
     repetitions: int = 3
     peers: list[str] = field(default_factory=lambda: ["cvxpylayers"])
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this can be timed."""
         require_one_of("step.order", self.order, GIVENS)
-        for name in ("batch", "repetitions"):
+        for name in ("batch", "seeds", "repetitions"):
             require(getattr(self, name) > 0, f"step.{name}", getattr(self, name), "a positive number")
         require(0 <= self.noise < 1, "step.noise", self.noise, "a number from 0 to below 1")
         for name, given, valid in (("peers", self.peers, third_party()), ("moments", self.moments, MOMENTS)):
