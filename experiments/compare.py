@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from experiments.common.claims import Claim, Source, source
-from experiments.common.errors import ConfigError
+from experiments.common.errors import one_line
 from experiments.common.records import command, selected
 from experiments.common.results import Frame, Row, read_table, write_table
 from experiments.common.rivals import contests
@@ -154,14 +154,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--experiment", action="append", help="only this one, printed and not written")
     given = parser.parse_args(arguments)
     results = given.results
-    try:
+    with one_line():
         rows = compare(results, given.experiment)
         # The tables stand for all experiments: a part of them does not replace them.
         if given.experiment is None:
             write_table(results / "comparison.csv", rows)
             write_table(results / "contests.csv", contests(results, dict(sections("rivals"))))
-    except (ConfigError, ValueError) as error:
-        sys.exit(f"error: {error}")
     for row in rows:
         print(line(row))
     print(sentence(rows))

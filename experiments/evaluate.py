@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 
 from experiments.common import weights
 from experiments.common.cells import run_cells
-from experiments.common.errors import ConfigError, require_one_of
+from experiments.common.errors import one_line, require_one_of
 from experiments.common.records import Place, read_csv
 from experiments.common.results import DIGITS, Frame
 from experiments.job import EXPERIMENTS, check_run, composed
@@ -78,11 +78,9 @@ def main(arguments: list[str]) -> None:
     if {"-h", "--help"} & {*arguments}:
         print(__doc__)
         return
-    try:
+    with one_line():
         results, place = _chosen(arguments)
         table = evaluate(results, place)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
     print(table.to_string(index=False, float_format="{:.6g}".format))
     far = differing(table, rules_of(place.experiment))
     if len(far):

@@ -136,7 +136,7 @@ def _of_adjoints() -> dict[str, tuple[str, str]]:
             found.setdefault(key, {}).setdefault(text, []).append(name)
     return {
         key: (
-            "; ".join(f"of {', '.join(names)}: {text}" for text, names in said.items()),
+            "; ".join(f"of {', '.join(names)}: {text}" for text, names in said.items() if text),
             "1" if key in numbers else "",
         )
         for key, said in found.items()

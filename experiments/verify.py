@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.common.errors import ConfigError
+from experiments.common.errors import one_line
 from experiments.common.records import selected
 from experiments.common.results import NUMBERS, Frame, columns_of, read_table
 from experiments.common.sheets import sections
@@ -111,10 +111,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--size", action="append", help="only runs of this size; may be repeated")
     parser.add_argument("--layer", action="append", help="only runs with this layer; may be repeated")
     given = parser.parse_args(arguments)
-    try:
+    with one_line():
         lines = verify(given.results, given.build, given.size, given.layer, given.experiment)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
     if lines:
         more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
         sys.exit("\n".join([f"{len(lines)} numbers drifted:", *lines[:SHOWN], *more]))

@@ -1,8 +1,10 @@
 """What all figures share: a colour and a name for each method, fonts, how files are written."""
 
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib as mpl
@@ -25,7 +27,7 @@ class MissingColumn(KeyError):
         return str(self.args[0])
 
 
-class NothingToDraw(ValueError):
+class NothingToDraw(ConfigError):
     """None of the methods of a figure was run."""
 
 
@@ -189,9 +191,12 @@ BARE: dict[str, Any] = {
 
 
 def save(figure: Figure, stem: Path, formats: Iterable[str] = ("png", "pdf")) -> None:
-    """Write the figure to `stem` with each of `formats` as suffix."""
+    """Write the figure to `stem` with each of `formats` as suffix; an old file stays until the new one is whole."""
     for name in formats:
-        figure.savefig(stem.with_suffix(f".{name}"), metadata=BARE[name])
+        with TemporaryDirectory(prefix=".", dir=stem.parent) as folder:
+            figure.savefig(Path(folder, stem.name).with_suffix(f".{name}"), metadata=BARE[name])
+            for path in Path(folder).iterdir():
+                os.replace(path, stem.parent / path.name)
 
 
 def panels(figure: Figure, methods: list[str], columns: int, xlabel: str, ylabel: str) -> dict[str, Axes]:

@@ -1,5 +1,6 @@
 """Whatever goes wrong is told on one screen, without a traceback; help says what there is."""
 
+import errno
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +85,50 @@ def test_a_file_in_the_place_of_a_folder_is_told(capsys, monkeypatch, tmp_path):
     message, _ = told(capsys, monkeypatch, *TINY, f"output={tmp_path}")
     assert message.startswith(f"error: {tmp_path}/denoising")
     assert "directory" in message
+
+
+FULL = r"No space left on device; what is finished is kept, the same command goes on from there"
+
+
+def test_a_full_disk_is_told_at_any_write_and_the_same_command_goes_on(capsys, monkeypatch, tmp_path):
+    words = ("size=smoke", "methods=[total_variation,optnet_tuned_tv]", "seeds=[0]")
+    assert told(capsys, monkeypatch, *words, f"output={tmp_path / 'whole'}")[0] == ""
+    real, written, room = Path.write_bytes, [], []
+
+    def full(path, content):
+        written.append(path.name)
+        if len(written) > room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    last = []
+    for files in range(20):
+        written.clear()
+        room[:] = [files]
+        message, _ = told(capsys, monkeypatch, *words, f"output={tmp_path / 'full'}")
+        assert list((tmp_path / "full").rglob("*.partial")) == []
+        if message == "":
+            break
+        assert re.fullmatch(rf"error: {tmp_path}/full/\S+: {FULL}", message)
+        assert not list((tmp_path / "full").rglob("provenance.json"))
+        last.append(written[-1])
+    # Both cells, and each of the tables, their provenance last.
+    assert "optnet_tuned_tv-0.json" in last[1]
+    assert "provenance.json" in last[-1]
+    (found,), (whole,) = ([*(tmp_path / name).rglob("metrics.csv")] for name in ("full", "whole"))
+    assert found.read_bytes() == whole.read_bytes()
+
+
+def test_a_log_on_a_full_disk_ends_the_run_in_one_line(capsys, monkeypatch, tmp_path):
+    assert told(capsys, monkeypatch, *TINY, f"output={tmp_path}")[0] == ""
+    (log,) = tmp_path.rglob("run.log")
+    log.unlink()
+    log.symlink_to("/dev/full")
+    message, _ = told(capsys, monkeypatch, *TINY, f"output={tmp_path}")
+    assert re.fullmatch(rf"error: writing: {FULL}", message)
+    log.unlink()
+    assert told(capsys, monkeypatch, *TINY, f"output={tmp_path}")[0] == ""
 
 
 def test_a_result_that_is_no_number_is_named(capsys, monkeypatch, tmp_path):
