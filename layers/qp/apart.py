@@ -7,19 +7,27 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from layers.linalg.parts import largest_of_parts
+from layers.linalg.products import row_max
 from layers.problem import QP
 from layers.qp.kkt import residuals
 from layers.qp.parts import divided, split
-from layers.solution import Point, Status
+from layers.qp.scaling import scale_problem
+from layers.solution import FIRST, Point, Status
 
-#: the status of an element is the first of these that one of its parts has; a certificate of one is one of the whole
-FIRST = (
-    Status.INFEASIBLE,
-    Status.UNBOUNDED,
-    Status.NUMERICAL_FAILURE,
-    Status.ITERATION_LIMIT,
-    Status.OPTIMAL,
-)
+#: parts whose objectives differ by more, in units of their rows, are lost in each other's rounding
+FAR = 1e6
+
+
+def far_apart(problem: QP) -> Tensor:
+    """The elements of a flat problem with parts whose objectives are of far apart sizes, as indices."""
+    several, label = divided(problem)
+    if label is None:
+        return several
+    scaled = scale_problem(problem.take(several)).weighted()
+    size = largest_of_parts(row_max(scaled.Q).maximum(scaled.q.abs()), label)
+    least = torch.where(size > 0, size, torch.inf).amin(-1)
+    return several[size.amax(-1) > FAR * least]
 
 
 def solve_apart(problem: QP, *, solve: Callable[[QP], Point], tol: float) -> Point:

@@ -80,10 +80,12 @@ def polish(
 def improves(after: Residuals, before: Residuals) -> Tensor:
     """Whether one point is better than another: in the worst of all, or row by row at no price that counts.
 
-    Where the terms of a sum cancel, as those of the gap, norms of two sharp points differ by their rounding.
+    Where the terms of a sum cancel, as those of the gap, norms of two sharp points differ by their rounding; and what is
+    sharp in norm is no price at all.
     """
     rows = after.rowwise.amax(-1) < before.rowwise.amax(-1)
-    return (after.largest < before.largest) | (rows & (after.largest <= ROUNDED * before.largest))
+    least = (ROUNDED * before.largest).clamp(min=SHARP)
+    return (after.largest < before.largest) | (rows & (after.largest <= least))
 
 
 def _corrected(problem: QP, point: _Point, active: Tensor, norms: Norms) -> tuple[_Point, Residuals]:
