@@ -47,11 +47,11 @@ Denoiser = Callable[[np.ndarray], np.ndarray]
 class Data:
     """Windows of `window` samples; `copies` noisy training parts, `repeats` of the other parts."""
 
-    snr: list[float] = field(default_factory=lambda: [5.0, 10.0])
-    window: int = 24
-    stride: int = 4
-    copies: int = 6
-    repeats: int = 10
+    snr: list[float] = field(default_factory=lambda: [5.0, 10.0])  #: of signal to noise, by data set [dB]
+    window: int = 24  #: that is denoised at once [samples]
+    stride: int = 4  #: between the beginnings of two windows [samples]
+    copies: int = 6  #: of the training part [noisy versions]
+    repeats: int = 10  #: of the other parts [noisy versions]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless such data can be made."""
