@@ -150,10 +150,9 @@ class SparseInverse:
     def _null_part(self, x: Array) -> Array:
         if not self.saddle.singular:
             return np.zeros_like(x)
-        V = self.saddle.null_space
-        if V is None:
+        if not self.saddle.null_space_told:
             raise Doubtful("singular values between zero and not")
-        return V @ (V.T @ x)
+        return self.saddle.null_part(x)
 
     def _without_left(self, r: Array) -> Array:
         """(I − L L⁺) r, twice: once leaves rounding of the size of what it takes off."""

@@ -47,6 +47,8 @@ class Request(NamedTuple):
         Machine epsilon of the dtype in which the caller formed the data.
     guess : tuple of Tensor, optional
         z, λ, ν and s of an earlier solution, flat.
+    verbose : bool
+        Whether a large sparse program tells how far it is.
     """
 
     solver: str
@@ -56,6 +58,7 @@ class Request(NamedTuple):
     on_failure: str
     precision: float
     guess: Guess | None = None
+    verbose: bool = False
 
 
 @dataclass(frozen=True)

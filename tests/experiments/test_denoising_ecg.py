@@ -7,6 +7,7 @@ import pytest
 import pywt
 
 from experiments.common.errors import ConfigError
+from experiments.common.pictures import recording, split_in_time
 from experiments.common.shrinkage import WaveletSetting, wavelet_denoise
 from experiments.common.training import mean_squared_error
 from experiments.denoising_ecg import (
@@ -15,8 +16,6 @@ from experiments.denoising_ecg import (
     denoise_by_windows,
     evaluate,
     make_data,
-    recording,
-    split_in_time,
     train,
     windows,
 )
