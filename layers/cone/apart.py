@@ -113,7 +113,7 @@ def _put_together(program: ConeProgram, kinds: Sequence[Alike], points: Sequence
 
 @made_once(64)
 def parts(structure: ConeStructure) -> tuple[Alike, ...]:
-    """The parts, those of one structure together. What has no row, or no variable, goes with the first that has both."""
+    """The parts, like ones together; what has no row, or no variable, goes with the first that has both."""
     c, n = structure.cones, structure.n
     sizes = [1] * (c.zero + c.nonneg) + [*c.soc] + [k * (k + 1) // 2 for k in c.psd]
     sizes = np.array(sizes + [3] * (c.exp + len(c.power)), dtype=np.int64)
@@ -124,7 +124,7 @@ def parts(structure: ConeStructure) -> tuple[Alike, ...]:
     )
     size = n + sizes.size
     links = sp.coo_array((np.ones(pairs[0].size), pairs), shape=(size, size))
-    count, label = connected_components(links, directed=False)
+    label = connected_components(links, directed=False)[1]
     whole_ones = np.intersect1d(label[:n], label[n:])
     if whole_ones.size < 2:
         return ()

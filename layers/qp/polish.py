@@ -80,7 +80,7 @@ def polish(
 def improves(after: Residuals, before: Residuals) -> Tensor:
     """Whether one point is better than another: in the worst of all, or row by row at no price that counts.
 
-    Where the terms of a sum cancel, as those of the gap, norms of two sharp points differ by their rounding; and what is
+    Where the terms of a sum cancel, as those of the gap, norms of two sharp points differ by their rounding; what is
     sharp in norm is no price at all.
     """
     rows = after.rowwise.amax(-1) < before.rowwise.amax(-1)

@@ -39,8 +39,8 @@ def test_a_tangent_far_from_the_origin_is_exact() -> None:
     assert torch.allclose(slope, 1 / sizes.detach(), rtol=1e-9, atol=0)
 
 
-def test_parts_have_their_own_solutions_and_certificates(logarithm: ConvexLayer) -> None:
-    """maximise x over exp(x) ≤ a, x ≥ l, thrice: a part without a point is the program's certificate, and nobody else's."""
+def test_parts_have_their_own_solutions_and_certificates() -> None:
+    """maximise x over exp(x) ≤ a, x ≥ l, thrice: a part without a point makes the program infeasible."""
     x, a, low = cp.Variable(3), cp.Parameter(3, pos=True), cp.Parameter(3)
     problem = cp.Problem(cp.Maximize(cp.sum(x)), [cp.exp(x) <= a, x >= low])
     layer = ConvexLayer(problem, [a, low], [x], on_failure="ignore")
@@ -68,3 +68,25 @@ def test_parts_of_one_structure_are_one_batch_and_put_back_in_order() -> None:
     log, half = r[:, 2:].log(), r[:, 1:2] / 2**0.5
     right = [c[:, :1] - r[:, :1], c[:, 1:2], c[:, 2:4] - half, log, 1 - log[:, 1:], 0 * c[:, 7:]]
     assert ((found - torch.cat(right, 1)).abs() <= 1e-11 * (1 + half)).all()
+
+
+@pytest.mark.parametrize("radius", [1e-9, 1e-8, 1e-4, 1.0])
+def test_a_small_ball_far_from_the_origin_is_no_point(radius: float) -> None:
+    """The largest cᵀx over ‖x − a‖ ≤ r is a + r c/‖c‖; to a tolerance of 1e-8 the ball is its centre, dx/dr zero."""
+    x, c, a, r = cp.Variable(3), cp.Parameter(3), cp.Parameter(3), cp.Parameter(nonneg=True)
+    layer = ConvexLayer(cp.Problem(cp.Maximize(c @ x), [cp.norm(x - a) <= r]), [c, a, r], [x])
+    cost = torch.tensor([[3653.75, -555.25, 2312.5], [-0.75, 1.0, -0.625]], dtype=torch.float64)
+    centre = torch.tensor([2.5, -0.5, -0.25], dtype=torch.float64)
+    given = [cost, centre, torch.tensor(radius, dtype=torch.float64)]
+    (found,) = layer(*(v.requires_grad_() for v in given))
+    weight = torch.tensor([1.5, 1.5, 0.5], dtype=torch.float64)
+    dc, da, dr = torch.autograd.grad((weight * found).sum(), given)
+    length = cost.detach().norm(dim=-1, keepdim=True)
+    unit = cost.detach() / length
+    assert (found - centre - radius * unit).abs().max() < 1e-14
+    # x − a bears 1e-16 of a, and so does its direction
+    room = 1e-11 + 1e-15 / radius
+    assert (dr - (unit @ weight).sum()).abs() < room
+    assert (da - 2 * weight).abs().max() < 1e-12
+    right = radius / length * (weight - (unit @ weight).unsqueeze(-1) * unit)
+    assert (dc - right).abs().max() < 10 * room * right.abs().max()

@@ -3,6 +3,8 @@
 // with the rest by itself.
 #include "qp/activity.hpp"
 
+#include <array>
+
 #include "qp/entries.hpp"
 
 namespace convex_layers {
@@ -13,7 +15,7 @@ constexpr int HOPS = 2;
 constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
 // A point with a larger residual, in norm or in one row, is polished again before anybody tells.
 constexpr double NEAR = 1e-11, ROWS_SHARP = 1e-9;
-// Parts whose objectives differ by more are solved again, each by itself, before anybody tells.
+// Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: layers/qp/apart.py.
 constexpr double FAR = 1e6;
 
 // One problem, or a part of one, and its solution.
@@ -39,8 +41,8 @@ struct Program {
         for (int i : rows) C.append(whole.C, i, place), h.push_back(whole.h[i]), y.push_back(whole.y[i]), m += i < whole.m;
     }
 
-    // Equilibrates; the size that the objective had in units of the rows.
-    double equilibrate() {
+    // Equilibrates; the sizes that objective and right-hand sides had in units of the rows.
+    std::array<double, 2> equilibrate() {
         Vector D, E;
         ruiz(Q, C, D, E);
         Q.scale(D.data(), D);
@@ -55,7 +57,7 @@ struct Program {
         for (double& v : Q.value) v *= c;
         for (std::size_t j = 0; j < q.size(); ++j) q[j] *= c / r, x[j] /= r * D[j];
         for (std::size_t i = 0; i < h.size(); ++i) h[i] /= r, y[i] *= c / r / E[i];
-        return size;
+        return {size, r};
     }
 };
 
@@ -159,15 +161,18 @@ void tell_activity(const Data& d, const Answer& answer, long index) {
     for (int j = 0; j < d.n; ++j) place[j] = (int)variables[label[j]].size(), variables[label[j]].push_back(j);
     for (int i = 0; i < whole.C.rows; ++i) rows[of_rows[i] < 0 ? label[0] : of_rows[i]].push_back(i);
     std::vector<signed char> kind(d.m);
-    double least = HUGE_VAL, most = 0;
+    std::array<double, 2> least{HUGE_VAL, HUGE_VAL}, most{};
     for (int j = 0; j < d.n; ++j) {
         if (variables[j].empty()) continue;
         Program part(whole, variables[j], rows[j], place);
-        const double size = part.equilibrate();
-        if (size > 0) least = std::min(least, size);
-        most = std::max(most, size);
+        const std::array<double, 2> size = part.equilibrate();
+        for (int k = 0; k < 2; ++k) {
+            if (size[k] > 0) least[k] = std::min(least[k], size[k]);
+            most[k] = std::max(most[k], size[k]);
+            if (most[k] > FAR * least[k]) return;
+        }
         const std::vector<signed char> own = kinds(part, error);
-        if ((int)own.size() < part.m || most > FAR * least) return;
+        if ((int)own.size() < part.m) return;
         for (int i = 0; i < part.m; ++i) kind[rows[j][i]] = own[i];
     }
     if (std::count(kind.begin(), kind.end(), (signed char)WEAK) < 2) std::copy(kind.begin(), kind.end(), answer.kind + index * d.m);
