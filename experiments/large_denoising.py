@@ -14,7 +14,7 @@ sees a clean pixel of another part.
 
 Methods: `total_variation`, one weight for all pairs, the best of a grid on validation; `map_windows`, the map, its
 programs of windows with dense matrices as in experiments/denoising_ecg.py; `map_whole`, the same map and one sparse
-program; `network`, three convolutions without a program, trained for about the processor time of `map_whole`. Maps
+program; `convolutions`, a network of three without a program, trained for about the processor time of `map_whole`. Maps
 start at the weight of the first method. Rates were compared on the validation part of seed 100, which is none of those
 reported: of the map of the record 0.003 to 0.1, of the image 0.001 to 0.03, and the least was best.
 
@@ -42,7 +42,7 @@ from experiments.common.training import Recipe, Split, fit, predict, squared_los
 from experiments.common.weighted_tv import Convolutional, MappedTV, Pairs, WeightMap, matrices
 from layers import QPLayer
 
-METHODS = ("total_variation", "network", "map_windows", "map_whole")
+METHODS = ("total_variation", "convolutions", "map_windows", "map_whole")
 LEARNED = ("map_windows", "map_whole")
 FINAL = ("final_mse", "output_snr")
 DECADES = ("residual", "gradient_error")
@@ -177,7 +177,7 @@ def make_model(config: Config, task: str, method: str, seed: int, start: float) 
     chosen: Task = getattr(config, task)
     reach = (0, chosen.reach) if task == "ecg" else (chosen.reach, chosen.reach)
     generator, scale = torch.Generator().manual_seed(seed), noise(config.data, task)
-    if method == "network":
+    if method == "convolutions":
         return Counted(Convolutional(reach, 2 * chosen.filters, scale, generator))
     weights = WeightMap(reach, chosen.filters, start, scale, generator)
     window = (1 if task == "ecg" else chosen.window, chosen.window)
@@ -243,12 +243,12 @@ def train(
     config: Config, task: str, method: str, seed: int, splits: dict[str, Split], record: Recorder
 ) -> nn.Module:
     """The denoiser of `method`, what is in it chosen or learned on training and validation."""
-    start = 0.0 if method == "network" else best_weight(config, task, seed)
+    start = 0.0 if method == "convolutions" else best_weight(config, task, seed)
     if method == "total_variation":
         return _constant(start, config.layer.build())
     model = make_model(config, task, method, seed, start)
     chosen: Task = getattr(config, task)
-    recipe = chosen.network if method == "network" else chosen.train
+    recipe = chosen.network if method == "convolutions" else chosen.train
     rng = np.random.default_rng([seed, 2 + METHODS.index(method)])
     seen = {part: splits[part] for part in ("train", "validation")}
     work = partial(fit, model, seen, recipe, rng)
