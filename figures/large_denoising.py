@@ -1,4 +1,4 @@
-"""Whole signals as one sparse program: what each method makes of the record and the image, and how much noise is left."""
+"""Whole signals as one sparse program: what each method makes of record and image, and how much noise is left."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
@@ -22,7 +22,7 @@ SHORT = {
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """Above the middle of the test image, and the learned weights of pairs in a row; below the record and what is left."""
+    """Above the middle of the image, and the learned weights of pairs in a row; below the record and what is left."""
     signals = tables["signals"]
     methods = methods_in(rows_of(signals, experiment="large_denoising_image"), SHOWN)
     if not methods:

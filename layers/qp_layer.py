@@ -112,7 +112,8 @@ def solve_qp(
         What to do when an element is not ``OPTIMAL``: raise; fill it with NaN; or return the last iterate (for
         an infeasible or unbounded element, the certificate). Its gradient contribution is zero in the last two.
     verbose : bool
-        Large sparse programs tell in a line on standard error how far they are. An interrupt (Ctrl-C) reaches them either way.
+        Large sparse programs tell in a line on standard error how far they are. An interrupt (Ctrl-C) reaches them
+        either way.
 
     Returns
     -------

@@ -62,13 +62,17 @@ def matrices(height: int, width: int) -> tuple[Tensor, Tensor]:
     pixels, count = height * width, pairs.count
     size = pixels + count
     kept = torch.arange(pixels).expand(2, -1)
-    Q = torch.sparse_coo_tensor(kept, torch.ones(pixels, dtype=torch.float64), (size, size), is_coalesced=True, check_invariants=True)
+    Q = torch.sparse_coo_tensor(
+        kept, torch.ones(pixels, dtype=torch.float64), (size, size), is_coalesced=True, check_invariants=True
+    )
     first, second = pairs.ends
     row = np.arange(count)
     rows = np.concatenate([row, row, row, count + row, count + row, count + row])
     cols = np.concatenate([first, second, pixels + row, first, second, pixels + row])
     signs = np.repeat([-1.0, 1.0, -1.0, 1.0, -1.0, -1.0], count)
-    G = torch.sparse_coo_tensor(np.stack([rows, cols]), torch.from_numpy(signs), (2 * count, size), check_invariants=True)
+    G = torch.sparse_coo_tensor(
+        np.stack([rows, cols]), torch.from_numpy(signs), (2 * count, size), check_invariants=True
+    )
     return Q, G.coalesce()
 
 
@@ -77,7 +81,7 @@ LARGEST = 4.0
 
 
 class WeightMap(nn.Module):
-    """w = start * exp(4 tanh(m / 4)): m takes absolute values of small filters of y, and is linear in these around each pair.
+    """w = start * exp(4 tanh(m / 4)): m takes absolute values of small filters of y, and is linear in these.
 
     Filters add up to zero, so neither the offset nor the sign of y matters. m starts at zero: all weights are `start`.
 
@@ -99,7 +103,9 @@ class WeightMap(nn.Module):
         self.reach, self.start, self.scale = reach, start, scale
         shape = (2 * reach[0] + 1, 2 * reach[1] + 1)
         bound = (shape[0] * shape[1]) ** -0.5
-        first = torch.empty(filters, 1, *shape, dtype=torch.float64).uniform_(-bound, bound, generator=generator)
+        first = torch.empty(filters, 1, *shape, dtype=torch.float64).uniform_(
+            -bound, bound, generator=generator
+        )
         self.filters = nn.Parameter(first)
         self.mix = nn.Parameter(torch.zeros(2, filters, *shape, dtype=torch.float64))
         self.level = nn.Parameter(torch.zeros(2, dtype=torch.float64))
@@ -145,7 +151,9 @@ class MappedTV(nn.Module):
         pixels, pairs = window_places(*noisy.shape[1:], *self.window, self.stride)
         parts, of_parts = noisy.flatten(1)[:, pixels], weights[:, pairs]
         found = self._solved(parts.reshape(-1, *self.window), of_parts.flatten(0, 1)).z[:, : pixels.shape[1]]
-        total = torch.zeros_like(noisy.flatten(1)).index_add(1, pixels.flatten(), found.reshape(len(noisy), -1))
+        total = torch.zeros_like(noisy.flatten(1)).index_add(
+            1, pixels.flatten(), found.reshape(len(noisy), -1)
+        )
         return (total / pixels.flatten().bincount()).reshape(noisy.shape)
 
     def solution(self, noisy: Tensor) -> Solution:
@@ -208,7 +216,8 @@ class Convolutional(nn.Module):
         shape, around = (2 * reach[0] + 1, 2 * reach[1] + 1), (reach[0], reach[1])
         sizes = ((1, width), (width, width), (width, 1))
         self.steps = nn.ModuleList(
-            nn.Conv2d(a, b, shape, padding=around, padding_mode="replicate", dtype=torch.float64) for a, b in sizes
+            nn.Conv2d(a, b, shape, padding=around, padding_mode="replicate", dtype=torch.float64)
+            for a, b in sizes
         )
         for step in self.steps:
             assert isinstance(step, nn.Conv2d)

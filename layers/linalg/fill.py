@@ -17,8 +17,8 @@ def entries_of_factor(pattern: Any) -> float:
     """Entries below the diagonal of the factor L of a symmetric matrix, in an order of low fill.
 
     Columns of nearly least degree, no two of them neighbours, are eliminated at once: the neighbours of each become
-    neighbours of each other (multiple minimum degree, Liu 1985). No numbers are factorised, and no more is held than the
-    graph of what is left. AMD, which the factorisations use, comes to about as many.
+    neighbours of each other (multiple minimum degree, Liu 1985). No numbers are factorised, and no more is held than
+    the graph of what is left. AMD, which the factorisations use, comes to about as many.
 
     Parameters
     ----------
@@ -30,7 +30,9 @@ def entries_of_factor(pattern: Any) -> float:
     Cost: a product of sparse matrices for each of some ten to hundred rounds.
     """
     graph = sp.csr_array(pattern)
-    graph = sp.csr_array((np.ones(graph.nnz, dtype=np.float32), graph.indices, graph.indptr), shape=graph.shape)
+    graph = sp.csr_array(
+        (np.ones(graph.nnz, dtype=np.float32), graph.indices, graph.indptr), shape=graph.shape
+    )
     graph = _without_diagonal(graph)
     rng, found = np.random.default_rng(0), 0.0
     while graph.shape[0]:

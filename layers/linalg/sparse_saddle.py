@@ -17,8 +17,6 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from layers.linalg.threads import in_one_blas_thread
-
 Array = NDArray[np.float64]
 
 #: ρ of an equilibrated matrix, and by how much it is raised, how often, where rounding makes a pivot of the wrong sign
@@ -123,7 +121,7 @@ class SparseSaddle:
 
     @cached_property
     def _lost(self) -> Array:
-        """What does not come back of a vector that was multiplied by K, in equilibrated units: it is in the null space."""
+        """What does not come back of a vector that was multiplied by K, equilibrated: it is in the null space."""
         numbers = np.arange(1.0, self.scale.size + 1)
         probe = np.sin(numbers * numbers)
         return probe - self._refined(self._scaled @ probe, CORRECTIONS)

@@ -1,4 +1,4 @@
-"""Threads: one for the BLAS of numpy and scipy while small matrices are decomposed, several for the elements of a batch.
+"""Threads: one for the BLAS of numpy and scipy while small matrices are decomposed, several for elements of a batch.
 
 Those of a BLAS share out products of microseconds and wait for each other in a loop. Where another process has taken a
 core, each wait lasts until the scheduler comes round: a triangular solve of 200 rows took 16 ms, for 20 µs alone.
@@ -52,10 +52,10 @@ def in_one_blas_thread(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def shared_out(work: Callable[[Event, int], T], count: int, threads: int, *, long: bool = False) -> list[T]:
-    """``[work(stop, 0), …, work(stop, count − 1)]``, on so many threads; where an element is ``long`` never on the caller's.
+    """``[work(stop, 0), …, work(stop, count − 1)]``, on so many threads; what is ``long`` never on the caller's.
 
-    Worth it for what leaves the lock of the interpreter alone, as Clarabel and QDLDL do. An interrupt reaches only the thread
-    that waits: it sets ``stop``, which long work has to look at now and then, and is raised when that has ended.
+    Worth it for what leaves the lock of the interpreter alone, as Clarabel and QDLDL do. An interrupt reaches only the
+    thread that waits: it sets ``stop``, which long work has to look at now and then, and is raised when that has ended.
     """
     stop = Event()
     if count < 2 - long or (threads < 2 and not long):

@@ -57,7 +57,9 @@ def chain(n: int) -> tuple[torch.Tensor, ...]:
     """A signal that is not to rise, sparse."""
     i = torch.arange(n - 1)
     places = torch.stack([i.repeat(2), torch.cat([i, i + 1])])
-    step = torch.sparse_coo_tensor(places, torch.cat([-torch.ones(n - 1), torch.ones(n - 1)]).double(), (n - 1, n))
+    step = torch.sparse_coo_tensor(
+        places, torch.cat([-torch.ones(n - 1), torch.ones(n - 1)]).double(), (n - 1, n)
+    )
     eye = torch.sparse_coo_tensor(torch.arange(n).expand(2, -1), torch.ones(n).double(), (n, n))
     q = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     return eye, q, step, torch.zeros(n - 1, dtype=torch.float64)
@@ -70,7 +72,9 @@ def test_a_factor_that_does_not_fit_is_told_with_its_bytes(monkeypatch: pytest.M
     eye = sp.eye_array(60)
     Q = (4.1 * sp.kron(eye, eye) - sp.kron(path, eye) - sp.kron(eye, path)).tocoo()
     given = torch.sparse_coo_tensor(np.stack(Q.coords), Q.data, Q.shape)
-    with pytest.raises(ProblemError, match=r"sparse conditions of optimality, 3600 equations, would take .* bytes"):
+    with pytest.raises(
+        ProblemError, match=r"sparse conditions of optimality, 3600 equations, would take .* bytes"
+    ):
         solve_qp(given, torch.ones(3600).double())
     assert solve_qp(*chain(6001)).residuals.largest < 1e-10  # it fills nothing
 
