@@ -146,7 +146,7 @@ endef
 # EXPERIMENT=denoising has `make verify` and `make publish` take one experiment instead of all.
 ONLY := $(EXPERIMENT:%=--experiment %)
 .PHONY: verify
-verify: setup  ## our tracked runs (EXPERIMENT=one) again, compared under results/tolerances.yaml | 25
+verify: setup  ## our tracked runs (EXPERIMENT=one) again, compared under the tolerances of their sheets | 25
 	$(PYTHON) -m experiments.verify --size companion --layer auto $(ONLY)
 
 .PHONY: new-experiment

@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiments.common.errors import ConfigError
+from experiments.common.errors import ConfigError, one_line
 from experiments.common.records import PROVENANCE, Place, flat, read_csv, read_record
 from experiments.common.results import Frame, read_table, write_text
 from experiments.common.stats import scales, summarise
@@ -117,11 +117,9 @@ def main(arguments: list[str]) -> None:
         "--output", type=Path, default=Path("build/collected"), help="folder of table and figure"
     )
     given = parser.parse_args(arguments)
-    try:
+    with one_line():
         for path in write(given.folder, given.output):
             print(path)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

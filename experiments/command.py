@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.common.errors import ConfigError
+from experiments.common.errors import one_line
 from experiments.common.overrides import check_command_line, parsed, spelled_out
 from experiments.common.records import Place
 from experiments.common.results import read_table
@@ -54,13 +54,10 @@ def execute(arguments: list[str]) -> None:
 def one_screen() -> Generator[None]:
     """Turn every error that a user can mend into a message and an exit; any other is a fault of ours and passes."""
     try:
-        yield
-    except (ConfigError, LayerError, HydraException, OmegaConfBaseException) as error:
+        with one_line("; what is finished is kept, the same command goes on from there"):
+            yield
+    except (LayerError, HydraException, OmegaConfBaseException) as error:
         sys.exit(f"error: {error}")
-    except OSError as error:
-        if error.errno is None:
-            raise
-        sys.exit(f"error: {error.filename or 'writing the tables'}: {error.strerror}")
     except _of_a_cluster() as error:
         # What the run said before it left its own process stands among the words about that.
         said = re.search(r"^error: .*", str(error), re.DOTALL | re.MULTILINE)

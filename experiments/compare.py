@@ -2,8 +2,8 @@
 <results>/comparison.csv and ends with one line of counts. What methods with a layer win and lose against methods
 without one goes to <results>/contests.csv.
 
-What was published stands in the sheets in configs/experiment and in published.yaml, as facts; the rules of the verdicts
-stand in common/verdicts.py; everything else is computed from the tables.
+What was published stands in the sheets in configs/experiment, as facts; the rules of the verdicts stand in
+common/verdicts.py; everything else is computed from the tables.
 """
 
 import argparse
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
-from experiments.common.claims import Claim, Source, load, source
-from experiments.common.errors import ConfigError
+from experiments.common.claims import Claim, Source, source
+from experiments.common.errors import one_line
 from experiments.common.records import command, selected
 from experiments.common.results import Frame, Row, read_table, write_table
 from experiments.common.rivals import contests
@@ -32,19 +31,10 @@ from experiments.common.stats import (
 from experiments.common.verdicts import MATCHES, NOT_COMPARABLE, REPRODUCED, sentence, verdict
 from experiments.job import check_run
 
-PUBLISHED = Path(__file__).with_name("published.yaml")
-RIVALS = Path(__file__).with_name("rivals.yaml")
-
 
 def published() -> dict[str, Source]:
     """The publications by experiment."""
-    return load(PUBLISHED) | {name: source(f"{name}.yaml", given) for name, given in sections("published")}
-
-
-def rivals() -> dict[str, list[dict[str, Any]]]:
-    """Which methods of an experiment meet which."""
-    plain: Any = OmegaConf.to_container(OmegaConf.load(RIVALS))
-    return plain | dict(sections("rivals"))
+    return {name: source(f"{name}.yaml", given) for name, given in sections("published")}
 
 
 def compare(results: Path, experiments: list[str] | None = None) -> list[dict[str, Any]]:
@@ -164,14 +154,12 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--experiment", action="append", help="only this one, printed and not written")
     given = parser.parse_args(arguments)
     results = given.results
-    try:
+    with one_line():
         rows = compare(results, given.experiment)
         # The tables stand for all experiments: a part of them does not replace them.
         if given.experiment is None:
             write_table(results / "comparison.csv", rows)
-            write_table(results / "contests.csv", contests(results, rivals()))
-    except (ConfigError, ValueError) as error:
-        sys.exit(f"error: {error}")
+            write_table(results / "contests.csv", contests(results, dict(sections("rivals"))))
     for row in rows:
         print(line(row))
     print(sentence(rows))

@@ -63,13 +63,16 @@ Weigh = Callable[[np.ndarray], Tensor]
 class Data:
     """Assets by name, none for all; blocks of test years from `first_test` to `last_test`, validation before each."""
 
-    assets: list[str] = field(default_factory=list[str])
-    first_test: int = 2000
-    last_test: int = 2022
-    block_years: int = 2
-    validation_years: int = 4
+    assets: list[str] = field(default_factory=list[str])  #: by name; none: all
+    first_test: int = 2000  #: first year of the test [year]
+    last_test: int = 2022  #: last year of the test [year]
+    block_years: int = 2  #: after which everything is learned anew [years]
+    validation_years: int = 4  #: before each block [years]
+    #: of moments that are mixed [trading days]
     half_lives: list[float] = field(default_factory=lambda: [21.0, 63.0, 252.0, 1008.0])
+    #: of the estimates with a window, to choose from [trading days]
     windows: list[int] = field(default_factory=lambda: [126, 252, 504, 1008])
+    #: shares of either target, to choose from [share]
     shrinkage: list[float] = field(default_factory=lambda: [0.0, 0.1, 0.3, 0.6])
 
     def check(self) -> None:
@@ -110,9 +113,9 @@ class Data:
 class Training:
     """Adam on all months of training at once, for `steps`, asked of on validation every so many."""
 
-    steps: int = 60
-    lr: float = 0.02
-    evaluate_every: int = 5
+    steps: int = 60  #: gradient steps for each block [steps]
+    lr: float = 0.02  #: rate of Adam [1]
+    evaluate_every: int = 5  #: between two looks at validation [steps]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this can be run."""
@@ -129,7 +132,7 @@ class Config(RunConfig):
     layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-10))
     data: Data = field(default_factory=Data)
     train: Training = field(default_factory=Training)
-    bootstrap_block: int = 12
+    bootstrap_block: int = 12  #: of the bootstrap [months]
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""

@@ -46,9 +46,10 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 class Attack:
     """Radii in units of the coordinates, `steps` of the iterated attack, `repeats` of random signs."""
 
+    #: by which every coordinate may be moved [as the coordinates]
     radii: list[float] = field(default_factory=lambda: [0.01, 0.03, 0.1, 0.3, 1.0])
-    steps: int = 20
-    repeats: int = 20
+    steps: int = 20  #: of the iterated attack [steps]
+    repeats: int = 20  #: of random signs, the control [draws]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this is an attack."""
@@ -63,8 +64,8 @@ class Attack:
 class Data:
     """The paper's `points`, half of them to fit; `patients` to fit, all the others are the test."""
 
-    points: int = 60
-    patients: int = 284
+    points: int = 60  #: of the paper's two clusters, half of them to fit [points]
+    patients: int = 284  #: to fit; the others of the 569 are the test [patients]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless both data sets can be split and the real one is the one documented."""

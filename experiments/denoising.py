@@ -55,8 +55,8 @@ EXAMPLES = 3
 class Weights:
     """Grid of total-variation weights: `count` values from 0 to `largest`."""
 
-    largest: float = 100.0
-    count: int = 101
+    largest: float = 100.0  #: of the grid from 0 on [1]
+    count: int = 101  #: in the grid [weights]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this is a grid."""
@@ -69,8 +69,8 @@ class Pure(Recipe):
     """Recipe of the learned operator: weight of ||Dz||_1, and of ||D||_1 in the training loss."""
 
     lr: float = 1e-2
-    weight: float = 13.0
-    penalty: float = 0.1
+    weight: float = 13.0  #: of ‖Dz‖₁ in the program [1]
+    penalty: float = 0.1  #: weight of ‖D‖₁ in the training loss [1]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` unless this can be trained."""
@@ -87,7 +87,7 @@ class Stencils(Recipe):
     batch: int = 50
     lr: float = 1e-2
     anneal: bool = True
-    scales: int = 4
+    scales: int = 4  #: of different widths, 1 to 6 [stencils]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` unless this can be trained."""

@@ -56,11 +56,12 @@ Scores = dict[str, tuple[float, float]]
 class Data:
     """Windows of `window` samples; `copies` noisy training parts, `repeats` of the other parts."""
 
-    snr: list[float] = field(default_factory=lambda: [5.0, 10.0])
-    window: int = 24
-    stride: int = 4
-    copies: int = 6
-    repeats: int = 10
+    snr: list[float] = field(default_factory=lambda: [5.0, 10.0])  #: of signal to noise, by data set [dB]
+    window: int = 24  #: that is denoised at once [samples]
+    stride: int = 4  #: between the beginnings of two windows [samples]
+    copies: int = 6  #: of the training part [noisy versions]
+    repeats: int = 10  #: of the other parts [noisy versions]
+    #: third of the recording that is for training, the next for validation, the other for the test [thirds]
     folds: list[int] = field(default_factory=lambda: [0, 1, 2])
 
     def check(self) -> None:
@@ -84,10 +85,10 @@ class OperatorRecipe(Recipe):
     batch: int = 50
     lr: float = 1e-2
     anneal: bool = True
-    wavelet: str = "db2"
-    levels: int = 3
-    examples: int = 300
-    window: int = 32
+    wavelet: str = "db2"  #: of whose details the operator begins
+    levels: int = 3  #: of details [scales]
+    examples: int = 300  #: of training and validation each, drawn [windows]
+    window: int = 32  #: that is denoised at once [samples]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""

@@ -78,23 +78,27 @@ class Config(RunConfig):
     """
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
-    parts: list[str] = field(default_factory=lambda: list(PARTS))
+    parts: list[str] = field(default_factory=lambda: list(PARTS))  #: of the study that are run
     layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-8))
     accuracy: Accuracy = field(default_factory=Accuracy)
     cost: Cost = field(default_factory=Cost)
     step: Step = field(default_factory=Step)
     paths: Paths = field(default_factory=Paths)
-    signal_length: int = 30
+    signal_length: int = 30  #: of the signals of `denoising` [samples]
+    #: added to the rules, where Sudoku's equalities start; 0: they start where OptNet's do [1]
     sudoku_noise: float = 0.0
     sudoku: Recipe = field(default_factory=lambda: Recipe(samples=9000, steps=360, batch=150, lr=0.1))
     denoising: Recipe = field(default_factory=lambda: Recipe(samples=2000, steps=400, batch=50, lr=1e-2))
     regularised: Recipe = field(default_factory=lambda: Recipe(1000, steps=640, batch=32, lr=1e-2, points=20))
     linear: Recipe = field(default_factory=lambda: Recipe(1000, steps=640, batch=32, lr=1e-2, points=20))
     losses: Recipe = field(default_factory=lambda: Recipe(1000, steps=640, batch=32, lr=1e-2, points=20))
+    #: settings of adjoints, by name [1]
     options: dict[str, Any] = field(default_factory=lambda: {name: dict(o) for name, o in OPTIONS.items()})
+    #: by adjoint: most steps of a task, under `size` most variables, `step: 0` leaves that part out
     limits: dict[str, Any] = field(default_factory=dict[str, Any])
+    #: accuracy to which adjoints that differentiate an iteration run it, Alt-Diff's own [1]
     iterate_to: float = 1e-3
-    weight: float = 20.0
+    weight: float = 20.0  #: of the blackbox interpolation, PyEPO's [1]
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""

@@ -2,7 +2,7 @@
 
 The parameters come out of <results>/<experiment>/<size>/<layer>/weights.npz and are scored on the data of their
 seeds; each number stands beside the one in the table of the run. A number that is further from it than
-results/tolerances.yaml allows is an error. Other settings: size=companion, layer=auto, results=results.
+the tolerances of its sheet allow is an error. Other settings: size=companion, layer=auto, results=results.
 """
 
 import sys
@@ -15,10 +15,9 @@ from omegaconf import OmegaConf
 
 from experiments.common import weights
 from experiments.common.cells import run_cells
-from experiments.common.errors import ConfigError, require_one_of
+from experiments.common.errors import one_line, require_one_of
 from experiments.common.records import Place, read_csv
 from experiments.common.results import DIGITS, Frame
-from experiments.common.sources import ROOT
 from experiments.job import EXPERIMENTS, check_run, composed
 from experiments.verify import agrees, rules_of
 
@@ -79,13 +78,11 @@ def main(arguments: list[str]) -> None:
     if {"-h", "--help"} & {*arguments}:
         print(__doc__)
         return
-    try:
+    with one_line():
         results, place = _chosen(arguments)
         table = evaluate(results, place)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
     print(table.to_string(index=False, float_format="{:.6g}".format))
-    far = differing(table, rules_of(ROOT / "results", place.experiment))
+    far = differing(table, rules_of(place.experiment))
     if len(far):
         sys.exit(
             f"{len(far)} of {len(table)} numbers are not those of the table:\n{far.to_string(index=False)}"

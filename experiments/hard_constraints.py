@@ -76,12 +76,13 @@ class Config(RunConfig):
     """
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
-    problems: list[str] = field(default_factory=lambda: list(PROBLEMS))
+    problems: list[str] = field(default_factory=lambda: list(PROBLEMS))  #: that are answered
     seeds: list[int] = field(default_factory=lambda: [1, 2, 3, 4, 5])
     layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-8))
     data: Size = field(default_factory=Size)
-    points: int = 50
+    points: int = 50  #: of the piecewise function that are learned from [points]
     asked: Size = field(default_factory=Size)
+    #: inequalities and equalities of the programs that the optimiser alone answers [rows]
     optima: list[list[int]] = field(default_factory=lambda: [list(pair) for pair in OPTIMA])
     convex: Recipe = field(default_factory=Recipe)
     nonconvex: Recipe = field(default_factory=_nonconvex)

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -159,10 +160,19 @@ def _replace(directory: Path, tables: Tables, record: dict[str, Any]) -> None:
     write_text(directory / PROVENANCE, json.dumps(record, indent=2) + "\n")
 
 
+class _Log(logging.FileHandler):
+    """A log on a full disk fails like any other file, and not with a traceback of its own beside the run."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        assert error is not None
+        raise error
+
+
 @contextmanager
 def _logged(path: Path) -> Generator[None]:
     """Append what the run says of its cells to `path`."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _Log(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)

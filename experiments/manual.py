@@ -3,9 +3,11 @@
 import ast
 import inspect
 import json
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, fields, is_dataclass
+from itertools import takewhile
 from typing import Any
 
 from hydra import initialize_config_dir
@@ -25,6 +27,8 @@ USAGE = """usage: python -m experiments.run [experiment=NAME] [size=SIZE] [layer
   --cfg job, --info        the composed settings without a run; Hydra's own reports; --hydra-help tells of them
 """
 
+_MARK = re.compile(r"\s*#:")
+
 
 def overview() -> str:
     """The experiments, sizes, layers and adjoints that there are here."""
@@ -43,7 +47,7 @@ def overview() -> str:
 
 
 def of_experiment(words: list[str]) -> str:
-    """Every setting of the experiment that `words` choose: value as composed, default, and what is expected of it.
+    """Every setting of the experiment that `words` choose: value as composed, default, unit, and what it means.
 
     Raises
     ------
@@ -55,28 +59,88 @@ def of_experiment(words: list[str]) -> str:
     module = EXPERIMENTS[config.experiment]
     lines = [f"experiment={config.experiment} size={config.size}: {_title(module.__doc__)}", ""]
     lines += [textwrap.dedent(module.Config.__doc__ or "").strip(), ""]
-    expected, defaults = dict(_expected(module.Config)), dict(_defaults(module.Config))
-    rows = [("setting", "here", "default", "expected")]
-    expected["methods"] = "some of those below"
-    expected["layer.adjoint.name"] = "an adjoint; --help lists them"
-    expected |= {f"layer.adjoint.{key}": f"of {', '.join(names)}" for key, names in _of_adjoints().items()}
+    told, defaults = meanings(module.Config), dict(flat(settings(module.Config)))
+    rows = [("setting", "here", "default", "unit", "meaning")]
     for name, value in flat(settings(config)):
-        rows.append((name, _short(value), _short(defaults.get(name, "")), expected.get(name, "")))
-    widths = [max(len(row[place]) for row in rows) for place in range(3)]
+        meaning, unit = meaning_of(told, name)
+        rows.append((name, _short(value), _short(defaults.get(name, "")), unit, meaning))
+    widths = [max(len(row[place]) for row in rows) for place in range(4)]
     for row in rows:
-        columns = [cell.ljust(width) for cell, width in zip(row[:3], widths, strict=True)]
-        lines.append("  ".join([*columns, row[3]]).rstrip())
+        columns = [cell.ljust(width) for cell, width in zip(row[:4], widths, strict=True)]
+        lines.append("  ".join([*columns, row[4]]).rstrip())
+    lines += ["", *(f"{name}: {text}" for name, text in _sections(module.Config))]
     methods = getattr(module, "METHODS", ())
-    return "\n".join([*lines, *([f"\nmethods: {', '.join(methods)}"] if methods else [])])
+    return "\n".join([*lines, *([f"methods: {', '.join(methods)}"] if methods else [])])
 
 
-def _of_adjoints() -> dict[str, list[str]]:
-    """Which adjoints have a setting, by its name."""
-    found: dict[str, list[str]] = {}
+def meanings(config: type) -> dict[str, tuple[str, str]]:
+    """Meaning and unit of every setting of the dataclass `config`, by dotted name, both "" where nothing is said.
+
+    They are the comment of a field that begins with `#:` and ends with the unit, [1] where there is none; it stands
+    behind the field, or above it. A class that gives a field another default leaves what it means to the class below.
+    """
+    found = {"methods": ("some of those below", "")}
+    for name, each, comment in _fields(config):
+        if name != "methods" and _section(each) is None:
+            found[name] = _split(comment)
+    found["layer.adjoint.name"] = ("an adjoint; --help lists them", "")
+    return found | {f"layer.adjoint.{key}": said for key, said in _of_adjoints().items()}
+
+
+def meaning_of(told: dict[str, tuple[str, str]], name: str) -> tuple[str, str]:
+    """Meaning and unit of the setting `name`: what is said of a setting with entries is said of each of them."""
+    place = max((each for each in told if f"{name}.".startswith(f"{each}.")), key=len, default="")
+    return told.get(place, ("", ""))
+
+
+def _fields(config: type, prefix: str = "") -> Iterator[tuple[str, Field[Any], str]]:
+    """The fields of `config` and of its sections, by dotted name, with their comments."""
+    comments = {k: v for base in reversed(config.__mro__) if is_dataclass(base) for k, v in _comments(base)}
+    for each in fields(config):
+        yield f"{prefix}{each.name}", each, comments.get(each.name, "")
+        section = _section(each)
+        if section is not None:
+            yield from _fields(section, f"{prefix}{each.name}.")
+
+
+def _comments(config: type) -> Iterator[tuple[str, str]]:
+    """The fields that a class itself declares, and the comments that begin with `#:`."""
+    source = textwrap.dedent(inspect.getsource(config))
+    lines = source.splitlines()
+    for node in ast.parse(source).body[0].body:  # pyright: ignore[reportAttributeAccessIssue]
+        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)):
+            continue
+        behind = lines[(node.end_lineno or 0) - 1].encode()[node.end_col_offset :].decode()
+        above = list(takewhile(_MARK.match, reversed(lines[: node.lineno - 1])))
+        found = [line for line in (*reversed(above), behind) if _MARK.match(line)]
+        if found:
+            yield node.target.id, " ".join(_MARK.sub("", line).strip() for line in found)
+
+
+def _split(comment: str) -> tuple[str, str]:
+    meaning, _, unit = comment.rpartition(" [")
+    return (meaning, unit.removesuffix("]")) if comment.endswith("]") else (comment, "")
+
+
+def _of_adjoints() -> dict[str, tuple[str, str]]:
+    """Meaning and unit of the settings of adjoints, for each that has one, from their own descriptions."""
+    found: dict[str, dict[str, list[str]]] = {}
+    numbers: set[str] = set()
     for name in adjoints():
-        for key in adjoint(name).settings:
-            found.setdefault(key, []).append(name)
-    return found
+        made = adjoint(name)
+        for key, value in made.settings.items():
+            numbers |= set() if isinstance(value, str) else {key}
+            docs = "\n".join(base.__doc__ or "" for base in type(made).__mro__)
+            entry = re.search(rf"^ *{key} : .*\n((?: {{8,}}.*\n)+)", docs, re.MULTILINE)
+            text = " ".join(entry[1].split()).split(".")[0] if entry else ""
+            found.setdefault(key, {}).setdefault(text, []).append(name)
+    return {
+        key: (
+            "; ".join(f"of {', '.join(names)}: {text}" for text, names in said.items() if text),
+            "1" if key in numbers else "",
+        )
+        for key, said in found.items()
+    }
 
 
 def _title(doc: str | None) -> str:
@@ -94,68 +158,18 @@ def _minutes(name: str, size: str) -> str:
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return text if len(text) <= 28 else f"{text[:25]}..."
 
 
-def _defaults(config: type) -> Iterator[tuple[str, Any]]:
-    """The default of each setting of the dataclass `config`, by dotted name."""
-    yield from flat(settings(config))
-
-
-def _expected(config: type, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """What the checks of `config` and of its sections expect of a setting, by dotted name."""
-    for base in reversed(config.__mro__):
-        if "check" in vars(base):
-            for name, text in _required(vars(base)["check"]):
-                yield (name if name.startswith(prefix) else f"{prefix}{name}"), text
-    # A class that gives a setting another default leaves what it means to the class below it.
-    inherited = [each for base in config.__mro__[1:] if is_dataclass(base) for each in fields(base)]
-    for each in (*inherited, *fields(config)):
+def _sections(config: type) -> Iterator[tuple[str, str]]:
+    """The sections of settings, and what each is."""
+    for name, each, comment in _fields(config):
         section = _section(each)
         if section is not None:
-            yield from _expected(section, f"{prefix}{each.name}.")
-        elif "meaning" in each.metadata:
-            yield f"{prefix}{each.name}", each.metadata["meaning"]
-        elif each.type in (bool, "bool"):
-            yield f"{prefix}{each.name}", "true or false"
+            yield name, comment or (section.__doc__ or "").strip().split("\n\n")[0]
 
 
 def _section(each: Field[Any]) -> type | None:
     """The dataclass of a field that is a section of its own."""
     made = each.default_factory() if each.default_factory is not MISSING else each.default
     return type(made) if is_dataclass(made) else None
-
-
-def _required(check: Any) -> Iterator[tuple[str, str]]:
-    """Names and expectations of the calls `require(holds, name, given, expected)` in the source of a check."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(check)))
-    loops = {
-        loop.target.id: [each.value for each in loop.iter.elts if isinstance(each, ast.Constant)]
-        for loop in ast.walk(tree)
-        if isinstance(loop, ast.For)
-        and isinstance(loop.target, ast.Name)
-        and isinstance(loop.iter, ast.Tuple)
-    }
-    calls = [
-        call for call in ast.walk(tree) if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
-    ]
-    for call in calls:
-        function = ast.unparse(call.func)
-        if function == "require":
-            expected = " ".join(ast.unparse(call.args[3]).strip("f'\"").split())
-            yield from ((name, expected) for name in _names(call.args[1], loops))
-        elif function == "require_rate":
-            yield from ((name, "a learning rate") for name in _names(call.args[0], loops))
-
-
-def _names(node: ast.expr, loops: dict[str, list[Any]]) -> list[str]:
-    """The settings that the name in a call may be; a part that is a section, `{name}`, is left out."""
-    if isinstance(node, ast.Constant):
-        return [str(node.value)]
-    names = [""]
-    for part in node.values if isinstance(node, ast.JoinedStr) else []:
-        if isinstance(part, ast.Constant):
-            names = [f"{name}{part.value}" for name in names]
-        elif isinstance(part, ast.FormattedValue) and isinstance(part.value, ast.Name):
-            names = [f"{name}{value}" for name in names for value in loops.get(part.value.id, [""])]
-    return [name.removeprefix(".") for name in names if name]

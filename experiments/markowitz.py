@@ -56,10 +56,10 @@ TRAIN, SEARCH, TEST = range(3)
 class Data:
     """Moments from `months` months up to `last_month`; `assets` by name, or none: the `count` least volatile."""
 
-    assets: list[str] = field(default_factory=list)
-    count: int = 12
-    months: int = 144
-    last_month: str = "2019-12"
+    assets: list[str] = field(default_factory=list)  #: by name; none: the least volatile ones
+    count: int = 12  #: of them, where none are named [assets]
+    months: int = 144  #: of which the moments are [months]
+    last_month: str = "2019-12"  #: the last of these, year-month
 
     def check(self) -> None:
         """Raise a `ConfigError` unless these moments exist and are those of a covariance of full rank."""
@@ -85,11 +85,11 @@ class Data:
 class Market:
     """Costs, horizon of a trajectory in months, and trajectories in a step (the paper's K) and in the test."""
 
-    trading_cost: float = 1e-3
-    short_cost: float = 1e-3
-    horizon: int = 24
-    trajectories: int = 10
-    test: int = 100
+    trading_cost: float = 1e-3  #: of a trade [share of its value]
+    short_cost: float = 1e-3  #: of a short position for a month [share of its value]
+    horizon: int = 24  #: of a trajectory, T [months]
+    trajectories: int = 10  #: in a step, K [trajectories]
+    test: int = 100  #: that are reported [trajectories]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless such a market can be simulated."""
@@ -109,10 +109,10 @@ class Market:
 class Training:
     """Projected stochastic gradient descent: `steps` at rate `lr`, which is halved every `halve_every` steps."""
 
-    steps: int = 400
-    lr: float = 1e-3
-    halve_every: int = 100
-    evaluate_every: int = 10
+    steps: int = 400  #: of projected stochastic gradient descent [steps]
+    lr: float = 1e-3  #: rate of a step [1]
+    halve_every: int = 100  #: after which the rate is halved [steps]
+    evaluate_every: int = 10  #: between two utilities that are recorded [steps]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this can be run."""
@@ -133,8 +133,10 @@ class Config(RunConfig):
     data: Data = field(default_factory=Data)
     market: Market = field(default_factory=Market)
     train: Training = field(default_factory=Training)
-    gamma: float = 15.0
+    gamma: float = 15.0  #: risk aversion at the start [1]
+    #: risk aversions that are searched [1]
     gammas: list[float] = field(default_factory=lambda: [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0])
+    #: with which a searched policy may start: the sum of absolute holdings, 1 or more [wealth]
     largest_exposure: float = 2.0
 
     def check(self) -> None:

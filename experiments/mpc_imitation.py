@@ -53,11 +53,11 @@ PUBLISHED_STEPS = 1000
 class System:
     """Sizes of the system, the bound of `bounded`, and the seed of the expert."""
 
-    states: int = 3
-    controls: int = 3
-    horizon: int = 5
-    bound: float = 1.0
-    expert_seed: int = 42
+    states: int = 3  #: of the system [states]
+    controls: int = 3  #: of the system [controls]
+    horizon: int = 5  #: of a plan, T [steps]
+    bound: float = 1.0  #: on the absolute value of each control, of `bounded` [1]
+    expert_seed: int = 42  #: of the expert; none of the seeds of the run [1]
 
     def check(self, seeds: list[int]) -> None:
         """Raise a `ConfigError` unless there are such an expert and learners that differ from it."""
@@ -79,14 +79,14 @@ class Training:
     parameters are larger than `descent_norm`.
     """
 
-    steps: int = 1000
-    lr: float = 1e-2
-    batch: int = 128
-    bounded_batch: int = 32
-    window: int = 25
-    descent: int = 400
-    descent_batch: int = 256
-    descent_norm: float = 1e3
+    steps: int = 1000  #: of RMSprop [steps]
+    lr: float = 1e-2  #: rate of RMSprop [1]
+    batch: int = 128  #: in a step, without bounds [initial states]
+    bounded_batch: int = 32  #: in a step, with bounds [initial states]
+    window: int = 25  #: over which losses are averaged; a divisor of train.steps [steps]
+    descent: int = 400  #: of L-BFGS afterwards, at most [iterations]
+    descent_batch: int = 256  #: of L-BFGS [initial states]
+    descent_norm: float = 1e3  #: size of the parameters at which it ends [1]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this can be run."""
@@ -108,7 +108,7 @@ class Config(RunConfig):
     layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-8))
     system: System = field(default_factory=System)
     train: Training = field(default_factory=Training)
-    # A trial has found the dynamics if the mean squared errors of A and B end below this in sum.
+    #: sum of the mean squared errors of A and B below which a trial has found the dynamics [1]
     converged_below: float = 0.01
 
     def check(self) -> None:

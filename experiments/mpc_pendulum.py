@@ -61,7 +61,7 @@ CENTRE, WIDTH = (5.0, 1.0, 1.0), (3.0, 1.0, 1.0)
 class TrainingOfTwo(Training):
     """How long, and `misspecified_epochs` for the other pendulum."""
 
-    misspecified_epochs: int = 250
+    misspecified_epochs: int = 250  #: with the wrong model [passes]
 
 
 @dataclass
@@ -69,6 +69,7 @@ class Config(ImitationConfig):
     """Settings; the defaults are the published program's. `misspecified_seeds` are those of the other pendulum."""
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
+    #: of the random numbers, of the methods with the wrong model [1]
     misspecified_seeds: list[int] = field(default_factory=lambda: list(range(8)))
     # A setting is read and never assigned, so the narrower type is safe.
     train: TrainingOfTwo = field(default_factory=TrainingOfTwo)  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -52,11 +52,11 @@ QUARTILES = {"lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75}
 class System:
     """The controller: sizes, bound, and initial states in a batch."""
 
-    states: int = 3
-    controls: int = 3
-    horizon: int = 5
-    bound: float = 1.0
-    batch: int = 32
+    states: int = 3  #: of the system [states]
+    controls: int = 3  #: of the system [controls]
+    horizon: int = 5  #: of a plan, T [steps]
+    bound: float = 1.0  #: on the absolute value of each control [1]
+    batch: int = 32  #: solved at once [initial states]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless there is such a controller."""
@@ -74,9 +74,10 @@ class Config(RunConfig):
     methods: list[str] = field(default_factory=lambda: list(METHODS))
     layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-8))
     system: System = field(default_factory=System)
+    #: that are timed and differentiated through, rising [iterations]
     iterations: list[int] = field(default_factory=lambda: [1, 32, 64, 128])
-    repetitions: int = 20
-    reference: int = 2000
+    repetitions: int = 20  #: of a measurement, whose median counts [times]
+    reference: int = 2000  #: that count as all [iterations]
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""

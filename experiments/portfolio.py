@@ -61,12 +61,12 @@ FIRST_YEAR = 1992
 class Data:
     """Assets by name, none for all; blocks of test years from `first_test` to `last_test`, validation before each."""
 
-    assets: list[str] = field(default_factory=list)
-    first_test: int = 2000
-    last_test: int = 2022
-    block_years: int = 2
-    validation_years: int = 4
-    trading_cost: float = 1e-3
+    assets: list[str] = field(default_factory=list)  #: by name; none: all
+    first_test: int = 2000  #: first year of the test [year]
+    last_test: int = 2022  #: last year of the test [year]
+    block_years: int = 2  #: after which everything is learned anew [years]
+    validation_years: int = 4  #: before each block [years]
+    trading_cost: float = 1e-3  #: of a trade [share of its value]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless such years can be walked through."""
@@ -102,9 +102,13 @@ class Data:
 class Grid:
     """What validation chooses from: strength of the ridge, γ, c in units of the true cost, shrinkage."""
 
+    #: strengths of the ridge of the forecast, to choose from [1]
     ridge: list[float] = field(default_factory=lambda: [0.01, 0.1, 1.0])
+    #: risk aversions, to choose from [1]
     gamma: list[float] = field(default_factory=lambda: [1.0, 3.0, 10.0, 30.0, 100.0, 300.0])
+    #: of trades in the program, to choose from [true cost]
     cost: list[float] = field(default_factory=lambda: [0.1, 0.3, 1.0, 3.0])
+    #: of covariances, to choose from; above 0 and at most 1 [1]
     shrinkage: list[float] = field(default_factory=lambda: [0.1, 0.5, 0.9])
 
     def check(self) -> None:
@@ -121,11 +125,11 @@ class Grid:
 class Training:
     """Adam on `windows` trajectories of `horizon` months a step (the K and T of policy tuning), for `steps`."""
 
-    steps: int = 40
-    lr: float = 0.02
-    windows: int = 16
-    horizon: int = 12
-    evaluate_every: int = 5
+    steps: int = 40  #: of Adam [steps]
+    lr: float = 0.02  #: learning rate of Adam [1]
+    windows: int = 16  #: in a step, K [trajectories]
+    horizon: int = 12  #: of a trajectory, T, 1 to 12 [months]
+    evaluate_every: int = 5  #: between two evaluations on validation [steps]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this can be run."""
@@ -149,7 +153,7 @@ class Config(RunConfig):
     data: Data = field(default_factory=Data)
     grid: Grid = field(default_factory=Grid)
     train: Training = field(default_factory=Training)
-    bootstrap_block: int = 12
+    bootstrap_block: int = 12  #: length of the blocks of the intervals [months]
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from experiments.common.errors import ConfigError
+from experiments.common.errors import one_line
 from experiments.common.records import PROVENANCE, Place, selected
 from experiments.common.results import write_bytes, write_text
 from experiments.common.weights import FILE
@@ -61,11 +61,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--experiment", action="append", help="only this experiment; may be repeated")
     parser.add_argument("--changed", action="store_true", help="runs with changed settings too")
     given = parser.parse_args(arguments)
-    try:
+    with one_line():
         for place in publish(given.build, given.results, given.experiment, given.changed):
             print(place)
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -43,10 +43,10 @@ SHOWN = 61
 class Data:
     """Numbers of points, and the half-width of the square of the second test; that of training is 1."""
 
-    train: int = 1000
-    validation: int = 500
-    test: int = 2000
-    outside: float = 5.0
+    train: int = 1000  #: to learn from [points]
+    validation: int = 500  #: that choose the epoch and the start [points]
+    test: int = 2000  #: that are reported [points]
+    outside: float = 5.0  #: half-width of the square of the second test; that of training is 1 [1]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless such points can be drawn."""
@@ -62,9 +62,9 @@ class Config(RunConfig):
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
     data: Data = field(default_factory=Data)
-    widths: list[int] = field(default_factory=lambda: [3, 6, 12, 24, 48, 96, 192])
-    knots: int = 12
-    restarts: int = 3
+    widths: list[int] = field(default_factory=lambda: [3, 6, 12, 24, 48, 96, 192])  #: of the networks [units]
+    knots: int = 12  #: of the function of one variable, at least 3 [knots]
+    restarts: int = 3  #: of each training, the best of which counts [starts]
     train: Recipe = field(default_factory=lambda: Recipe(epochs=60, batch=50, lr=0.05, anneal=True))
     network: Recipe = field(default_factory=lambda: Recipe(epochs=400, batch=50, lr=1e-2, anneal=True))
 

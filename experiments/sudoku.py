@@ -67,10 +67,10 @@ UNITS = {"mse": "1", "board_error": "fraction", "strict_error": "fraction"}
 class Data:
     """Numbers of puzzles, and of solved boards that only `test_strict` may use."""
 
-    train: int = 8500
-    validation: int = 500
-    test: int = 1000
-    held_out: int = 29
+    train: int = 8500  #: to learn from [puzzles]
+    validation: int = 500  #: that choose the epoch [puzzles]
+    test: int = 1000  #: that are reported [puzzles]
+    held_out: int = 29  #: of the 288, that only `test_strict` may use [solved boards]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless such puzzles can be drawn."""
@@ -89,7 +89,7 @@ class Config(RunConfig):
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
     data: Data = field(default_factory=Data)
-    rows: int = 40
+    rows: int = 40  #: that the layer learns [equalities]
     train: LayerRecipe = field(default_factory=LayerRecipe)
     annealed: LayerRecipe = field(
         default_factory=lambda: LayerRecipe(epochs=6, batch=50, lr=0.05, anneal=True)

@@ -76,13 +76,14 @@ class Data:
     boards at which `identified` is tested.
     """
 
-    order: int = 3
-    solved: int = 9000
-    train: int = 9000
-    validation: int = 200
-    test: int = 100
-    mean_givens: float = 36.2
-    givens: list[int] = field(default_factory=lambda: list(range(24, 41)))
+    order: int = 3  #: k of boards of k² x k², 2 or 3 [1]
+    solved: int = 9000  #: to learn from [solved boards]
+    train: int = 9000  #: to learn from [puzzles]
+    validation: int = 200  #: that choose the epoch [puzzles]
+    test: int = 100  #: for each number of givens [puzzles]
+    mean_givens: float = 36.2  #: of a training puzzle, the two nearest integers [givens]
+    givens: list[int] = field(default_factory=lambda: list(range(24, 41)))  #: of the test puzzles [givens]
+    #: at which `identified` is tested [solved boards]
     counts: list[int] = field(default_factory=lambda: [120, 240, 360, 420, 450, 465, 475, 480, 485, 490, 600])
 
     def check(self) -> None:
@@ -115,9 +116,9 @@ class Config(RunConfig):
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
     data: Data = field(default_factory=Data)
-    curvature: float = 1e-3
-    trained_curvature: float = 1e-2
-    passes: int = 3
+    curvature: float = 1e-3  #: of the layer that is tested, identified [1]
+    trained_curvature: float = 1e-2  #: of the layer that is tested, trained [1]
+    passes: int = 3  #: of `identified_passes` and of what is trained on puzzles [passes]
     whole: Stage = field(
         default_factory=lambda: Stage(
             steps=400, batch=300, lr=1.0, optimiser="momentum", curvature=1.0, nonnegative=False
@@ -131,6 +132,7 @@ class Config(RunConfig):
     )
     refine: Stage = field(default_factory=lambda: Stage(steps=100, lr=1e-5, curvature=0.1))
     convolutional: ConvolutionalRecipe = field(default_factory=ConvolutionalRecipe)
+    #: puzzle to look at, with exactly one solution, row by row
     board: str = "7..2.5..1..94.........8..9.............3..624....2.5.8.28.4.3.5.6....87..7.6....."
 
     def check(self) -> None:

@@ -73,25 +73,26 @@ WATCH = 10
 class Data:
     """Boards of k^2 x k^2 for order k, and how many of them each method sees.
 
-    `solved` are numbers of solved boards; `unsolved` and `hidden` of unsolved puzzles, with `mean_givens` givens on
-    average, for `exclusions` and for `hidden`, which shows a share `shown` of the givens while it trains. `pairs` makes
-    `maskings` puzzles of each of `boards` boards, with a share of givens uniform on `shares`. Tested are `test` puzzles
-    for each number of `givens`, from boards of their own. `file` has unsolved puzzles of yours, one a line, in place of
-    drawn ones.
+    `pairs` makes `maskings` puzzles of each of `boards` boards; test puzzles are of boards of their own.
     """
 
-    order: int = 3
+    order: int = 3  #: k of boards of k² x k², 2 or 3 [1]
+    #: to learn from, increasing [solved boards]
     solved: list[int] = field(default_factory=lambda: [240, 360, 420, 450, 465, 475, 480, 485, 600])
+    #: to learn from, for `exclusions`, increasing [puzzles]
     unsolved: list[int] = field(default_factory=lambda: [400, 500, 600, 700, 800, 1000, 1500])
+    #: to learn from, for `hidden`, increasing [puzzles]
     hidden: list[int] = field(default_factory=lambda: [1000, 3000, 10000])
-    boards: int = 3000
+    boards: int = 3000  #: behind the puzzles of `pairs` [boards]
+    #: of each of these, increasing [puzzles]
     maskings: list[int] = field(default_factory=lambda: [1, 4, 16, 64, 256])
+    #: of givens that `pairs` shows, least and most [1]
     shares: list[float] = field(default_factory=lambda: [0.3, 0.9])
-    mean_givens: float = 36.2
-    shown: float = 0.7
-    givens: list[int] = field(default_factory=lambda: list(range(24, 41, 2)))
-    test: int = 60
-    file: str = ""
+    mean_givens: float = 36.2  #: of an unsolved puzzle, the two nearest integers [givens]
+    shown: float = 0.7  #: share of the givens that `hidden` shows while it trains [1]
+    givens: list[int] = field(default_factory=lambda: list(range(24, 41, 2)))  #: of the test puzzles [givens]
+    test: int = 60  #: for each number of givens [puzzles]
+    file: str = ""  #: unsolved puzzles of yours, one a line, in place of drawn ones
 
     def check(self) -> None:
         """Raise a `ConfigError` unless such boards can be drawn."""
@@ -128,10 +129,10 @@ class Config(RunConfig):
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
     data: Data = field(default_factory=Data)
-    curvature: float = 1e-3
-    learned_curvature: float = 1e-2
-    passes: int = 3
-    branches: int = 4_000_000
+    curvature: float = 1e-3  #: of the layer that is tested, equalities exact [1]
+    learned_curvature: float = 1e-2  #: of the layer that is tested, equalities learned [1]
+    passes: int = 3  #: of an answer [passes]
+    branches: int = 4_000_000  #: most of the search for sets, and of that for a board [branches]
     pairs_stage: Stage = field(default_factory=lambda: Stage(steps=100, lr=1e-4, curvature=0.1))
     hidden_stage: Stage = field(default_factory=lambda: Stage(steps=100, lr=1e-4, curvature=0.1))
 

@@ -3,7 +3,8 @@
 Question: a decision is made under a forecast. Is it better to fit the forecast to the data and then decide (`mle`), or to
 train the forecast through the decision, by what it costs (`task`)? Beside both a network that gives the decision itself
 (`policy`), and for the load forecasts fitted by squared errors (`rmse`), or by errors weighted with what they cost
-(`weighted_rmse`). `true_model` decides with the true probabilities, which only the newsvendor has.
+(`weighted_rmse`). `true_model` decides with the true probabilities, which only the newsvendor has. A forecast of the load
+has one deviation for each hour, as published, but for `mle` and `task_varying`, whose deviations depend on the day.
 
 - newsvendor: true parameters and test data are the published ones, from their seeds; both true models (the logits are
   linear, or squares of linear functions) meet a linear model and a network. `regret` is the cost above that of the true
@@ -43,7 +44,7 @@ class Config(RunConfig):
     """Settings; the defaults are the published ones."""
 
     methods: list[str] = field(default_factory=lambda: list(METHODS))
-    problems: list[str] = field(default_factory=lambda: list(PROBLEMS))
+    problems: list[str] = field(default_factory=lambda: list(PROBLEMS))  #: newsvendor, load
     layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-8))
     newsvendor: Shop = field(default_factory=Shop)
     load: Grid = field(default_factory=Grid)

@@ -2,12 +2,10 @@
 
 import sys
 
-from experiments.common.errors import ConfigError
+from experiments.common.errors import one_line
 
 if __name__ == "__main__":
     # Importing the figures reads labels, and a sheet may be wrong.
-    try:
+    with one_line():
         from figures.program import main
-    except ConfigError as error:
-        sys.exit(f"error: {error}")
     main(sys.argv[1:])

@@ -16,7 +16,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure
 
-from experiments.common.errors import ConfigError, require_one_of
+from experiments.common.errors import ConfigError, one_line, require_one_of
 from experiments.common.records import PROVENANCE, Place, read_csv
 from figures import style
 from figures.overlay import lay_over
@@ -119,21 +119,19 @@ def main(arguments: list[str]) -> None:
     """Entry point of the command line."""
     given = _parsed(arguments)
     style.apply()
-    try:
+    failed: list[str] = []
+    with one_line():
         chosen = _chosen(given.names)
         check_formats(given.format)
         given.output.mkdir(parents=True, exist_ok=True)
-    except (ConfigError, OSError) as error:
-        sys.exit(f"error: {error}")
-    failed: list[str] = []
-    for stem, module in chosen.items():
-        try:
-            figure = drawn(module, given.results, given.run)
-        except ConfigError as error:
-            failed.append(f"{stem}: {error}")
-            continue
-        _resize(figure, given.width)
-        style.save(figure, given.output / stem, given.format)
+        for stem, module in chosen.items():
+            try:
+                figure = drawn(module, given.results, given.run)
+            except ConfigError as error:
+                failed.append(f"{stem}: {error}")
+                continue
+            _resize(figure, given.width)
+            style.save(figure, given.output / stem, given.format)
     if failed:
         sys.exit("\n".join([f"error: {len(failed)} of {len(chosen)} figures not drawn", *failed]))
 

@@ -1,8 +1,10 @@
 """What all figures share: a colour and a name for each method, fonts, how files are written."""
 
+import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import matplotlib as mpl
@@ -25,15 +27,15 @@ class MissingColumn(KeyError):
         return str(self.args[0])
 
 
-class NothingToDraw(ValueError):
+class NothingToDraw(ConfigError):
     """None of the methods of a figure was run."""
 
 
 class _Known(dict[str, str]):
     """What is settled for each method; one that nobody settled gets `default`, or its own name, and a warning."""
 
-    def __init__(self, entries: dict[str, str], default: str | None = None) -> None:
-        super().__init__(entries)
+    def __init__(self, default: str | None = None) -> None:
+        super().__init__()
         self.default = default
 
     def __missing__(self, method: str) -> str:
@@ -45,177 +47,12 @@ class _Known(dict[str, str]):
         return method if self.default is None else self.default
 
 
-# Okabe and Ito's palette: told apart under every common colour-vision deficiency. Black is the truth, grey
-# the data.
-COLOURS = _Known(
-    {
-        "clean": "#000000",
-        "noisy": "#9a9a9a",
-        "total_variation": "#0072B2",
-        "total_variation_on_test": "#56B4E9",
-        "optnet_tuned_tv": "#D55E00",
-        "optnet_pure": "#009E73",
-        "optnet_stencils": "#8C510A",
-        "fully_connected": "#CC79A7",
-        "wavelet": "#E69F00",
-        "linear_filter": "#56B4E9",
-        "equal_weight": "#9a9a9a",
-        "minimum_variance": "#0072B2",
-        "predict_then_optimise": "#E69F00",
-        "end_to_end": "#D55E00",
-        "untuned": "#9a9a9a",
-        "gamma_search": "#0072B2",
-        "tuned": "#D55E00",
-        "tuned_from_search": "#009E73",
-        "tuned/gamma_alone": "#F4A582",
-        "tuned_from_search/gamma_alone": "#7FBC41",
-        "true_constraints": "#9a9a9a",
-        "true_constraints_passes": "#9a9a9a",
-        "optnet": "#D55E00",
-        "optnet_annealed": "#E69F00",
-        "optnet_published": "#D55E00",
-        "identified": "#009E73",
-        "identified_passes": "#D55E00",
-        "identified_refined": "#E69F00",
-        "gradient": "#CC79A7",
-        "gradient_puzzles": "#56B4E9",
-        "solved_boards": "#009E73",
-        "pairs": "#92A8D1",
-        "pairs_trained": "#0072B2",
-        "exclusions": "#D55E00",
-        "exclusions_search": "#9a9a9a",
-        "hidden": "#CC79A7",
-        "hidden_trained": "#E69F00",
-        "convolutional": "#0072B2",
-        "convolutional_published": "#0072B2",
-        "max_layer": "#D55E00",
-        "relu_network": "#0072B2",
-        "implicit": "#D55E00",
-        "unrolled": "#0072B2",
-        "implicit_published": "#D55E00",
-        "unrolled_published": "#0072B2",
-        "lstm": "#CC79A7",
-        "sysid": "#0072B2",
-        "mpc_dynamics": "#D55E00",
-        "mpc_cost": "#009E73",
-        "mpc_cost_dynamics": "#E69F00",
-        "lstm_published": "#CC79A7",
-        "sysid_published": "#0072B2",
-        "mpc_dynamics_published": "#D55E00",
-        "mpc_cost_published": "#009E73",
-        "mpc_cost_dynamics_published": "#E69F00",
-        "sysid_misspecified": "#0072B2",
-        "mpc_dynamics_misspecified": "#D55E00",
-        "adjoint=implicit": "#D55E00",
-        "adjoint=optnet": "#E69F00",
-        "adjoint=active_set": "#8C510A",
-        "adjoint=qp_backward": "#F4A582",
-        "adjoint=conic": "#67001F",
-        "adjoint=unrolled": "#0072B2",
-        "adjoint=alternating": "#56B4E9",
-        "adjoint=one_step": "#1B3F5E",
-        "adjoint=truncated": "#92A8D1",
-        "adjoint=smoothed": "#009E73",
-        "adjoint=lpgd": "#CC79A7",
-        "adjoint=first_order": "#762A83",
-        "adjoint=penalty": "#7FBC41",
-        "two_stage": "#9a9a9a",
-        "spo_plus": "#D55E00",
-        "fenchel_young": "#0072B2",
-        "blackbox": "#009E73",
-        "optimiser": "#000000",
-        "network": "#9a9a9a",
-        "penalty": "#0072B2",
-        "penalty_projected": "#56B4E9",
-        "dc3": "#009E73",
-        "projection_layer": "#D55E00",
-    },
-    default="#882255",
-)
-NAMES = _Known(
-    {
-        "clean": "clean",
-        "noisy": "noisy",
-        "total_variation": "total variation",
-        "total_variation_on_test": "total variation, weight chosen on test",
-        "optnet_tuned_tv": "tuned total variation (layer)",
-        "optnet_pure": "learned operator (layer)",
-        "optnet_stencils": "weights from learned stencils (layer)",
-        "fully_connected": "fully connected network",
-        "wavelet": "wavelet thresholding",
-        "linear_filter": "linear filter",
-        "equal_weight": "equal weight",
-        "minimum_variance": "minimum variance",
-        "predict_then_optimise": "predict, then optimise",
-        "end_to_end": "end to end (layer)",
-        "untuned": "untuned",
-        "gamma_search": "risk aversion searched",
-        "tuned": "tuned (layer)",
-        "tuned_from_search": "searched, then tuned (layer)",
-        "tuned/gamma_alone": "risk aversion alone, as far",
-        "tuned_from_search/gamma_alone": "risk aversion alone, searched as far",
-        "true_constraints": "true constraints, one pass",
-        "true_constraints_passes": "true constraints, several passes",
-        "optnet": "learned equalities (layer)",
-        "optnet_annealed": "learned equalities, annealed rate (layer)",
-        "optnet_published": "learned equalities, published",
-        "identified": "identified (layer)",
-        "identified_passes": "identified, several passes (layer)",
-        "identified_refined": "identified, refined (layer)",
-        "gradient": "gradient, whole boards first (layer)",
-        "gradient_puzzles": "gradient, puzzles only, given the rank (layer)",
-        "solved_boards": "hull of solved boards (layer)",
-        "pairs": "puzzles with solutions, without z >= 0 (layer)",
-        "pairs_trained": "puzzles with solutions, trained on (layer)",
-        "exclusions": "exclusions in unsolved puzzles (layer)",
-        "exclusions_search": "exclusions in unsolved puzzles, then search",
-        "hidden": "hidden givens of unsolved puzzles, without z >= 0 (layer)",
-        "hidden_trained": "hidden givens of unsolved puzzles, trained on (layer)",
-        "convolutional": "convolutional network",
-        "convolutional_published": "convolutional network, published",
-        "max_layer": "quadratic program",
-        "relu_network": "network with one hidden layer",
-        "implicit": "implicit derivative (layer)",
-        "unrolled": "unrolled",
-        "implicit_published": "implicit derivative, published",
-        "unrolled_published": "unrolled, published",
-        "lstm": "LSTM",
-        "sysid": "dynamics fitted to trajectories",
-        "mpc_dynamics": "dynamics learned through the controller (layer)",
-        "mpc_cost": "cost learned (layer)",
-        "mpc_cost_dynamics": "cost and dynamics learned (layer)",
-        "lstm_published": "LSTM, published",
-        "sysid_published": "dynamics fitted to trajectories, published",
-        "mpc_dynamics_published": "dynamics learned through the controller, published",
-        "mpc_cost_published": "cost learned, published",
-        "mpc_cost_dynamics_published": "cost and dynamics learned, published",
-        "sysid_misspecified": "dynamics fitted to trajectories, wrong model",
-        "mpc_dynamics_misspecified": "dynamics learned through the controller, wrong model (layer)",
-        "adjoint=implicit": "implicit",
-        "adjoint=optnet": "optnet",
-        "adjoint=active_set": "active_set",
-        "adjoint=qp_backward": "qp_backward",
-        "adjoint=conic": "conic",
-        "adjoint=unrolled": "unrolled",
-        "adjoint=alternating": "alternating",
-        "adjoint=one_step": "one_step",
-        "adjoint=truncated": "truncated",
-        "adjoint=smoothed": "smoothed",
-        "adjoint=lpgd": "lpgd",
-        "adjoint=first_order": "first_order",
-        "adjoint=penalty": "penalty",
-        "two_stage": "costs fitted, then decided",
-        "spo_plus": "SPO+ loss",
-        "fenchel_young": "perturbed Fenchel-Young loss",
-        "blackbox": "blackbox interpolation",
-        "optimiser": "optimiser",
-        "network": "network without constraints",
-        "penalty": "network with penalty",
-        "penalty_projected": "network with penalty, projected at the test (layer)",
-        "dc3": "completion and correction (DC3)",
-        "projection_layer": "network that ends in a projection (layer)",
-    }
-)
+# The sheets take them from Okabe and Ito's palette: told apart under every common colour-vision deficiency. Black is
+# the truth, grey the data.
+COLOURS = _Known(default="#882255")
+NAMES = _Known()
+# The methods as they stand in legends: those of each sheet in its order.
+ORDER: list[str] = []
 
 
 def settle(sheet: str, labels: Any) -> None:
@@ -226,12 +63,17 @@ def settle(sheet: str, labels: Any) -> None:
     ConfigError
         If a method lacks one of them, or has another one elsewhere: it looks the same in every figure.
     """
+    # A method that is new stands behind the one before it in its sheet.
+    place = min((ORDER.index(method) for method in labels if method in ORDER), default=len(ORDER))
     for method, label in labels.items():
         if not isinstance(label, dict) or set(label) != {"name", "colour"}:
             raise ConfigError(f"{sheet}.yaml, labels, {method}: expected name and colour, got {label}")
         for known, entry in ((NAMES, label["name"]), (COLOURS, label["colour"])):
             if known.setdefault(method, entry) != entry:
                 raise ConfigError(f"{sheet}.yaml, labels, {method}: {entry}, but elsewhere {known[method]}")
+        if method not in ORDER:
+            ORDER.insert(place, method)
+        place = ORDER.index(method) + 1
 
 
 for _sheet, _labels in sections("labels"):
@@ -329,7 +171,7 @@ def rows_of(table: Frame, **labels: object) -> Frame:
     return table
 
 
-def methods_in(table: Frame, order: Iterable[str] = tuple(NAMES)) -> list[str]:
+def methods_in(table: Frame, order: Iterable[str] = ORDER) -> list[str]:
     """The methods of `order` that occur in `table`, always in the same order, then those that have no entry in NAMES.
 
     An `order` that leaves out methods of NAMES leaves them out of the figure; a method that nobody has heard of here is
@@ -349,9 +191,12 @@ BARE: dict[str, Any] = {
 
 
 def save(figure: Figure, stem: Path, formats: Iterable[str] = ("png", "pdf")) -> None:
-    """Write the figure to `stem` with each of `formats` as suffix."""
+    """Write the figure to `stem` with each of `formats` as suffix; an old file stays until the new one is whole."""
     for name in formats:
-        figure.savefig(stem.with_suffix(f".{name}"), metadata=BARE[name])
+        with TemporaryDirectory(prefix=".", dir=stem.parent) as folder:
+            figure.savefig(Path(folder, stem.name).with_suffix(f".{name}"), metadata=BARE[name])
+            for path in Path(folder).iterdir():
+                os.replace(path, stem.parent / path.name)
 
 
 def panels(figure: Figure, methods: list[str], columns: int, xlabel: str, ylabel: str) -> dict[str, Axes]:

@@ -18,7 +18,7 @@ def page() -> str:
             "",
             "Written by `python -m tools.readme` from `results/comparison.csv` and `results/contests.csv`, which",
             "`python -m experiments.compare` computes from the tracked tables. What was published stands with its",
-            "source in `experiments/published.yaml`, as facts; the rules stand in `experiments/common/verdicts.py`.",
+            "source in the sheets, `configs/experiment/`, the rules in `experiments/common/verdicts.py`.",
             "",
             f"**{counted(rows)}**",
             "",

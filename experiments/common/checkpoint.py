@@ -1,6 +1,6 @@
 """Training that goes on, bit for bit, where its process was killed."""
 
-import os
+import io
 import pickle
 import time
 from collections.abc import Generator
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from experiments.common.results import Row
+from experiments.common.results import Row, write_bytes
 
 # Seconds between two checkpoints; cells that take less leave none.
 EVERY = 30.0
@@ -112,10 +112,10 @@ class Loop:
         if isinstance(self.rng, np.random.Generator):
             own = self.rng.bit_generator.state
         generators = {"rng": own, "torch": torch.get_rng_state(), "rows": self.rows[self.before :]}
-        partial = self.path.with_suffix(".partial")
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        torch.save({**states, **generators, "counts": counts}, partial)
-        os.replace(partial, self.path)
+        # Through memory: torch tells of a full disk in words of its own.
+        content = io.BytesIO()
+        torch.save({**states, **generators, "counts": counts}, content)
+        write_bytes(self.path, content.getvalue())
         self.last = time.monotonic()
 
 

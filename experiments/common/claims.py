@@ -1,13 +1,13 @@
-"""What was published, as facts, read and checked: the sections `published` of the sheets in configs/experiment, and
-experiments/published.yaml. No rule and no tolerance stands there.
+"""What was published, as facts, read and checked: the sections `published` of the sheets in configs/experiment.
+
+No rule and no tolerance stands there. In the words of the sheets [tex] is the text of the paper, [fig] is read off a
+figure, [nb] the output of a notebook, [code] of a program, [2nd] second-hand. `defaults` hold for all rows of an
+experiment that do not say otherwise. Split `timings` holds the phases of the table of timings.
 """
 
 from dataclasses import dataclass, fields
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Any
-
-from omegaconf import OmegaConf
 
 from experiments.common.errors import ConfigError
 
@@ -26,9 +26,11 @@ class Claim:
     claim : str
         The row in words.
     value : tuple of str
-        The number as it is printed, or numerator and denominator of a change.
+        The number with the digits that are printed, or [numerator, denominator] of a change, which is computed, paired
+        over seeds.
     where : dict
-        Of our tables: method, split, metric, and step, seed, baseline, over where they are needed.
+        Of our tables: method, split, metric, and step, seed, baseline where they are needed; with `over` that metric of
+        the baseline.
     sizes : tuple of str
         Sizes of run that have the published settings.
     rebuilt : bool
@@ -94,20 +96,14 @@ class Source:
     claims: tuple[Claim, ...]
 
 
-def load(path: Path) -> dict[str, Source]:
-    """The sources by experiment.
+def source(place: str, given: dict[str, Any]) -> Source:
+    """The publication that `given` describes, which stands at `place`.
 
     Raises
     ------
     ConfigError
         For an unknown or missing fact, a value that is not written as printed, or a cause that a row without need has.
     """
-    plain: Any = OmegaConf.to_container(OmegaConf.load(path))
-    return {str(name): source(f"{path.name}, {name}", given) for name, given in plain.items()}
-
-
-def source(place: str, given: dict[str, Any]) -> Source:
-    """The publication that `given` describes, which stands at `place`; raises as `load` does."""
     if not set(given) <= DEFAULTS or not {"settings", "paper", "claims"} <= set(given):
         raise ConfigError(f"{place}: expected {sorted(DEFAULTS)}, got {sorted(given)}")
     common = given.get("defaults", {})

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.common.errors import ConfigError, require, require_one_of
-from experiments.common.watch import LOGS, check_log
+from experiments.common.watch import check_log
 from layers import Adjoint, ProblemError, QPLayer, adjoint, adjoints, engines
 
 
@@ -22,10 +22,11 @@ class LayerConfig:
     `adjoint` has the name of an adjoint and the settings of all; those that the named one has may be set.
     """
 
-    solver: str = field(default="auto", metadata={"meaning": "an engine; --help lists them"})
+    solver: str = "auto"  #: engine that solves; --help lists them
+    #: way to differentiate, by name, and its settings
     adjoint: dict[str, Any] = field(default_factory=_chosen_automatically)
-    tol: float = 1e-6
-    max_iterations: int = 100
+    tol: float = 1e-6  #: accuracy of a solution, on the equilibrated program [1]
+    max_iterations: int = 100  #: most iterations of the engine [iterations]
 
     def build(self) -> QPLayer:
         """The layer itself."""
@@ -71,15 +72,14 @@ class RunConfig:
     `workers` processes share the cells; `log=tensorboard` writes scalars of trainings below the folder of the tables.
     """
 
-    experiment: str = "?"
-    size: str = "?"
-    seeds: list[int] = field(
-        default_factory=lambda: [0, 1, 2, 3, 4], metadata={"meaning": "different seeds, 0 or more"}
-    )
+    experiment: str = "?"  #: program to run; --help lists them
+    size: str = "?"  #: set of settings: smoke, companion or paper
+    #: of the random numbers, one run of every method each; different, 0 or more [1]
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2, 3, 4])
     layer: LayerConfig = field(default_factory=LayerConfig)
-    output: str = field(default="build/results", metadata={"meaning": "the folder of all tables"})
-    workers: int = 1
-    log: str = field(default="none", metadata={"meaning": f"one of: {', '.join(LOGS)}"})
+    output: str = "build/results"  #: folder of all tables
+    workers: int = 1  #: that share the work [processes]
+    log: str = "none"  #: none, or tensorboard: scalars of trainings, below the folder of the tables
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""

@@ -1,6 +1,8 @@
 """The one error a user of the experiments meets: what was given, what is expected, what to do."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 
 
 class ConfigError(ValueError):
@@ -22,3 +24,16 @@ def require_one_of(name: str, given: object, valid: Iterable[object]) -> None:
     """Raise a `ConfigError` that lists the valid values of `name` unless `given` is one of them."""
     choices = list(valid)
     require(given in choices, name, given, "one of: " + ", ".join(str(choice) for choice in choices))
+
+
+@contextmanager
+def one_line(hint: str = "") -> Generator[None]:
+    """End a command with one line, and no traceback, where a `ConfigError` or a file that cannot be used ends it."""
+    try:
+        yield
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno is None:
+            raise
+        sys.exit(f"error: {error.filename or 'writing'}: {error.strerror}{hint}")

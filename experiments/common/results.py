@@ -7,6 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from experiments.common.errors import ConfigError
+
 Row = Mapping[str, object]
 Tables = dict[str, list[Row]]
 # A pandas.DataFrame, whose own annotations leave the type of almost every selection open.
@@ -70,10 +72,12 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_table(path: Path) -> Frame:
-    """The table at `path`; raises ValueError if its columns are not those of its name."""
+    """The table at `path`; raises ConfigError if its columns are not those of its name."""
     frame = pd.read_csv(path, keep_default_na=False, na_values={name: [""] for name in NUMBERS})
     if tuple(frame.columns) != columns_of(path):
-        raise ValueError(f"{path.name}: expected columns {list(columns_of(path))}, got {list(frame.columns)}")
+        raise ConfigError(
+            f"{path.name}: expected columns {list(columns_of(path))}, got {list(frame.columns)}"
+        )
     return frame
 
 
@@ -96,6 +100,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         partial.write_bytes(content)
         os.replace(partial, path)
+    except OSError as error:
+        # A full disk does not say which file it was.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

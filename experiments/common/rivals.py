@@ -1,7 +1,19 @@
 """Where the layer wins and where it loses: every method with a layer against every method without one on the same data.
 
-What meets what stands in the sections `rivals` of the sheets in configs/experiment, and in experiments/rivals.yaml; the
-outcome is computed, paired over seeds.
+What meets what, on what data and by which metric, stands in the sections `rivals` of the sheets in configs/experiment;
+the outcome is computed, paired over seeds. Of a meeting there:
+
+layer, rivals
+    Methods that learn or are tuned through a layer, and everything else that does the same task.
+splits, metric, good
+    Where they meet, by which number, and which direction of it is good.
+difference
+    Whether a metric that may be zero or negative is compared by its paired difference; others are by their ratio.
+table
+    `intervals` takes differences and block-bootstrap intervals over months from the table of that name, `timings` its
+    phases; `metrics` otherwise.
+of
+    The name of one data set in the rows, where it is not the experiment's.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """How Hydra reads the sheets: configs/experiment/<name>.yaml has the groups `experiment` and `size/<name>`.
 
-Files of configs/size/<name>/ say the same as the section `sizes`. A file without a program of its name is settings of
-one's own for the experiment that it names: it has the sizes of that, and its settings go before theirs.
+A file without a program of its name is settings of one's own for the experiment that it names: it has the sizes of
+that, and its settings go before theirs.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from experiments.common.sheets import read, section, settings
+from experiments.common.sheets import section, settings
 
 GROUP = "experiment"
 
@@ -69,11 +69,8 @@ class SheetSource(ConfigSource):
 
     def _sizes(self, name: str) -> dict[str, dict[str, Any]]:
         """What each size of the experiment `name` changes; of settings of one's own, with these on top."""
-        files = sorted((Path(self.path) / "size" / name).glob("*.yaml"))
-        found = {path.stem: read(path.read_text(encoding="utf-8"), path) for path in files}
-        found |= {
-            size: changes or {} for size, changes in (section(self._sheet(name), "sizes") or {}).items()
-        }
+        sizes = section(self._sheet(name), "sizes") or {}
+        found = {size: changes or {} for size, changes in sizes.items()}
         own = settings(self._sheet(name))
         base = own.pop("experiment")
         if base == name or not self._sheet(base).exists():

@@ -9,9 +9,9 @@ published
 rivals
     Which methods with a layer meet which without one (common/rivals.py).
 tolerances
-    How far a rerun of it may be from the tracked tables; these rules go before those of results/tolerances.yaml.
+    How far a rerun of it may be from the tracked tables (verify.py).
 labels
-    By method its name and its colour in figures.
+    By method, in the order of the figures, its name and its colour.
 
 Nothing of torch is imported: the figures read here too.
 """

@@ -12,12 +12,12 @@ from experiments.common.training import Split
 class Data:
     """Signals of `length` samples, 1 to `max_segments` pieces, noise of standard deviation `noise`."""
 
-    length: int = 100
-    train: int = 8000
-    validation: int = 1000
-    test: int = 1000
-    max_segments: int = 9
-    noise: float = 10.0
+    length: int = 100  #: of a signal [samples]
+    train: int = 8000  #: to learn from [signals]
+    validation: int = 1000  #: that choose the epoch and the weight [signals]
+    test: int = 1000  #: that are reported [signals]
+    max_segments: int = 9  #: most constant pieces of a signal [segments]
+    noise: float = 10.0  #: standard deviation of the noise [as the signal]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless such signals can be drawn."""

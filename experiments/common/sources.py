@@ -6,8 +6,8 @@ standard library is imported: Make asks before there is an environment.
     python -m experiments.common.sources NAME SIZE      # the files, one line, relative to the root
 
 The sheet of an experiment, configs/experiment/<name>.yaml, tells more than the settings of one size. What Make is given
-in its place is a file below build/ with that part of it, written when that part changes: a claim or a label that was
-edited makes no run stale.
+in its place is a file below build/ with that part of it, written when that part changes: a claim, a label or a comment
+that was edited makes no run stale.
 """
 
 import os
@@ -48,7 +48,7 @@ def library(compiled: bool = True) -> list[Path]:
 
 def configurations(name: str, size: str, layer: str = "auto") -> list[Path]:
     """The files from which the settings of experiment `name` in `size` with `layer` are composed."""
-    names = ("config", "hydra/output/build", f"layer/{layer}", f"size/{size}", f"size/{name}/{size}")
+    names = ("config", "hydra/output/build", f"layer/{layer}", f"size/{size}")
     found = (ROOT / "configs" / f"{each}.yaml" for each in names)
     return sorted(path for path in (*found, settled(name, size)) if path.exists())
 
@@ -71,7 +71,10 @@ def settled(name: str, size: str, build: Path = ROOT / "build") -> Path:
     lines = said.pop("sizes", "").splitlines(keepends=True)[1:]
     deep = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
     own = blocks("".join(line[deep:] for line in lines)).get(size, "")
-    text = "".join([*(lines for key, lines in said.items() if key not in SECTIONS), own])
+    whole = "".join([*(lines for key, lines in said.items() if key not in SECTIONS), own])
+    text = "".join(
+        line for line in whole.splitlines(keepends=True) if line.strip() and line.lstrip()[0] != "#"
+    )
     path = build / "settled" / name / f"{size}.yaml"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)

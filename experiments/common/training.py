@@ -45,10 +45,10 @@ class Recipe:
     constant.
     """
 
-    epochs: int = 50
-    batch: int = 150
-    lr: float = 1e-4
-    anneal: bool = False
+    epochs: int = 50  #: over the training data [passes]
+    batch: int = 150  #: in a step [samples]
+    lr: float = 1e-4  #: learning rate of Adam [1]
+    anneal: bool = False  #: whether the rate falls to zero along half a cosine
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
@@ -63,7 +63,7 @@ class NetworkRecipe(Recipe):
 
     epochs: int = 200
     lr: float = 1e-3
-    width: int = 1000
+    width: int = 1000  #: hidden [units]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""

@@ -49,14 +49,14 @@ NOISE = math.sqrt(0.1)
 class Settings:
     """The notebook's system and training: one state at a time, in order; `network_epochs` for the baseline."""
 
-    states: int = 10
-    controls: int = 4
-    horizon: int = 5
-    bound: float = 0.5
-    length: int = 1000
-    epochs: int = 20
-    lr: float = 3e-4
-    network_epochs: int = 100
+    states: int = 10  #: of the system [states]
+    controls: int = 4  #: of the system [controls]
+    horizon: int = 5  #: of a plan, T [periods]
+    bound: float = 0.5  #: on the absolute value of each control [1]
+    length: int = 1000  #: of the trajectory that is imitated [periods]
+    epochs: int = 20  #: over the trajectory [passes]
+    lr: float = 3e-4  #: learning rate of Adam [1]
+    network_epochs: int = 100  #: of the baseline [passes]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` unless there is something to control and to imitate."""

@@ -29,8 +29,8 @@ STEP = 1e-4
 class Settings:
     """The notebook's samples (half to fit, half to test), and `weights` values from 1e-3 to 1e2."""
 
-    samples: int = 60
-    weights: int = 200
+    samples: int = 60  #: half to fit, half to test [samples]
+    weights: int = 200  #: from 1e-3 to 1e2 [weights]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` unless a line can be fitted and a sweep be made."""

@@ -38,11 +38,11 @@ FINAL = ("final_mse",)
 class Settings(Schedule):
     """The notebook's, and a test set that it does not have."""
 
-    features: int = 20
-    outputs: int = 10
-    train: int = 100
-    validation: int = 50
-    test: int = 200
+    features: int = 20  #: of an input [1]
+    outputs: int = 10  #: of an answer [1]
+    train: int = 100  #: to learn from [samples]
+    validation: int = 50  #: that choose the epoch [samples]
+    test: int = 200  #: that are reported; the notebook has none [samples]
     lr: float = 0.1
 
     def check(self, name: str) -> None:

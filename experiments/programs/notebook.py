@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.common.checkpoint import Leaves, Loop
 from experiments.common.errors import require, require_rate
 from experiments.common.recorder import Recorder
 from experiments.common.training import History
@@ -35,9 +36,9 @@ TEST_SEED = 10_000
 class Schedule:
     """Adam for `epochs` passes over shuffled mini-batches of `batch` samples at rate `lr`."""
 
-    epochs: int = 20
-    batch: int = 16
-    lr: float = 1e-2
+    epochs: int = 20  #: over the training data [passes]
+    batch: int = 16  #: in a step [samples]
+    lr: float = 1e-2  #: learning rate of Adam [1]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
@@ -143,9 +144,12 @@ def fit(
     """
     train = splits["train"]
     optimiser = torch.optim.Adam(parameters, lr=schedule.lr)
-    history = History({name: {} for name in splits})
-    best, kept = math.inf, [parameter.detach().clone() for parameter in parameters]
-    for epoch in counted(0, schedule.epochs):
+    learned = Leaves(parameters)
+    loop = Loop(learned, optimiser, generator)
+    counts: dict[str, Any] = {"next": 0, "mse": {name: {} for name in splits}, "chosen": 0}
+    kept = loop.restored({**counts, "best": math.inf, "state": learned.state_dict()})
+    history, best, state = History(kept["mse"], kept["chosen"]), kept["best"], kept["state"]
+    for epoch in counted(kept["next"], schedule.epochs):
         if epoch > 0:
             losses: list[float] = []
             for part in shuffled(len(train.inputs), schedule.batch, generator):
@@ -161,10 +165,10 @@ def fit(
             scalar(f"mse/{name}", epoch, error)
         if history.mse["validation"][epoch] < best:
             best, history.chosen = history.mse["validation"][epoch], epoch
-            kept = [parameter.detach().clone() for parameter in parameters]
-    with torch.no_grad():
-        for parameter, value in zip(parameters, kept, strict=True):
-            parameter.copy_(value)
+            state = learned.state_dict()
+        counts = {"next": epoch + 1, "mse": history.mse, "chosen": history.chosen}
+        loop.keep({**counts, "best": best, "state": state})
+    learned.load_state_dict(state)
     return history
 
 

@@ -31,10 +31,10 @@ FINAL = ("transported", "gradient", "marginal_error")
 class Settings:
     """The notebook's numbers of points, weight of the entropy, and seed."""
 
-    points: int = 3
-    targets: int = 3
-    eps: float = 1.0
-    seed: int = 6
+    points: int = 3  #: from which mass is moved [points]
+    targets: int = 3  #: to which it is moved [points]
+    eps: float = 1.0  #: weight of the entropy [1]
+    seed: int = 6  #: of the random points [1]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` unless this is a transport problem."""

@@ -37,11 +37,12 @@ FORMS = ("product", "notebook")
 class Settings:
     """The notebook's program, network and data; Adam on all samples at once."""
 
+    #: of the program of a ReLU: `product` has Wx + b as its parameter, `notebook` W, b and x
     form: str = "notebook"
-    width: int = 20
-    samples: int = 300
-    steps: int = 25
-    lr: float = 1e-2
+    width: int = 20  #: of each layer [units]
+    samples: int = 300  #: to learn from, all in a step [samples]
+    steps: int = 25  #: of Adam [steps]
+    lr: float = 1e-2  #: learning rate of Adam [1]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` unless such a network can be trained."""

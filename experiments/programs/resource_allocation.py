@@ -40,10 +40,10 @@ LEAST = 1e-6
 class Settings(Schedule):
     """The notebook's, and a test set that it does not have."""
 
-    goods: int = 10
-    train: int = 100
-    validation: int = 50
-    test: int = 50
+    goods: int = 10  #: that are shared out [goods]
+    train: int = 100  #: to learn from [samples]
+    validation: int = 50  #: that choose the epoch [samples]
+    test: int = 50  #: that are reported; the notebook has none [samples]
     epochs: int = 25
     batch: int = 4
 

@@ -42,10 +42,10 @@ WEIGHTS = np.linspace(0.0, 20.0, 10)
 class Settings(Schedule):
     """The notebook's, and a test set that it does not have."""
 
-    length: int = 100
-    train: int = 500
-    validation: int = 100
-    test: int = 200
+    length: int = 100  #: of a signal [samples]
+    train: int = 500  #: to learn from [signals]
+    validation: int = 100  #: that choose the epoch [signals]
+    test: int = 200  #: that are reported; the notebook has none [signals]
     epochs: int = 150
     batch: int = 64
 

@@ -31,10 +31,10 @@ FINAL = ("initial_distance", "final_distance")
 class Settings:
     """The notebook's blocks, and its gradient descent."""
 
-    blocks: int = 5
-    width: float = 0.05
-    steps: int = 300
-    lr: float = 0.1
+    blocks: int = 5  #: between two springs each [blocks]
+    width: float = 0.05  #: of a block; the walls are 1 apart [distance of the walls]
+    steps: int = 300  #: of gradient descent [steps]
+    lr: float = 0.1  #: rate of a step [1]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` unless the blocks fit between the walls, which are 1 apart."""

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from experiments.common.errors import ConfigError
+from experiments.common.errors import one_line
 from figures import style
 from figures.adjoints.strip import TABLES, adjoints, draw
 from figures.program import found
@@ -20,16 +20,13 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the figures")
     given = parser.parse_args(arguments)
     style.apply()
-    try:
+    with one_line():
         tables, said = found(given.results, given.run, TABLES)
-        names = adjoints(tables)
-    except (ConfigError, style.NothingToDraw) as error:
-        sys.exit(f"error: {error}")
-    given.output.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        figure = draw(tables, name)
-        style.note(figure, said)
-        style.save(figure, given.output / name, ["png"])
+        given.output.mkdir(parents=True, exist_ok=True)
+        for name in adjoints(tables):
+            figure = draw(tables, name)
+            style.note(figure, said)
+            style.save(figure, given.output / name, ["png"])
 
 
 if __name__ == "__main__":

@@ -200,6 +200,7 @@ def test_a_training_that_was_interrupted_goes_on_bit_for_bit(
                 "constrained_mpc.network_epochs": 2,
             },
         ),
+        ("gallery", {"methods": ["monotone_regression"], "monotone_regression.epochs": 6}),
         ("sudoku_9x9", {"methods": ["gradient"], "whole.steps": 30, "puzzles.steps": 30}),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from experiments.common.claims import Claim, load
+from experiments.common.claims import Claim, source
 from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line, compose_checked
 from experiments.common.results import read_table, write_table
@@ -121,9 +121,9 @@ def test_timings_are_metrics_named_by_their_phase(tmp_path):
 
 def test_every_published_row_finds_its_numbers_in_a_tracked_run_of_the_paper_s_size_if_there_is_one():
     # A row that names a metric which no table has would silently leave the comparison.
-    released = {name: source for name, source in published().items() if (RESULTS / name).exists()}
+    released = {name: each for name, each in published().items() if (RESULTS / name).exists()}
     assert len(released) > 10
-    for experiment, source in released.items():
+    for experiment, publication in released.items():
         size = "paper" if (RESULTS / experiment / "paper").exists() else "companion"
         # what joined later may have a run of its own, with its changed settings in the name
         runs = [path.parent for path in (RESULTS / experiment / size / "auto").rglob("provenance.json")]
@@ -132,13 +132,13 @@ def test_every_published_row_finds_its_numbers_in_a_tracked_run_of_the_paper_s_s
             for run in runs
             for row in compare_run(
                 measured(run),
-                source.claims,
+                publication.claims,
                 size,
                 json.loads((run / "provenance.json").read_text())["config"],
             )
         }
-        assert len(found) == len(source.claims), experiment
-        assert set(source.settings) == {"paper", "companion", "smoke"}
+        assert len(found) == len(publication.claims), experiment
+        assert set(publication.settings) == {"paper", "companion", "smoke"}
 
 
 def test_the_tracked_comparison_is_that_of_the_tracked_tables(tmp_path):
@@ -148,7 +148,7 @@ def test_the_tracked_comparison_is_that_of_the_tracked_tables(tmp_path):
 
 
 def test_what_shows_a_cause_is_a_tracked_run():
-    claims = [claim for source in published().values() for claim in source.claims]
+    claims = [claim for each in published().values() for claim in each.claims]
     for command in sorted({claim.shown_by for claim in claims if claim.shown_by}):
         overrides = command.removeprefix("python -m experiments.run ").replace("'", "").split()
         check_command_line(CONFIGS, overrides)
@@ -197,19 +197,21 @@ def test_nothing_to_compare_is_said_in_one_line(tmp_path):
         main(["--results", str(tmp_path)])
 
 
-GOOD_FILE = """
-e:
-  paper: p
-  settings: {paper: s}
-  defaults: {good: down}
-  claims:
-    - {id: i, claim: c, value: "16.940", where: {method: a, split: test, metric: m}, sizes: [paper]}
+GOOD_FACTS = """
+paper: p
+settings: {paper: s}
+defaults: {good: down}
+claims:
+  - {id: i, claim: c, value: "16.940", where: {method: a, split: test, metric: m}, sizes: [paper]}
 """
 
 
-def test_the_printed_digits_are_kept(tmp_path):
-    (tmp_path / "p.yaml").write_text(GOOD_FILE, "utf-8")
-    ((found,),) = (source.claims for source in load(tmp_path / "p.yaml").values())
+def facts(text):
+    return OmegaConf.to_container(OmegaConf.create(text))
+
+
+def test_the_printed_digits_are_kept():
+    (found,) = source("e.yaml", facts(GOOD_FACTS)).claims
     assert (found.target, found.good, found.sizes) == (16.94, "down", ("paper",))
     assert found.rounding == pytest.approx(5e-4)
     assert Claim("i", "c", ("1.5e-04",), {}).rounding == pytest.approx(5e-6)
@@ -230,9 +232,8 @@ def test_the_printed_digits_are_kept(tmp_path):
         ("paper: p", "rules: p", "expected"),
     ],
 )
-def test_wrong_facts_are_told_with_their_place(tmp_path, old, new, message):
-    assert old in GOOD_FILE
-    (tmp_path / "p.yaml").write_text(GOOD_FILE.replace(old, new), "utf-8")
+def test_wrong_facts_are_told_with_their_place(old, new, message):
+    assert old in GOOD_FACTS
     with pytest.raises(ConfigError, match=message) as told:
-        load(tmp_path / "p.yaml")
-    assert "p.yaml, e" in str(told.value)
+        source("e.yaml", facts(GOOD_FACTS.replace(old, new)))
+    assert str(told.value).startswith("e.yaml")

@@ -1,5 +1,6 @@
 """Whatever goes wrong is told on one screen, without a traceback; help says what there is."""
 
+import errno
 import json
 import re
 import shutil
@@ -7,14 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from experiments import command
 from experiments.common.errors import ConfigError
 from experiments.common.overrides import check_command_line
+from experiments.common.provenance import settings
+from experiments.common.records import flat
 from experiments.job import CONFIGS, EXPERIMENTS
-from experiments.manual import of_experiment, overview
+from experiments.manual import meaning_of, meanings, of_experiment, overview
 
 ROOT = CONFIGS.parent
 TINY = ("size=smoke", "methods=[total_variation]", "seeds=[0]")
@@ -80,6 +85,50 @@ def test_a_file_in_the_place_of_a_folder_is_told(capsys, monkeypatch, tmp_path):
     message, _ = told(capsys, monkeypatch, *TINY, f"output={tmp_path}")
     assert message.startswith(f"error: {tmp_path}/denoising")
     assert "directory" in message
+
+
+FULL = r"No space left on device; what is finished is kept, the same command goes on from there"
+
+
+def test_a_full_disk_is_told_at_any_write_and_the_same_command_goes_on(capsys, monkeypatch, tmp_path):
+    words = ("size=smoke", "methods=[total_variation,optnet_tuned_tv]", "seeds=[0]")
+    assert told(capsys, monkeypatch, *words, f"output={tmp_path / 'whole'}")[0] == ""
+    real, written, room = Path.write_bytes, [], []
+
+    def full(path, content):
+        written.append(path.name)
+        if len(written) > room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    last = []
+    for files in range(20):
+        written.clear()
+        room[:] = [files]
+        message, _ = told(capsys, monkeypatch, *words, f"output={tmp_path / 'full'}")
+        assert list((tmp_path / "full").rglob("*.partial")) == []
+        if message == "":
+            break
+        assert re.fullmatch(rf"error: {tmp_path}/full/\S+: {FULL}", message)
+        assert not list((tmp_path / "full").rglob("provenance.json"))
+        last.append(written[-1])
+    # Both cells, and each of the tables, their provenance last.
+    assert "optnet_tuned_tv-0.json" in last[1]
+    assert "provenance.json" in last[-1]
+    (found,), (whole,) = ([*(tmp_path / name).rglob("metrics.csv")] for name in ("full", "whole"))
+    assert found.read_bytes() == whole.read_bytes()
+
+
+def test_a_log_on_a_full_disk_ends_the_run_in_one_line(capsys, monkeypatch, tmp_path):
+    assert told(capsys, monkeypatch, *TINY, f"output={tmp_path}")[0] == ""
+    (log,) = tmp_path.rglob("run.log")
+    log.unlink()
+    log.symlink_to("/dev/full")
+    message, _ = told(capsys, monkeypatch, *TINY, f"output={tmp_path}")
+    assert re.fullmatch(rf"error: writing: {FULL}", message)
+    log.unlink()
+    assert told(capsys, monkeypatch, *TINY, f"output={tmp_path}")[0] == ""
 
 
 def test_a_result_that_is_no_number_is_named(capsys, monkeypatch, tmp_path):
@@ -184,18 +233,53 @@ def test_help_of_an_experiment_lists_every_setting_with_its_default(experiment):
     text = of_experiment([f"experiment={experiment}", "size=smoke"])
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert {"seeds", "layer.tol", "workers"} <= set(lines)
-    assert "a positive number of processes" in lines["workers"]
-    assert "a number between 0 and 1" in lines["layer.tol"]
-    assert "of penalty" in lines["layer.adjoint.beta"]
-    common = {"seeds", "layer.solver", "layer.adjoint.name", "layer.max_iterations", "log", "methods"}
-    for name in common.intersection(lines):
-        assert len(re.split(r" {2,}", lines[name])) == 4, name
+    assert re.split(r" {2,}", lines["workers"]) == ["workers", "1", "1", "processes", "that share the work"]
+    assert "of penalty: Width" in lines["layer.adjoint.beta"]
 
 
-def test_help_says_what_is_expected_of_settings_in_sections_and_loops():
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_setting_has_a_meaning_and_every_number_a_unit(experiment):
+    config = EXPERIMENTS[experiment].Config
+    told = meanings(config)
+    assert [name for name, (meaning, _) in told.items() if not meaning] == []
+    for name, value in flat(settings(config)):
+        meaning, unit = meaning_of(told, name)
+        number = any(type(one) in (int, float) for one in (value if isinstance(value, list) else [value]))
+        assert meaning, name
+        assert unit or not number, name
+
+
+@dataclass
+class Below:
+    """A section."""
+
+    count: int = 1  #: of things [things]
+    #: a setting whose meaning
+    #: takes two lines
+    name: str = "a #: b"
+    silent: int = 0  # this is said to programmers
+
+
+@dataclass
+class Above(Below):
+    """Another default leaves the meaning to the class below, and another meaning takes its place."""
+
+    count: int = 2
+    silent: int = 1  #: with a default of its own [1]
+
+
+def test_what_a_setting_means_stands_beside_its_field():
+    below, above = meanings(Below), meanings(Above)
+    assert below["count"] == above["count"] == ("of things", "things")
+    assert below["name"] == ("a setting whose meaning takes two lines", "")
+    assert (below["silent"], above["silent"]) == (("", ""), ("with a default of its own", "1"))
+    assert meaning_of(below, "count.of") == below["count"]
+    assert meaning_of(below, "counts") == ("", "")
+
+
+def test_help_tells_the_value_here_and_the_default_of_a_setting_in_a_section():
     lines = {
         line.split()[0]: line for line in of_experiment(["experiment=sudoku"]).splitlines() if line.strip()
     }
-    assert "8500" in lines["data.train"]
-    assert "a positive number of puzzles" in lines["data.train"]
-    assert "a learning rate" in lines["annealed.lr"]
+    row = ["data.train", "40", "8500", "puzzles", "to learn from"]
+    assert re.split(r" {2,}", lines["data.train"]) == row

@@ -3,22 +3,17 @@
 import itertools
 
 import pytest
-from omegaconf import OmegaConf
 
 from experiments.common.results import read_table, write_table
 from experiments.common.rivals import OUTCOMES, contests, outcome
+from experiments.common.sheets import sections
 from experiments.common.stats import Interval
-from experiments.compare import rivals
-from tests.experiments.test_compare import RESULTS
+from tests.experiments.test_compare import RESULTS, facts
 
 FACTS = """
 e:
   - {layer: [ours], rivals: [good, bad, equal, absent], splits: [test], metric: loss, good: down}
 """
-
-
-def facts(text):
-    return OmegaConf.to_container(OmegaConf.create(text))
 
 
 @pytest.fixture
@@ -80,7 +75,9 @@ def test_an_outcome_follows_from_the_interval_and_the_good_direction(lo, hi, goo
 
 def test_every_fact_finds_its_rows_in_the_tracked_tables():
     # A method or metric that was renamed would silently leave the comparison.
-    released = {experiment: each for experiment, each in rivals().items() if (RESULTS / experiment).exists()}
+    released = {
+        experiment: each for experiment, each in sections("rivals") if (RESULTS / experiment).exists()
+    }
     assert len(released) > 10
     for experiment, meetings in released.items():
         for place, meeting in enumerate(meetings):
@@ -90,7 +87,7 @@ def test_every_fact_finds_its_rows_in_the_tracked_tables():
 
 
 def test_the_tracked_contests_are_those_of_the_tracked_tables(tmp_path):
-    rows = contests(RESULTS, rivals())
+    rows = contests(RESULTS, dict(sections("rivals")))
     write_table(tmp_path / "contests.csv", rows)
     again = (tmp_path / "contests.csv").read_text("utf-8")
     assert again == (RESULTS / "contests.csv").read_text("utf-8"), "run `python -m experiments.compare`"
@@ -113,7 +110,7 @@ def test_times_meet_as_ratios(tmp_path):
 def test_known_losses_are_among_them():
     lost = {
         (row["experiment"], row["method"], row["rival"])
-        for row in contests(RESULTS, rivals())
+        for row in contests(RESULTS, dict(sections("rivals")))
         if row["outcome"] == "loses"
     }
     assert ("markowitz", "tuned", "gamma_search") in lost

@@ -113,6 +113,16 @@ def test_a_method_looks_the_same_in_every_figure(labels, message: str):
         style.settle("mine", labels)
 
 
+def test_methods_stand_in_legends_as_in_each_sheet(monkeypatch):
+    for table in ("NAMES", "COLOURS"):
+        monkeypatch.setattr(style, table, {})
+    monkeypatch.setattr(style, "ORDER", order := [])
+    label = {"name": "n", "colour": "#000000"}
+    for sheet in ("untuned tuned", "clean untuned searched tuned other", "first second", "tuned last first"):
+        style.settle("mine", dict.fromkeys(sheet.split(), label))
+    assert order == ["clean", "untuned", "searched", "tuned", "last", "other", "first", "second"]
+
+
 def test_make_is_told_of_a_change_only_where_a_size_changes(tmp_path: Path, monkeypatch):
     root = tmp_path / "root"
     (root / "configs" / "experiment").mkdir(parents=True)
@@ -132,6 +142,7 @@ def test_make_is_told_of_a_change_only_where_a_size_changes(tmp_path: Path, monk
     assert stale(SHEET) == every
     assert stale(SHEET) == set()
     assert stale(SHEET.replace('"1.0"', '"2.0"').replace('"A"', '"B"')) == set()
+    assert stale(SHEET.replace("  # Seconds.", "  # At most a second.\n\n")) == set()
     assert stale(SHEET.replace("workers: 2", "workers: 3")) == {"companion"}
     assert stale(SHEET.replace("[total_variation]", "[optnet_pure]")) == every
 

@@ -1,16 +1,18 @@
 """Verification finds what it should: nothing when nothing changed, and every number that did."""
 
-import shutil
-
 import pandas as pd
 import pytest
 
 from experiments.common.errors import ConfigError
+from experiments.common.results import read_table
+from experiments.common.sheets import sections
 from experiments.job import CONFIGS, composed, run
-from experiments.verify import agrees, drift, main, verify
+from experiments.verify import TABLES, WIDTHS, agrees, drift, main, verify
 from tests.experiments.recorded import record
 
-TOLERANCES = CONFIGS.parent / "results" / "tolerances.yaml"
+RESULTS = CONFIGS.parent / "results"
+# What a rule may name of a row.
+KEYS = ["experiment", "method", "split", "metric"]
 
 
 def table(values, metric="final_mse", method="a", step=0):
@@ -70,11 +72,27 @@ def test_over_decades_a_factor_is_allowed_both_ways():
     assert agrees({}, 0.0, 0.0, rules)
 
 
+def test_every_rule_of_a_sheet_is_about_some_row_of_the_tracked_tables():
+    # A metric that was renamed, or misspelt, would silently be held to other rules.
+    idle = []
+    for experiment, rules in sections("tolerances"):
+        tables = [
+            read_table(path) for name in TABLES for path in RESULTS.glob(f"{experiment}/*/*/{name}.csv")
+        ]
+        rows = [row for table in tables for row in table[KEYS].drop_duplicates().to_dict("records")]
+        assert rows or not (RESULTS / experiment).exists()
+        for rule in rules:
+            keys = rule.keys() - WIDTHS
+            assert keys <= {*KEYS}, (experiment, rule)
+            if rows and not any(all(row[key] == rule[key] for key in keys) for row in rows):
+                idle.append((experiment, rule))
+    assert idle == []
+
+
 def test_rerun_agrees_with_itself_and_a_changed_table_is_told(tmp_path, capsys):
     results, build = tmp_path / "results", tmp_path / "build"
     folder = results / "denoising_ecg" / "smoke" / "auto"
     run(composed("denoising_ecg", "smoke", "auto"), folder)
-    shutil.copy(TOLERANCES, results / "tolerances.yaml")
     assert verify(results, build) == []
     text = (folder / "summary.csv").read_text().splitlines()
     place = next(i for i, line in enumerate(text) if "total_variation,test,final_mse" in line)
@@ -95,4 +113,4 @@ def test_nothing_to_verify_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="no run of size=paper"):
         verify(tmp_path, tmp_path, ["paper"])
     with pytest.raises(ConfigError, match="no run of experiment=adp"):
-        verify(CONFIGS.parent / "results", tmp_path, ["smoke"], experiments=["adp"])
+        verify(RESULTS, tmp_path, ["smoke"], experiments=["adp"])

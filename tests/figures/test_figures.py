@@ -1,6 +1,7 @@
 """Every figure draws from small tables, with labels and units, and repeats bit for bit."""
 
 import contextlib
+import errno
 import subprocess
 import sys
 import warnings
@@ -154,6 +155,21 @@ def test_program_draws_all_and_repeats_bit_for_bit(results, tmp_path):
     for name in names:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
         assert (tmp_path / "first" / name).stat().st_size < 300_000
+
+
+def test_a_figure_that_cannot_be_written_leaves_the_old_one(results, tmp_path, monkeypatch):
+    old = tmp_path / "adp.png"
+    old.write_text("old")
+
+    def full(figure, path, **_):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(SystemExit, match=r"error: writing: No space left on device"):
+        program.main(["adp", "--results", str(results), "--output", str(tmp_path)])
+    assert old.read_text() == "old"
+    assert [*tmp_path.iterdir()] == [old]
 
 
 def test_missing_tables_are_told(tmp_path):

@@ -9,7 +9,7 @@ import sys
 from os.path import relpath
 from pathlib import Path
 
-from experiments.common.errors import ConfigError
+from experiments.common.errors import one_line
 from experiments.common.results import write_text
 from tools.report.page import page
 from tools.report.sources import Sources
@@ -29,13 +29,11 @@ def main(arguments: list[str]) -> None:
     if given.results is not None and not any(results.glob("*/*/*/provenance.json")):
         sys.exit(f"error: {results}: no run, expected <experiment>/<size>/<layer>/provenance.json")
     ours = results.resolve() != RESULTS.resolve() and any(results.glob("*/*/*/provenance.json"))
-    try:
+    with one_line():
         sources = Sources(results if ours else None, given.figures or ROOT / "build" / "figures")
         text = page(sources, given.output)
         given.output.mkdir(parents=True, exist_ok=True)
         write_text(given.output / "index.html", text)
-    except (ConfigError, OSError) as error:
-        sys.exit(f"error: {error}")
     whose = (
         f"runs of {relpath(results)} and tracked ones"
         if ours

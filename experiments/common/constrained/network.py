@@ -27,20 +27,24 @@ class Recipe:
     normalisation and drops a fifth of its units; with `anneal` rates fall to zero along half a cosine.
     """
 
+    #: over the training data, by method [passes]
     epochs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TRAINED, 1000))
+    #: in a step, by method [examples]
     batch: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TRAINED, 200))
+    #: learning rate of Adam, by method [1]
     lr: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TRAINED, 1e-4))
+    #: of violations in the loss, by method [1]
     weight: dict[str, float] = field(
         default_factory=lambda: dict(zip(TRAINED, (0.0, 100.0, 10.0, 0.0), strict=True))
     )
-    share: float = 0.5
-    power: int = 1
-    steps: int = 10
-    rate: float = 1e-7
-    momentum: float = 0.5
-    width: int = 200
-    normalised: bool = True
-    anneal: bool = False
+    share: float = 0.5  #: of equalities in that part of the loss, from 0 to 1 [1]
+    power: int = 1  #: r of the norms of violations there, 1 or 2 [1]
+    steps: int = 10  #: of DC3's correction [steps]
+    rate: float = 1e-7  #: of a step of DC3's correction [1]
+    momentum: float = 0.5  #: of DC3's correction, from 0 to less than 1 [1]
+    width: int = 200  #: of a hidden layer [units]
+    normalised: bool = True  #: whether hidden layers have batch normalisation and drop a fifth of their units
+    anneal: bool = False  #: whether rates fall to zero along half a cosine
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""

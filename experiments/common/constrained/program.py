@@ -26,10 +26,10 @@ ORDERS = ("dc3", "hardnet")
 class Size:
     """Variables, inequalities, equalities, and examples, a twelfth of which are for validation and one for the test."""
 
-    variables: int = 100
-    inequalities: int = 50
-    equalities: int = 50
-    examples: int = 10_000
+    variables: int = 100  #: of a program [variables]
+    inequalities: int = 50  #: of a program [rows]
+    equalities: int = 50  #: of a program [rows]
+    examples: int = 10_000  #: in all; a twelfth is for validation and one for the test [programs]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless such programs can be drawn."""

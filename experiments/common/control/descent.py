@@ -20,13 +20,13 @@ MOST = 1_000
 class Descent:
     """`steps` at rate `lr`, from step `late_from` on at `late_lr`; gradients longer than `clip` are shortened to it."""
 
-    steps: int = 100
-    lr: float = 0.1
-    late_from: int | None = None
-    late_lr: float = 0.01
-    momentum: float = 0.0
-    clip: float = math.inf
-    evaluate_every: int = 1
+    steps: int = 100  #: of gradient descent [steps]
+    lr: float = 0.1  #: rate of a step [1]
+    late_from: int | None = None  #: first step at `late_lr`; null: none [step]
+    late_lr: float = 0.01  #: rate from there on [1]
+    momentum: float = 0.0  #: share of the last step in the next, from 0 to less than 1 [1]
+    clip: float = math.inf  #: length to which longer gradients are shortened [1]
+    evaluate_every: int = 1  #: between two losses that are recorded [steps]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` unless this can be run."""

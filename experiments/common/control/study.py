@@ -24,10 +24,10 @@ APART, FRESH = 10_000, MOST
 class Trajectories:
     """Periods of a trajectory (the papers' T); trajectories in a step (K), in the published test, in one of ours."""
 
-    horizon: int = 100
-    train: int = 6
-    test: int = 6
-    fresh: int = 100
+    horizon: int = 100  #: length of a trajectory, T [periods]
+    train: int = 6  #: in a step, K [trajectories]
+    test: int = 6  #: in the published test [trajectories]
+    fresh: int = 100  #: in our test, which no training has seen [trajectories]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` unless there is something to follow."""
@@ -43,7 +43,7 @@ class Trajectories:
 class TrajectoriesOfSystem(Trajectories):
     """With the NumPy seed of a random `system`: the published one, whatever the seed of the run."""
 
-    system: int = 0
+    system: int = 0  #: NumPy seed of the random system: the published one, whatever the seed of the run [1]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` unless there is something to follow."""

@@ -35,10 +35,10 @@ class Grid:
     Loads are the demand times `scale`. The weights of weighted errors are renewed for every one of `rounds` networks.
     """
 
-    scale: float = 1.5
-    test: float = 0.2
-    held: float = 0.2
-    rounds: int = 10
+    scale: float = 1.5  #: of the normalised demand [load]
+    test: float = 0.2  #: of all days, the last ones [share]
+    held: float = 0.2  #: of the other days, held out [share]
+    rounds: int = 10  #: of weights of errors, a network each [networks]
     plant: Plant = field(default_factory=Plant)
     recipe: Recipe = field(default_factory=_recipe)
 

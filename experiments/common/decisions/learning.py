@@ -25,12 +25,15 @@ class Recipe:
     their units. Decisions on the held-out examples are judged every `every` epochs.
     """
 
+    #: through the training data, by method [epochs]
     epochs: dict[str, int] = field(default_factory=dict[str, int])
+    #: of a gradient step, by method [examples]
     batch: dict[str, int] = field(default_factory=dict[str, int])
+    #: rate of Adam, by method [1]
     lr: dict[str, float] = field(default_factory=dict[str, float])
-    width: int = 200
-    dropout: float = 0.5
-    every: int = 1
+    width: int = 200  #: of each of two hidden layers, 0 for an affine map [units]
+    dropout: float = 0.5  #: of the hidden units that a step leaves out [share]
+    every: int = 1  #: between two looks at the held-out examples [epochs]
 
     def check(self, name: str, methods: tuple[str, ...]) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless `methods` can be trained."""

@@ -32,12 +32,12 @@ FLOOR = 1e-7
 class Costs:
     """c and q of ordering, of being short and of being left with goods."""
 
-    order: float = 10.0
-    order_square: float = 2.0
-    under: float = 30.0
-    under_square: float = 14.0
-    over: float = 10.0
-    over_square: float = 2.0
+    order: float = 10.0  #: of ordering [1/good]
+    order_square: float = 2.0  #: of half the square of an order [1/good^2]
+    under: float = 30.0  #: of a shortage [1/good]
+    under_square: float = 14.0  #: of half its square [1/good^2]
+    over: float = 10.0  #: of goods left over [1/good]
+    over_square: float = 2.0  #: of half their square [1/good^2]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless orders are bounded."""

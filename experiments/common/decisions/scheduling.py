@@ -27,9 +27,9 @@ REST = 1e-9
 class Plant:
     """Most that two hours of a schedule may differ by, and what a unit too little and one too much cost."""
 
-    ramp: float = 0.4
-    under: float = 50.0
-    over: float = 0.5
+    ramp: float = 0.4  #: most that two hours of a schedule differ by [load]
+    under: float = 50.0  #: of a unit too little in an hour [1/load]
+    over: float = 0.5  #: of a unit too much in an hour [1/load]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless there are schedules."""

@@ -38,12 +38,13 @@ class Shop:
     `weight` is that of the negative log-likelihood in the loss of the task.
     """
 
+    #: to train on and to hold out, one data set each [examples]
     samples: list[int] = field(default_factory=lambda: [100, 200, 300, 500, 1000, 3000, 5000, 10_000])
-    truths: list[str] = field(default_factory=lambda: list(TRUTHS))
-    models: list[str] = field(default_factory=lambda: list(MODELS))
-    test: int = 1000
-    held: float = 0.2
-    weight: float = 10.0
+    truths: list[str] = field(default_factory=lambda: list(TRUTHS))  #: true models: linear, nonlinear
+    models: list[str] = field(default_factory=lambda: list(MODELS))  #: fitted ones: linear, nonlinear
+    test: int = 1000  #: for the test [examples]
+    held: float = 0.2  #: of the training data, held out [share]
+    weight: float = 10.0  #: of the negative log-likelihood in the loss of the task [1]
     costs: Costs = field(default_factory=Costs)
     linear: Recipe = field(default_factory=lambda: _recipe(1e-2, 0))
     nonlinear: Recipe = field(default_factory=lambda: _recipe(1e-3, 200))

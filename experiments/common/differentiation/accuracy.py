@@ -29,10 +29,14 @@ FAMILIES = ("regular", "ill conditioned", "margin 1e-6", "weakly active", "repea
 class Accuracy:
     """Sweeps, as powers of ten; `n` variables where the size is not what is swept."""
 
-    n: int = 10
+    n: int = 10  #: where the size is not swept [variables]
+    #: distances from a kink, swept, negative [powers of ten]
     margins: list[int] = field(default_factory=lambda: list(range(13)))
+    #: condition numbers, swept [powers of ten]
     conditions: list[int] = field(default_factory=lambda: [0, 2, 4, 6, 8, 10])
+    #: accuracies of the solution, swept, negative [powers of ten]
     tolerances: list[int] = field(default_factory=lambda: [2, 3, 4, 6, 8, 10, 12])
+    #: sizes, swept [variables]
     sizes: list[int] = field(default_factory=lambda: [2, 5, 10, 20, 50, 100, 200, 500])
 
     def check(self) -> None:

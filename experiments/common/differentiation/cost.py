@@ -26,12 +26,12 @@ from layers import LayerError
 class Cost:
     """Sizes that are timed; `n` and `batch` where the other one, or a setting, is swept."""
 
-    n: int = 50
-    batch: int = 16
-    sizes: list[int] = field(default_factory=lambda: [10, 20, 50, 100, 200])
-    batches: list[int] = field(default_factory=lambda: [1, 4, 16, 64, 256])
-    repetitions: int = 9
-    budget: float = 2.0
+    n: int = 50  #: where the batch or a setting is swept [variables]
+    batch: int = 16  #: where the size or a setting is swept [programs]
+    sizes: list[int] = field(default_factory=lambda: [10, 20, 50, 100, 200])  #: sizes, swept [variables]
+    batches: list[int] = field(default_factory=lambda: [1, 4, 16, 64, 256])  #: batches, swept [programs]
+    repetitions: int = 9  #: of a measurement, whose median counts [times]
+    budget: float = 2.0  #: for each measurement [s]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this can be timed."""

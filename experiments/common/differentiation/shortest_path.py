@@ -23,12 +23,12 @@ PUBLISHED_SEED = 42
 class Paths:
     """The published setting; `noise` is the half-width of the factor on each cost, `degree` that of the polynomial."""
 
-    grid: int = 5
-    features: int = 5
-    degree: int = 4
-    noise: float = 0.5
-    train: int = 1000
-    test: int = 1000
+    grid: int = 5  #: on a side of the grid [nodes]
+    features: int = 5  #: from which costs are predicted [features]
+    degree: int = 4  #: of the polynomial from features to costs [1]
+    noise: float = 0.5  #: half-width of the factor on each cost [1]
+    train: int = 1000  #: to learn from [samples]
+    test: int = 1000  #: that are reported [samples]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless there are such grids and costs."""

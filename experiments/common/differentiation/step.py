@@ -35,11 +35,12 @@ class Step:
     Of several `repetitions` the median counts. `peers` are whole third-party layers that are timed beside our adjoints.
     """
 
-    order: int = 3
-    batch: int = 8
-    noise: float = 1e-3
-    moments: list[str] = field(default_factory=lambda: list(MOMENTS))
-    repetitions: int = 3
+    order: int = 3  #: k of boards of k² x k² [1]
+    batch: int = 8  #: solved at once [boards]
+    noise: float = 1e-3  #: of the equalities near the end of training [1]
+    moments: list[str] = field(default_factory=lambda: list(MOMENTS))  #: of the training that are timed
+    repetitions: int = 3  #: of a measurement, whose median counts [times]
+    #: third-party layers that are timed beside our adjoints
     peers: list[str] = field(default_factory=lambda: ["cvxpylayers"])
 
     def check(self) -> None:

@@ -22,12 +22,12 @@ ZERO = 1e-9
 class Recipe:
     """Adam for `steps` mini-batches of `batch` of `samples` samples, measured `points` times on `test` others."""
 
-    samples: int
-    steps: int
-    batch: int
-    lr: float
-    points: int = 10
-    test: int = 200
+    samples: int  #: to learn from [samples]
+    steps: int  #: of Adam, a mini-batch each [steps]
+    batch: int  #: in a step [samples]
+    lr: float  #: learning rate of Adam [1]
+    points: int = 10  #: of the curve, from the start to the end [measurements]
+    test: int = 200  #: that are reported [samples]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""

@@ -28,10 +28,11 @@ POINTS = 100
 class Data:
     """Steps in a trajectory, and trajectories: training sets of several sizes out of one pool, the rest apart."""
 
-    horizon: int = 20
+    horizon: int = 20  #: of a trajectory, T [steps]
+    #: to learn from, sets of several sizes out of one pool [trajectories]
     train: list[int] = field(default_factory=lambda: [10, 50, 100])
-    validation: int = 10
-    test: int = 10
+    validation: int = 10  #: that choose the epoch [trajectories]
+    test: int = 10  #: that are reported [trajectories]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless such trajectories can be drawn."""
@@ -52,17 +53,17 @@ class Training:
     improved the loss on validation.
     """
 
-    epochs: int = 10_000
-    lstm_epochs: int = 10_000
-    batch: int = 32
-    lr: float = 1e-2
-    alpha: float = 0.5
-    lstm_lr: float = 1e-4
-    width: int = 256
-    restart: int = 50
-    turn: int = 10
-    evaluate_every: int = 1
-    patience: int = 10_000
+    epochs: int = 10_000  #: of the controllers [passes]
+    lstm_epochs: int = 10_000  #: of the LSTM [passes]
+    batch: int = 32  #: in a step [trajectories]
+    lr: float = 1e-2  #: learning rate of RMSprop, of the controllers [1]
+    alpha: float = 0.5  #: memory of RMSprop, from 0 to less than 1 [1]
+    lstm_lr: float = 1e-4  #: learning rate of Adam, of the LSTM [1]
+    width: int = 256  #: of the LSTM [units]
+    restart: int = 50  #: after which warm starts are forgotten [epochs]
+    turn: int = 10  #: of each part of a cost, where both are learned [epochs]
+    evaluate_every: int = 1  #: between two evaluations, among which the best is chosen [epochs]
+    patience: int = 10_000  #: without a better loss on validation, after which training ends [epochs]
 
     def check(self) -> None:
         """Raise a `ConfigError` unless this can be run."""
@@ -83,8 +84,8 @@ class ImitationConfig(RunConfig):
     layer: LayerConfig = field(default_factory=lambda: LayerConfig(tol=1e-8))
     data: Data = field(default_factory=Data)
     train: Training = field(default_factory=Training)
-    iterations: int = 100
-    bound: float = 1.0
+    iterations: int = 100  #: most of a plan [linearisations]
+    bound: float = 1.0  #: on the absolute value of the torque or force [N m or N]
 
     def check(self) -> None:
         """Raise a `ConfigError` for the first setting that cannot be used."""

@@ -14,7 +14,7 @@ class LayerRecipe(Recipe):
 
     epochs: int = 18
     lr: float = 0.1
-    epoch: int = 9000
+    epoch: int = 9000  #: in an epoch, whatever the number of training puzzles [puzzles]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
@@ -30,9 +30,9 @@ class ConvolutionalRecipe(LayerRecipe):
     """
 
     lr: float = 1e-3
-    channels: int = 512
-    depth: int = 10
-    device: str = "cpu"
+    channels: int = 512  #: of a convolution [channels]
+    depth: int = 10  #: of the network [hidden convolutions]
+    device: str = "cpu"  #: that trains it, cpu or cuda
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
@@ -53,7 +53,7 @@ class FullyConnectedRecipe(LayerRecipe):
     """Recipe of the fully connected network with hidden layers of `widths` units."""
 
     lr: float = 1e-3
-    widths: list[int] = field(default_factory=lambda: [100, 100])
+    widths: list[int] = field(default_factory=lambda: [100, 100])  #: of the hidden layers [units]
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""

@@ -91,13 +91,13 @@ class Stage:
     layer; the curvature moves geometrically to `final_curvature`, if given.
     """
 
-    steps: int = 200
-    batch: int = 16
-    lr: float = 1e-3
-    optimiser: str = "adam"
-    curvature: float = 1e-3
-    final_curvature: float | None = None
-    nonnegative: bool = True
+    steps: int = 200  #: of training, a mini-batch each [steps]
+    batch: int = 16  #: in a step [boards]
+    lr: float = 1e-3  #: learning rate, which falls to zero like a cosine [1]
+    optimiser: str = "adam"  #: adam, or momentum: Nesterov's
+    curvature: float = 1e-3  #: of the layer, at the start [1]
+    final_curvature: float | None = None  #: of the layer, to which it moves geometrically; null: it stays [1]
+    nonnegative: bool = True  #: whether the layer has z >= 0
 
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
