@@ -1,8 +1,9 @@
 """The portfolio of least variance of real stocks: a covariance fitted first, or learned through the portfolio.
 
-Returns of stocks can hardly be estimated, their covariance can: what is learned here is the covariance, and what is claimed
-is variance, not return. Each month from 2000 to 2022 the long-only portfolio of 20 stocks (docs/data.md) that has least
-variance under an estimate is bought, held through the month, and judged by the variance of its daily returns.
+Returns of stocks can hardly be estimated, their covariance can: what is learned here is the covariance, and what is
+claimed is variance, not return. Each month from 2000 to 2022 the long-only portfolio of 20 stocks (docs/data.md) that
+has least variance under an estimate is bought, held through the month, and judged by the variance of its daily
+returns.
 
 - `covariance_layer`: a dozen numbers of a family of estimates (half-lives of variances and of correlations, two targets
   of shrinkage, how far apart the scales are: common/covariance/family.py) follow the gradient of the variance that
@@ -198,7 +199,7 @@ def _loss(method: str, model: Family, layer: QPLayer, months: Months, rows: np.n
 def search(config: Config, months: Months, rows: np.ndarray) -> Family:
     """The half-life and the shrinkage of a grid whose portfolios vary least on `rows`."""
     data, layer = config.data, config.layer.build()
-    shares = [pair for pair in product(data.shrinkage, repeat=2) if sum(pair) <= 1]
+    shares = [(one, two) for one, two in product(data.shrinkage, repeat=2) if one + two <= 1]
     families = [Family(len(data.half_lives), k, pair) for k in range(len(data.half_lives)) for pair in shares]
     with torch.no_grad():
         costs = [
@@ -208,9 +209,7 @@ def search(config: Config, months: Months, rows: np.ndarray) -> Family:
     return families[int(np.argmin(costs))]
 
 
-def weigher(
-    config: Config, method: str, months: Months, first_test: int, record: Recorder
-) -> Weigh:
+def weigher(config: Config, method: str, months: Months, first_test: int, record: Recorder) -> Weigh:
     """The weights of `method` for the test years from `first_test`, with what was chosen put on record."""
     layer, validation = config.layer.build(), first_test - config.data.validation_years
     rows = {
@@ -234,7 +233,9 @@ def weigher(
     family, step = search(config, months, rows["validation"]), 0
     if method in LEARNED:
         start, family = family, copy.deepcopy(family)
-        found = record.learned(family, lambda: _trained(config, method, start, family, months, rows), str(first_test))
+        found = record.learned(
+            family, lambda: _trained(config, method, start, family, months, rows), str(first_test)
+        )
         step = found or 0
     _record_numbers(config, family, step, first_test, record)
 
@@ -301,7 +302,9 @@ def _record_numbers(config: Config, family: Family, step: int, first_test: int, 
 
 def _account(rows: list[Frame], method: str) -> Account:
     """The months of `method`, in order."""
-    own = sorted((row["step"], row["metric"], row["value"]) for row in rows if row["method"] == method and row["step"])
+    own = sorted(
+        (row["step"], row["metric"], row["value"]) for row in rows if row["method"] == method and row["step"]
+    )
 
     def series(metric: str) -> np.ndarray:
         return np.array([value for _, name, value in own if name == metric])

@@ -5,10 +5,10 @@ The package documents 1024 consecutive samples of an electrocardiogram and neith
 results are in samples and recorded units. White Gaussian noise is added at a stated signal-to-noise ratio.
 The three thirds of the recording, one heartbeat each, are for training, validation and test in turn, so that every
 third is the test once, with a gap between them as long as a window: no window of one part holds a sample that is near
-another part. What is reported are means over the three. Every setting of every method is chosen on validation. The rates
-of training, which are settings of the program, were compared on the validation part of seed 100, which is none of those
-reported: of 1e-4 to 1e-2 that of tuned total variation is the best at 10 dB and the second at 5 dB (3e-3), the network's
-and 3e-3 are within 3 % of each other at both.
+another part. What is reported are means over the three. Every setting of every method is chosen on validation. The
+rates of training, which are settings of the program, were compared on the validation part of seed 100, which is none
+of those reported: of 1e-4 to 1e-2 that of tuned total variation is the best at 10 dB and the second at 5 dB (3e-3),
+the network's and 3e-3 are within 3 % of each other at both.
 
 Methods: total variation and wavelet thresholding on the whole part; a linear least-squares filter, the fully
 connected network, OptNet-tuned total variation and an operator that starts at an undecimated wavelet transform on
@@ -38,7 +38,14 @@ from experiments.common.total_variation import total_variation, total_variation_
 from experiments.common.training import NetworkRecipe, Recipe, Split, fit, mean_squared_error, predict
 from experiments.common.wavelet_operator import WaveletOperator, details
 
-METHODS = ("total_variation", "wavelet", "linear_filter", "fully_connected", "optnet_tuned_tv", "optnet_wavelet")
+METHODS = (
+    "total_variation",
+    "wavelet",
+    "linear_filter",
+    "fully_connected",
+    "optnet_tuned_tv",
+    "optnet_wavelet",
+)
 LEARNED = METHODS[-2:]
 FINAL = ("final_mse", "output_snr")
 UNITS = ("recorded unit", "recorded unit squared")
@@ -74,12 +81,16 @@ class Data:
         require(self.copies > 0, "data.copies", self.copies, "a positive number of noisy versions")
         require(self.repeats > 0, "data.repeats", self.repeats, "a positive number of noisy versions")
         known = len(self.folds) > 0 and set(self.folds) <= set(range(len(PARTS)))
-        require(known and len(set(self.folds)) == len(self.folds), "data.folds", self.folds, "some of [0, 1, 2]")
+        require(
+            known and len(set(self.folds)) == len(self.folds), "data.folds", self.folds, "some of [0, 1, 2]"
+        )
 
 
 @dataclass
 class OperatorRecipe(Recipe):
-    """Recipe of the operator that starts at the details of `levels` scales of `wavelet`, on `examples` windows drawn."""
+    """Recipe of the operator that starts at the details of `levels` scales of `wavelet`, on `examples` windows
+    drawn.
+    """
 
     epochs: int = 6
     batch: int = 50
@@ -93,10 +104,16 @@ class OperatorRecipe(Recipe):
     def check(self, name: str) -> None:
         """Raise a `ConfigError` about the section `name` of the settings unless this can be trained."""
         super().check(name)
-        require_one_of(f"{name}.wavelet", self.wavelet, pywt.wavelist(kind="discrete"))
+        known = pywt.wavelist(kind="discrete")  # pyright: ignore[reportAttributeAccessIssue]
+        require_one_of(f"{name}.wavelet", self.wavelet, known)
         require(0 < self.levels < 8, f"{name}.levels", self.levels, "1 to 7 scales")
         longest = len(details(self.wavelet, self.levels)[-1])
-        require(longest <= self.window <= 128, f"{name}.window", self.window, f"{longest}, the longest filter, to 128")
+        require(
+            longest <= self.window <= 128,
+            f"{name}.window",
+            self.window,
+            f"{longest}, the longest filter, to 128",
+        )
         require(self.examples > 1, f"{name}.examples", self.examples, "at least two windows")
 
 
@@ -141,8 +158,8 @@ def split_in_time(length: int, gap: int) -> dict[str, range]:
 def make_data(config: Config, seed: int, snr: float, fold: int = 0) -> dict[str, Split]:
     """Noisy versions of each part in the rows, with the clean part repeated beside them.
 
-    Fold k begins the roles, training, validation and test, with the third k, and goes around. The variance of the noise is
-    that of the training part divided by 10^(snr / 10), the same in all three parts.
+    Fold k begins the roles, training, validation and test, with the third k, and goes around. The variance of the
+    noise is that of the training part divided by 10^(snr / 10), the same in all three parts.
     """
     samples, data = recording(), config.data
     thirds = list(split_in_time(len(samples), gap(config)).values())

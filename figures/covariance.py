@@ -10,7 +10,8 @@ LEARNED = "covariance_layer"
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """Left: volatility of the days of the test years. Middle: paired differences in variance of the learned to each other.
+    """Left: volatility of the days of the test years. Middle: paired differences in variance of the learned to each
+    other.
 
     Intervals of 95 % are of a block bootstrap of the months; one that holds zero shows no difference. Right: the shares
     that the learned estimate came to, block of test years by block.

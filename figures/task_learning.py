@@ -33,7 +33,9 @@ def draw(tables: dict[str, Frame]) -> Figure:
     if truths:
         panels[0].set_ylabel("cost above that of the true probabilities (%)")
     _costs(panels[-1], costs, tables["comparison"])
-    for method in methods_in(metrics[metrics["metric"].isin(("regret", "cost")) & (metrics["method"] != "true_model")]):
+    for method in methods_in(
+        metrics[metrics["metric"].isin(("regret", "cost")) & (metrics["method"] != "true_model")]
+    ):
         figure.axes[0].plot([], [], "o", color=COLOURS[method], markersize=4.5, label=NAMES[method])
     for model, fill in MODELS.items():
         name = "linear model" if model == "linear" else "network"

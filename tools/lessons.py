@@ -1,8 +1,9 @@
 """What was learned, one passage for each application that says so: words out of its sheet, numbers out of its tables.
 
-The section `lesson` of configs/experiment/<name>.yaml has the words, `says`, with names of `numbers` in braces. A number is
-the mean over seeds with its 95 % interval, of the paper's size where that was run, else of the companion's; with a
-`baseline` it is the change against another method, seed by seed, and with `table: intervals` a row of that table.
+The section `lesson` of configs/experiment/<name>.yaml has the words, `says`, with names of `numbers` in braces. A
+number is the mean over seeds with its 95 % interval, of the paper's size where that was run, else of the companion's;
+with a `baseline` it is the change against another method, seed by seed, and with `table: intervals` a row of that
+table.
 """
 
 import re

@@ -2,9 +2,9 @@
 
     minimise ½|z - y|² + Σⱼᵢ cⱼᵢ |(vⱼ * z)ᵢ|,   log cⱼᵢ = wⱼ - aⱼ log(1 + ((vⱼ * y)ᵢ / σ)²)
 
-The rows vⱼ * z are the details of an undecimated (stationary) wavelet transform to begin with, filters of unit length; aⱼ = 0
-is one weight for each scale, and with aⱼ > 0 a detail that stands out of the noise costs less, as under the garrote. Only
-rows that lie inside the signal are taken.
+The rows vⱼ * z are the details of an undecimated (stationary) wavelet transform to begin with, filters of unit
+length; aⱼ = 0 is one weight for each scale, and with aⱼ > 0 a detail that stands out of the noise costs less, as
+under the garrote. Only rows that lie inside the signal are taken.
 """
 
 import numpy as np
@@ -18,10 +18,12 @@ from layers import QPLayer
 
 def details(wavelet: str, levels: int) -> list[np.ndarray]:
     """The filters, of unit length, of the details of scales 1 .. levels of the undecimated transform."""
-    low, high = (np.asarray(each) for each in pywt.Wavelet(wavelet).filter_bank[:2])
+    low, high = (np.asarray(each) for each in pywt.Wavelet(wavelet).filter_bank[:2])  # pyright: ignore[reportAttributeAccessIssue]
     found, coarse = [], np.ones(1)
     for level in range(levels):
-        holes = [np.kron(each, np.eye(1, 2**level)[0])[: (len(each) - 1) * 2**level + 1] for each in (low, high)]
+        holes = [
+            np.kron(each, np.eye(1, 2**level)[0])[: (len(each) - 1) * 2**level + 1] for each in (low, high)
+        ]
         filtered = np.convolve(coarse, holes[1])
         found.append(filtered / np.linalg.norm(filtered))
         coarse = np.convolve(coarse, holes[0])
@@ -40,8 +42,8 @@ class WaveletOperator(nn.Module):
     noise : float
         Deviation σ of the noise.
     multiple : float
-        The weight of scale j begins at `multiple` σ 2^-j: of the 2^j details that share what one detail of the decimated
-        transform has, each is charged a 2^j-th.
+        The weight of scale j begins at `multiple` σ 2^-j: of the 2^j details that share what one detail of the
+        decimated transform has, each is charged a 2^j-th.
     layer : QPLayer
         Any solver that accepts data shared over the batch.
     """

@@ -187,7 +187,9 @@ def test_differences_are_paired_so_that_common_luck_cancels(rng):
 def test_estimates_use_their_window_and_no_day_after(months):
     rows = np.array([30])
     past = months.daily[months.closing[30] - 252 : months.closing[30]]
-    np.testing.assert_allclose(estimate(months, "sample_covariance", 252, rows)[0], np.cov(past, rowvar=False))
+    np.testing.assert_allclose(
+        estimate(months, "sample_covariance", 252, rows)[0], np.cov(past, rowvar=False)
+    )
     shrunk = estimate(months, "ledoit_wolf", 252, rows)[0].numpy()
     sample = np.cov(past, rowvar=False, ddof=0)
     off = ~np.eye(3, dtype=bool)

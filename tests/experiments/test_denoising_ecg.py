@@ -64,7 +64,9 @@ def test_noise_has_the_stated_ratio_to_the_training_part():
 
 def test_every_third_is_training_validation_and_test_once():
     config = Config(data=Data(copies=1, repeats=1))
-    clean = [{part: split.clean[0] for part, split in make_data(config, 0, 10.0, k).items()} for k in range(3)]
+    clean = [
+        {part: split.clean[0] for part, split in make_data(config, 0, 10.0, k).items()} for k in range(3)
+    ]
     for fold in range(3):
         after = clean[(fold + 1) % 3]
         np.testing.assert_array_equal(clean[fold]["validation"], after["train"])

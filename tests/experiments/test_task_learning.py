@@ -1,4 +1,5 @@
-"""Decisions under forecasts: what is least in expectation, its derivative, the published draws, what the study measures."""
+"""Decisions under forecasts: what is least in expectation, its derivative, the published draws, what the study
+measures."""
 
 import dataclasses
 
@@ -64,7 +65,9 @@ def test_a_certain_demand_is_ordered_where_its_price_balances_its_shortage():
     # c0 + q0 z = cu + qu (d - z)
     costs = Costs()
     z = order(LAYER, costs, torch.eye(len(D), dtype=torch.float64))
-    balanced = (costs.under + costs.under_square * D - costs.order) / (costs.order_square + costs.under_square)
+    balanced = (costs.under + costs.under_square * D - costs.order) / (
+        costs.order_square + costs.under_square
+    )
     torch.testing.assert_close(z, torch.minimum(balanced, D), rtol=0, atol=1e-4)
 
 
@@ -97,7 +100,9 @@ def test_slope_and_curvature_are_the_derivatives_of_the_expected_cost():
 def test_the_expected_cost_is_the_mean_over_many_loads():
     plant = Plant(under=5.0, over=0.5)
     mean, deviation = forecasts(1, hours=4)
-    draws = mean + deviation * torch.randn(200_000, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    draws = mean + deviation * torch.randn(
+        200_000, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
     z = mean + deviation * torch.tensor([-1.0, 0.0, 1.0, 2.0], dtype=torch.float64)
     expected = plant.expected(z, mean, deviation) + 0.5 * deviation.square()
     torch.testing.assert_close(plant.of(z, draws).mean(0, keepdim=True), expected, rtol=0.02, atol=0)

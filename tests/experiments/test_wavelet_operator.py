@@ -48,10 +48,15 @@ def test_it_starts_at_one_weight_for_each_scale(rng):
     counts = [24 - len(v) + 1 for v in own.v]
     weights = torch.cat([torch.full((n,), 3.0 * 0.5 / 2**j).double() for j, n in enumerate(counts, 1)])
     z = own(noisy).detach()
-    # The optimality of z: what is left of y is D'u with |u| at most the weights, and equal to them where D z is not zero.
+    # The optimality of z: what is left of y is D'u with |u| at most the weights, and equal to them where D z is not
+    # zero.
     eye = torch.eye(len(D), dtype=torch.float64)
     u = solve_qp(
-        D @ D.mT + 1e-12 * eye, -noisy @ D.mT, torch.cat((eye, -eye)), torch.cat((weights, weights)), tol=1e-10
+        D @ D.mT + 1e-12 * eye,
+        -noisy @ D.mT,
+        torch.cat((eye, -eye)),
+        torch.cat((weights, weights)),
+        tol=1e-10,
     ).z
     torch.testing.assert_close(z, noisy - u @ D, rtol=0, atol=2e-4)
 

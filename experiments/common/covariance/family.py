@@ -79,8 +79,8 @@ def least_variance(layer: QPLayer, covariance: Tensor) -> Tensor:
 def negative_log_likelihood(covariance: Tensor, moments: Tensor, days: Tensor) -> Tensor:
     """Of normal daily returns of months with `days` days and second moments `moments`, a level of Σ maximised out.
 
-    With N days and n assets, Σ_t up to one common factor: (Σ_t days_t log det Σ_t)/(2N) + (n/2) log of the mean over days of
-    r'Σ⁻¹r/n, less a constant.
+    With N days and n assets, Σ_t up to one common factor: (Σ_t days_t log det Σ_t)/(2N) + (n/2) log of the mean over
+    days of r'Σ⁻¹r/n, less a constant.
     """
     L = torch.linalg.cholesky(covariance)
     weights = days / days.sum()

@@ -1,4 +1,6 @@
-"""What is known of daily returns at the end of each month, what the month after brings, and what a portfolio makes of it."""
+"""What is known of daily returns at the end of each month, what the month after brings, and what a portfolio makes of
+it.
+"""
 
 from dataclasses import dataclass
 
@@ -32,7 +34,8 @@ class Months:
     moments : Tensor, shape (rows, half-lives, assets, assets)
         Second moments of the daily returns known, a return counting half as much after each of the half-lives.
     growth : Tensor, shape (rows, days, assets)
-        Prices in the month over those at the decision, the day of the decision first; short months stand still at the end.
+        Prices in the month over those at the decision, the day of the decision first; short months stand still at the
+        end.
     days : Tensor, shape (rows,)
         Trading days of each month.
     """
@@ -72,7 +75,9 @@ def make_months(prices: Prices, half_lives: list[float]) -> Months:
 
 
 def _moments(daily: np.ndarray, closing: np.ndarray, decay: float) -> np.ndarray:
-    """Σ wₛrₛrₛ' / Σ wₛ over the returns known at each decision, wₛ falling by `decay` from one day to the day before."""
+    """Σ wₛrₛrₛ' / Σ wₛ over the returns known at each decision, wₛ falling by `decay` from one day to the day
+    before.
+    """
     total, weight, found = np.zeros((daily.shape[1],) * 2), 0.0, []
     last = 0
     for count in closing:

@@ -1,7 +1,7 @@
 """Hourly demand for electricity in New South Wales, May 1996 to December 1998: experiments/data/nsw_demand.csv.
 
-Where the file comes from and what was done to it is told in docs/data.md. Demand is normalised there to [0, 1]; its unit
-is not known.
+Where the file comes from and what was done to it is told in docs/data.md. Demand is normalised there to [0, 1]; its
+unit is not known.
 """
 
 import hashlib
@@ -53,7 +53,9 @@ def parse_demand(path: Path) -> Demand:
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(f"demand: {path.name} is missing; it is tracked: git checkout -- {FILE.relative_to(ROOT)}") from None
+        raise ConfigError(
+            f"demand: {path.name} is missing; it is tracked: git checkout -- {FILE.relative_to(ROOT)}"
+        ) from None
     digest = hashlib.sha256(text).hexdigest()
     if digest != SHA256:
         raise ConfigError(

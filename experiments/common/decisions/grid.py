@@ -15,7 +15,7 @@ from experiments.common.errors import require
 from experiments.common.recorder import Recorder
 from layers import QPLayer
 
-TRAINED = ("rmse", "weighted_rmse", "mle", "policy", "task", "task_varying")
+TRAINED: tuple[str, ...] = ("rmse", "weighted_rmse", "mle", "policy", "task", "task_varying")
 # What is trained first, where a method does not begin at least squares.
 BEGINS = {"policy": "rmse", "task": "rmse", "task_varying": "mle"}
 VARYING = ("mle", "task_varying")
@@ -78,7 +78,7 @@ def run_grid(grid: Grid, layer: QPLayer, record: Recorder) -> None:
     if method != "policy":
         record.metric("rmse", "load", epoch, (mean - y).square().mean().sqrt().item(), "1")
     bound = z.diff(dim=-1).abs() > grid.plant.ramp - 1e-6
-    record.metric("ramps_binding", "load", epoch, bound.double().mean().item(), "fraction")
+    record.metric("ramps_binding", "load", epoch, bound.double().mean().item(), "1")
 
 
 def decide(grid: Grid, layer: QPLayer, method: str, model: Forecast, x: Tensor) -> Tensor:
@@ -100,9 +100,7 @@ def _trained(
     return model, _fit(grid, layer, model, method, seed, parts, parts["train"])[0]
 
 
-def _reweighted(
-    grid: Grid, layer: QPLayer, seed: int, parts: dict[str, Pair]
-) -> tuple[Forecast, int]:
+def _reweighted(grid: Grid, layer: QPLayer, seed: int, parts: dict[str, Pair]) -> tuple[Forecast, int]:
     """The best of several networks, each of which weighs errors by what those of the one before have cost."""
     x, y = parts["train"]
     weights, best = torch.ones_like(y), math.inf

@@ -60,7 +60,8 @@ def network(inputs: int, outputs: int, recipe: Recipe) -> nn.Sequential:
 
 
 class Forecast(nn.Module):
-    """Mean and deviation of every hour: an affine map fitted by least squares, and a network beside it that starts small.
+    """Mean and deviation of every hour: an affine map fitted by least squares, and a network beside it that starts
+    small.
 
     Parameters
     ----------
@@ -118,7 +119,8 @@ def fit(
 ) -> tuple[int, float]:
     """Train `model` in place and leave it at the epoch with the least `score()`; that epoch, 0 for none, and its score.
 
-    `loss` gives the number to descend on for a batch of inputs and targets; `score` is asked with the model as at a test.
+    `loss` gives the number to descend on for a batch of inputs and targets; `score` is asked with the model as at a
+    test.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr[method])
     loop = Loop(model, optimiser, rng)

@@ -1,12 +1,13 @@
-"""The newsvendor of Donti, Amos & Kolter 2017 (arXiv 1703.04529), section 5.1: how much to order before demand is known.
+"""The newsvendor of Donti, Amos & Kolter 2017 (arXiv 1703.04529), section 5.1: how much to order before demand is
+known.
 
 Demand is one of `DEMANDS`, with probabilities p(x) of what is observed before. An order z costs
 
     f(z, d) = c₀z + ½q₀z² + c_u (d - z)⁺ + ½q_u ((d - z)⁺)² + c_o (z - d)⁺ + ½q_o ((z - d)⁺)²
 
-and is the minimiser of Σᵢ pᵢ f(z, dᵢ) over z ≥ 0. With shortages uᵢ ≥ 0, uᵢ ≥ dᵢ - z the surplus is uᵢ + z - dᵢ, since at
-the minimum one of the two is zero: a quadratic program in (z, u) with 1 + 2k constraints. The published program has the
-surpluses as variables of their own.
+and is the minimiser of Σᵢ pᵢ f(z, dᵢ) over z ≥ 0. With shortages uᵢ ≥ 0, uᵢ ≥ dᵢ - z the surplus is uᵢ + z - dᵢ,
+since at the minimum one of the two is zero: a quadratic program in (z, u) with 1 + 2k constraints. The published
+program has the surpluses as variables of their own.
 """
 
 import math

@@ -119,9 +119,7 @@ def _hourly(plant: Plant, mean: Tensor, deviation: Tensor) -> Tensor:
     return z
 
 
-def _halved(
-    plant: Plant, z: Tensor, step: Tensor, gain: Tensor, forecast: tuple[Tensor, Tensor]
-) -> Tensor:
+def _halved(plant: Plant, z: Tensor, step: Tensor, gain: Tensor, forecast: tuple[Tensor, Tensor]) -> Tensor:
     """The largest of 1, ½, ¼, ... that keeps a ten-thousandth of the gain that the slope promises."""
     length, before = torch.ones_like(gain), plant.expected(z, *forecast).sum(-1)
     for _ in range(30):

@@ -21,7 +21,7 @@ from experiments.common.errors import require, require_one_of
 from experiments.common.recorder import Recorder
 from layers import QPLayer
 
-TRAINED = ("mle", "policy", "task")
+TRAINED: tuple[str, ...] = ("mle", "policy", "task")
 MODELS = ("linear", "nonlinear")
 
 
