@@ -5,7 +5,8 @@ or to train the forecast through the decision, by what it costs (`task`)? Beside
 decision itself (`policy`), and for the load forecasts fitted by squared errors (`rmse`), or by errors weighted with
 what they cost (`weighted_rmse`). `true_model` decides with the true probabilities, which only the newsvendor has. A
 forecast of the load has one deviation for each hour, as published, but for `mle` and `task_varying`, whose deviations
-depend on the day.
+depend on the day. `rmse_last` is what the published gain is measured against: the last epoch, and the deviations of the
+days that it was fitted to.
 
 - newsvendor: true parameters and test data are the published ones, from their seeds; both true models (the logits are
   linear, or squares of linear functions) meet a linear model and a network. `regret` is the cost above that of the true
@@ -14,7 +15,7 @@ depend on the day.
   PJM's, without temperatures, 748 days to train on instead of seven years. `cost` is that of a day, `rmse` the error of
   the forecast, `ramps_binding` the share of ramps that hold a schedule back.
 
-Every method is judged by the same rule: the epoch whose decisions cost least on a held-out fifth of the training
+All others are judged by the same rule: the epoch whose decisions cost least on a held-out fifth of the training
 data. The published newsvendor networks descend on -p(y|x) where the paper has the log-likelihood; here it is the
 logarithm.
 

@@ -109,12 +109,12 @@ def turnover(months: Months, rows: np.ndarray, weights: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Account:
-    """Of consecutive months, shape (..., months): days, sums of daily returns and of their squares, turnover."""
+    """Of consecutive months, shape (..., months): days, sums of daily returns and of their squares, what is traded."""
 
     days: np.ndarray
     summed: np.ndarray
     squared: np.ndarray
-    turnover: np.ndarray
+    traded: np.ndarray
 
     def measures(self) -> dict[str, np.ndarray]:
         """Every one of `MEASURES` over the last axis: of daily returns, a year of 252 days."""
@@ -123,12 +123,12 @@ class Account:
         return {
             "variance": variance,
             "volatility": np.sqrt(variance),
-            "turnover": 12 * self.turnover.mean(-1),
+            "turnover": 12 * self.traded.mean(-1),
         }
 
     def take(self, order: np.ndarray) -> "Account":
         """The months `order`, shape (resamples, months)."""
-        return Account(*(getattr(self, name)[order] for name in ("days", "summed", "squared", "turnover")))
+        return Account(*(getattr(self, name)[order] for name in ("days", "summed", "squared", "traded")))
 
 
 def assess(accounts: dict[str, Account], block: int, resamples: int = 5000) -> list[Row]:

@@ -15,7 +15,10 @@ from experiments.common.errors import require
 from experiments.common.recorder import Recorder
 from layers import QPLayer
 
-TRAINED: tuple[str, ...] = ("rmse", "weighted_rmse", "mle", "policy", "task", "task_varying")
+TRAINED: tuple[str, ...] = (
+    *("rmse", "rmse_last", "weighted_rmse"),
+    *("mle", "policy", "task", "task_varying"),
+)
 # What is trained first, where a method does not begin at least squares.
 BEGINS = {"policy": "rmse", "task": "rmse", "task_varying": "mle"}
 VARYING = ("mle", "task_varying")
@@ -95,6 +98,12 @@ def _trained(
     if method == "weighted_rmse":
         return _reweighted(grid, layer, seed, parts)
     model = Forecast(parts["train"], grid.recipe, varying=method in VARYING)
+    if method == "rmse_last":
+        rng = np.random.default_rng([seed, 1 + TRAINED.index(method)])
+        loss = partial(_loss, grid, layer, model, "rmse")
+        epoch, _ = fit(model, parts["train"], grid.recipe, method, rng, loss, None)
+        model.deviate(parts["train"])
+        return model, epoch
     if method in BEGINS:
         _fit(grid, layer, model, BEGINS[method], seed, parts, parts["train"])
     return model, _fit(grid, layer, model, method, seed, parts, parts["train"])[0]

@@ -115,12 +115,12 @@ def fit(
     method: str,
     rng: np.random.Generator,
     loss: Loss,
-    score: Callable[[], float],
+    score: Callable[[], float] | None,
 ) -> tuple[int, float]:
     """Train `model` in place and leave it at the epoch with the least `score()`; that epoch, 0 for none, and its score.
 
     `loss` gives the number to descend on for a batch of inputs and targets; `score` is asked with the model as at a
-    test.
+    test. Without one the last epoch counts, and the score is none.
     """
     optimiser = torch.optim.Adam(model.parameters(), lr=recipe.lr[method])
     loop = Loop(model, optimiser, rng)
@@ -130,15 +130,17 @@ def fit(
     for epoch in counted(kept["next"], epochs):
         if epoch:
             _epoch(model, train, batch, optimiser, rng, loss)
-        if epoch % recipe.every == 0 or epoch == epochs:
+        if score is not None and (epoch % recipe.every == 0 or epoch == epochs):
             model.eval()
             found = score()
             scalar(f"held-out cost, {method}", epoch, found)
             if found < best:
                 best, chosen, state = found, epoch, copy.deepcopy(model.state_dict())
         loop.keep({"next": epoch + 1, "best": best, "chosen": chosen, "state": state})
-    model.load_state_dict(state)
     model.eval()
+    if score is None:
+        return epochs, math.nan
+    model.load_state_dict(state)
     return chosen, best
 
 
