@@ -3,6 +3,7 @@
 from itertools import groupby
 
 from experiments.common import verdicts
+from tools.lessons import lessons
 from tools.scores import Rows, behind, counted, interval, losses, met, rows_of, scoreboard, title
 
 FEW = f"the interval holds the printed number, but is of fewer than {verdicts.SEEDS} seeds"
@@ -27,6 +28,12 @@ def page() -> str:
             scoreboard(rows).replace("](", "](../").strip(),
             "",
             "Minutes are of the companion's size. Where nothing is counted, nothing was published or can be compared.",
+            "",
+            "## What was learned",
+            "",
+            "In the words of the sheets, with the numbers of the tracked tables: means over seeds, changes seed by seed, 95 % intervals.",
+            "",
+            lessons(),
             "",
             "## Where the layer loses",
             losses(contests).replace("It loses:", "Pairs are of the same seeds."),

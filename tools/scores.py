@@ -107,7 +107,8 @@ def scores(rows: Rows, *folders: Path) -> list[Score]:
 def scoreboard(rows: Rows) -> str:
     """Return the scores as a table; the title of an application leads to its first figure."""
     head = ["name", "application, figure", "claims", *VERDICTS, "minutes"]
-    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
+    # No blanks around the cells: README.md is kept short.
+    lines = ["|" + "|".join(head) + "|", "|---|---|" + "---:|" * (len(head) - 2)]
     for score in scores(rows):
         cells = [
             f"[`{score.experiment}`](experiments/{score.experiment}.py)",
@@ -115,7 +116,7 @@ def scoreboard(rows: Rows) -> str:
             *(str(count or "") for count in (score.total, *score.verdicts.values())),
             f"{score.minutes:.1f}",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("|" + "|".join(cells) + "|")
     return "\n" + "\n".join(lines) + "\n"
 
 
