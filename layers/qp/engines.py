@@ -150,7 +150,7 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
     found = native.Arrays.of(handle)
     if handle.settled:
         return Answer.of(found, settled=True)
-    answer = Answer.of(found if problem.batch_shape else found.with_axis(), settled=False)
+    answer = Answer.of(measured(problem, found if problem.batch_shape else found.with_axis()), settled=False)
     status = answer.point.status
     if (status == native.SUSPECT).any():
         check_values(problem, request.precision)
@@ -166,6 +166,16 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
     if (answer.kind == native.UNCLEAR).any():
         return _tell_activity(problem, answer)
     return answer
+
+
+def measured(problem: QP, found: native.Arrays) -> native.Arrays:
+    """The same with the residuals of certificates, which the core does not measure."""
+    proven = (found.status > Status.OPTIMAL).nonzero().squeeze(-1)
+    if not proven.numel():
+        return found
+    few = QP(*(v.detach() for v in problem.flat_view().take(proven).symmetric().tensors))
+    error = residuals(few, *take((found.z, found.lam, found.nu), proven))
+    return found._replace(residuals=found.residuals.index_copy(0, proven, error.values))
 
 
 def answer_automatically(problem: QP, request: Request) -> Answer:
