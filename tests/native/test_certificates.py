@@ -1,4 +1,4 @@
-"""What the core proves of programs without a solution is true in rational arithmetic, and it proves nothing of others."""
+"""What the core proves of programs without a solution is true in rational arithmetic; of others it proves nothing."""
 
 from __future__ import annotations
 
