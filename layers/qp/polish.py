@@ -61,8 +61,7 @@ def polish(
     norms = Norms.of(problem)
     error = residuals(problem, z, lam, nu, norms)
     for number in range(ROUNDS):
-        unsharp = (error.relative.amax(-1) > SHARP) | (error.rowwise.amax(-1) > ROWS_SHARP)
-        blunt = (unsharp | (number == 0)).nonzero().squeeze(-1)
+        blunt = (unsharp(error) | (number == 0)).nonzero().squeeze(-1)
         if blunt.numel() == 0:
             break
         part = problem.take(blunt)
@@ -75,6 +74,11 @@ def polish(
             break
         active = active.index_copy(0, blunt, next_guess)
     return z, lam, nu, error
+
+
+def unsharp(error: Residuals) -> Tensor:
+    """Whether a point is no solution to rounding: of norms, or of one of its rows."""
+    return (error.relative.amax(-1) > SHARP) | (error.rowwise.amax(-1) > ROWS_SHARP)
 
 
 def improves(after: Residuals, before: Residuals) -> Tensor:
@@ -94,7 +98,7 @@ def _corrected(problem: QP, point: _Point, active: Tensor, norms: Norms) -> tupl
     point = _step(problem, system, point)
     error = residuals(problem, *point, norms)
     for _ in range(CORRECTIONS):
-        blunt = (error.relative.amax(-1) > SHARP) | (error.rowwise.amax(-1) > ROWS_SHARP)
+        blunt = unsharp(error)
         if not blunt.any():
             break
         trial = _step(problem, system, point)

@@ -20,7 +20,7 @@ from layers.problem import QP
 from layers.qp.interior_point.certificates import Candidate, completed, contradiction, proven
 from layers.qp.interior_point.iteration import Programs, Progress, walk, walk_on
 from layers.qp.kkt import residuals, slack
-from layers.qp.polish import SHARP, polish
+from layers.qp.polish import SHARP, improves, polish, unsharp
 from layers.qp.scaling import ScaledQP, Units
 from layers.solution import Point, Status
 
@@ -53,8 +53,10 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
         and none of them influences another.
     """
     point, sizes = _attempt(problem, tol, max_iterations, tol)
-    for _ in range(ATTEMPTS):
+    for number in range(ATTEMPTS):
         lost = point.status == Status.NUMERICAL_FAILURE
+        if number == 0:  # an answer that the polish did not make exact ended too far from its face to tell it
+            lost = lost | (point.status == Status.OPTIMAL) & unsharp(point.residuals)
         if max_iterations >= LONG:
             lost = lost | (point.status == Status.ITERATION_LIMIT)
         index = lost.nonzero().squeeze(-1)
@@ -64,6 +66,8 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
         before = point.take(index)
         nearer = again.residuals.largest < before.residuals.largest
         chosen = nearer | (again.status != Status.NUMERICAL_FAILURE)
+        kept = improves(again.residuals, before.residuals) & (again.status == Status.OPTIMAL)
+        chosen = torch.where(before.status == Status.OPTIMAL, kept, chosen)
         again = replace(again, iterations=before.iterations + again.iterations)
         point = point.put(index[chosen], again.take(chosen))
         sizes = sizes.index_copy(0, index, new_sizes)
