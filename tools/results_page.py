@@ -31,8 +31,8 @@ def page() -> str:
             "",
             "## What was learned",
             "",
-            "In the words of the sheets, with the numbers of the tracked tables: means over seeds, changes seed by seed, "
-            "95 % intervals.",
+            "In the words of the sheets, with the numbers of the tracked tables: means over seeds, changes seed by "
+            "seed, 95 % intervals.",
             "",
             lessons(),
             "",
