@@ -137,8 +137,8 @@ def _without(basis: Array, x: Array) -> Array:
 def _reachable(L: Array, left: Array, terms: Array) -> Array:
     """A residual without what no x removes, Lᵀ of it, which is rounding: taken off each row as a part of its terms.
 
-    With W the terms this is v = W² L (Lᵀ W² L)⁻¹ Lᵀ ``left``, the smallest ‖W⁻¹ v‖. A row of small terms beside large ones
-    would else have to make up for their rounding.
+    With W the terms this is v = W² L (Lᵀ W² L)⁻¹ Lᵀ ``left``, the smallest ‖W⁻¹ v‖. A row of small terms beside large
+    ones would else have to make up for their rounding.
     """
     if not L.shape[1] or not terms.any():
         return left

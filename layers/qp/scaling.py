@@ -123,7 +123,7 @@ class Units:
 
     @classmethod
     def of(cls, problem: QP, sizes: Tensor) -> Units:
-        """Variables of these sizes, ``(B, n)``, become about one, and so do the largest entries of rows and objective."""
+        """Variables of these sizes, ``(B, n)``, become about one, as do the largest entries of rows and objective."""
         sizes = sizes.nan_to_num(nan=0.0, posinf=0.0)
         largest = one_where_zero(max_abs(sizes)).unsqueeze(-1)
         D = _power_of_two(sizes.maximum(SMALLEST * largest))
