@@ -291,7 +291,7 @@ def test_many_dependent_rows_in_units_of_their_own_share_as_the_pseudo_inverse_s
 
 
 def test_rows_of_small_terms_do_not_make_up_for_the_rounding_of_large_ones() -> None:
-    """A weakly active row: Kᵀ has more rows than columns, and what no x removes of r is rounding of its first entries."""
+    """A weakly active row: K has more rows than columns, and what no x removes of r is rounding of large entries."""
     H = 2.0**-18 * np.array([[17.0, 4, 6], [4, 9, -3], [6, -3, 5]])
     rows = np.array([[-1.0, 2, 0], [-3, 2, -2], [1, 3, 0]])
     K = np.block([[H, rows[:2].T], [rows, np.zeros((3, 2))]])
