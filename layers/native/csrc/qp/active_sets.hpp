@@ -132,13 +132,14 @@ struct ActiveSets {
     // ACTIVE = 1, INACTIVE = 0 where beyond doubt; one constraint in doubt, or a point that is not sharp, leaves the whole problem to torch,
     // which polishes it again before it tells.
     void classify(signed char* kind, int lane) const {
-        const bool told = at(best.evident, lane) && Lane<T>::get(best.error, lane) <= NEAR;
+        bool told = at(best.evident, lane) && Lane<T>::get(best.error, lane) <= NEAR;
+        for (int k = 3; k < 6; ++k) told = told && Lane<T>::get(best.residuals[k], lane) <= ROWS_SHARP;
         for (int i = 0; i < g.m; ++i) kind[i] = told ? (signed char)Lane<T>::get(best.binds[i], lane) : convex_layers::Activity::UNCLEAR;
     }
 
   private:
     void measure_at(const T* lam) { measure.residuals(trial.x, lam, trial.nu, off.stationarity, off.slack, off.lack, off.Qx); }
-    void rows_at(const T* lam) { measure.rowwise(trial.x, lam, trial.nu, off.stationarity, off.slack, off.lack, off.Qx); }
+    void rows_at(const T* lam) { measure.rowwise(trial.x, lam, trial.nu, off.stationarity, off.slack, off.lack); }
 
     // stationarity from Qx
     void slope(const T* at_lam, const T* at_nu) {
