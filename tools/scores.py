@@ -107,7 +107,8 @@ def scores(rows: Rows, *folders: Path) -> list[Score]:
 def scoreboard(rows: Rows) -> str:
     """Return the scores as a table; the title of an application leads to its first figure."""
     head = ["name", "application, figure", "claims", *VERDICTS, "minutes"]
-    lines = ["| " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 2)]
+    # No blanks around the cells: README.md is kept short.
+    lines = ["|" + "|".join(head) + "|", "|---|---|" + "---:|" * (len(head) - 2)]
     for score in scores(rows):
         cells = [
             f"[`{score.experiment}`](experiments/{score.experiment}.py)",
@@ -115,14 +116,29 @@ def scoreboard(rows: Rows) -> str:
             *(str(count or "") for count in (score.total, *score.verdicts.values())),
             f"{score.minutes:.1f}",
         ]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append("|" + "|".join(cells) + "|")
     return "\n" + "\n".join(lines) + "\n"
 
 
 def losses(rows: Rows) -> str:
-    """Return how many meetings the layer wins, and those that it loses as a table."""
-    lost = met([row for row in rows if row["outcome"] == "loses"])
-    return f"\n{meetings(rows)} It loses:\n\n{lost}"
+    """Return how many meetings the layer wins, and behind whom it ends on which data, by how much at worst."""
+    worst: dict[str, dict[tuple[str, str], dict[str, str]]] = {}
+    for row in rows:
+        if row["outcome"] == "loses":
+            pairs = worst.setdefault(row["experiment"], {})
+            kept = pairs.setdefault((row["method"], row["rival"]), row)
+            pairs[row["method"], row["rival"]] = max(kept, row, key=lambda one: abs(float(one["change"])))
+    lines = [f"- `{data}`: {'; '.join(map(_lost, pairs.values()))}" for data, pairs in worst.items()]
+    return "\n".join(
+        ["", f"{meetings(rows)} It loses (changes in the mean, the worst of several):", "", *lines, ""]
+    )
+
+
+def _lost(row: dict[str, str]) -> str:
+    relative = row["unit"] == "relative change"
+    change = interval(row | {"lo": "", "hi": ""}, "change", relative)
+    on = "" if relative else f" in {row['metric']}"
+    return f"{method_name(row['method'])} behind {method_name(row['rival'])} ({change}{on})"
 
 
 def meetings(rows: Rows) -> str:

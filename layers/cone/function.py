@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from layers.cone import adjoint, kkt
-from layers.cone import solve as solver_
+from layers.cone import apart as solver_
 from layers.cone.activity import weak_rows
 from layers.cone.derivative import ConeDerivative
 from layers.cone.engines import AUTOMATIC, ENGINES, SPARSE, Engine, Limits

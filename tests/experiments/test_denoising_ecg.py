@@ -13,9 +13,12 @@ from experiments.common.training import mean_squared_error
 from experiments.denoising_ecg import (
     Config,
     Data,
+    OperatorRecipe,
     denoise_by_windows,
     evaluate,
+    gap,
     make_data,
+    run_cell,
     train,
     windows,
 )
@@ -33,7 +36,7 @@ def test_parts_are_in_order_and_a_gap_apart(gap):
 def test_no_window_of_one_part_holds_a_sample_of_another():
     data = Data()
     seen = {}
-    for name, part in split_in_time(1024, data.window).items():
+    for name, part in split_in_time(1024, gap(Config())).items():
         indices = np.arange(part.start, part.stop, dtype=float)[None, :]
         seen[name] = set(windows(indices, data.window, 1).ravel())
     names = list(seen)
@@ -56,6 +59,34 @@ def test_noise_has_the_stated_ratio_to_the_training_part():
         for split in splits.values():
             noise = (split.noisy - split.clean).var()
             np.testing.assert_allclose(10 * np.log10(signal / noise), snr, atol=0.1)
+
+
+def test_every_third_is_training_validation_and_test_once():
+    config = Config(data=Data(copies=1, repeats=1))
+    clean = [
+        {part: split.clean[0] for part, split in make_data(config, 0, 10.0, k).items()} for k in range(3)
+    ]
+    for fold in range(3):
+        after = clean[(fold + 1) % 3]
+        np.testing.assert_array_equal(clean[fold]["validation"], after["train"])
+        np.testing.assert_array_equal(clean[fold]["test"], after["validation"])
+    tests = {each["test"].tobytes() for each in clean}
+    assert len(tests) == 3
+
+
+def test_folds_have_noise_of_their_own():
+    config = Config(data=Data(copies=1, repeats=1))
+    noise = [split.noisy - split.clean for split in (make_data(config, 0, 10.0, k)["train"] for k in (0, 1))]
+    shared = min(each.shape[1] for each in noise)
+    assert abs(np.corrcoef(noise[0][0, :shared], noise[1][0, :shared])[0, 1]) < 0.2
+
+
+def test_what_is_reported_is_the_mean_over_the_folds():
+    config = Config(data=Data(snr=[10.0], copies=1, repeats=1), seeds=[0])
+    rows = run_cell(config, "total_variation", 0)["metrics"]
+    value = {r["split"]: r["value"] for r in rows if r["metric"] == "final_mse" and r["method"] == "noisy"}
+    assert value["test"] == pytest.approx(np.mean([value[f"test, fold {k}"] for k in range(3)]))
+    assert len({value[f"test, fold {k}"] for k in range(3)}) == 3
 
 
 def test_same_seed_same_noise_and_no_noise_shared_between_parts():
@@ -137,6 +168,8 @@ def test_an_altered_recording_is_refused(monkeypatch):
         ("stride", 0, "1 to data.window"),
         ("copies", 0, "data.copies"),
         ("repeats", 0, "data.repeats"),
+        ("folds", [3], "data.folds"),
+        ("folds", [0, 0], "data.folds"),
     ],
 )
 def test_settings_that_cannot_be_used_are_told(field, value, message):
@@ -144,3 +177,18 @@ def test_settings_that_cannot_be_used_are_told(field, value, message):
     setattr(config.data, field, value)
     with pytest.raises(ConfigError, match=message):
         config.check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"wavelet": "mine"}, "operator.wavelet: got 'mine'"),
+        ({"window": 20}, "operator.window: got 20, expected 22, the longest filter, to 128"),
+        ({"levels": 0}, "operator.levels: got 0"),
+        ({"examples": 1}, "operator.examples: got 1"),
+    ],
+)
+def test_an_operator_that_cannot_be_used_is_told(changes, message):
+    with pytest.raises(ConfigError) as told:
+        Config(operator=OperatorRecipe(**changes)).check()
+    assert message in str(told.value)

@@ -1,0 +1,87 @@
+"""Denoising by an undecimated wavelet transform whose filters and weights are learned: OptNet's operator with a start.
+
+    minimise ½|z - y|² + Σⱼᵢ cⱼᵢ |(vⱼ * z)ᵢ|,   log cⱼᵢ = wⱼ - aⱼ log(1 + ((vⱼ * y)ᵢ / σ)²)
+
+The rows vⱼ * z are the details of an undecimated (stationary) wavelet transform to begin with, filters of unit
+length; aⱼ = 0 is one weight for each scale, and with aⱼ > 0 a detail that stands out of the noise costs less, as
+under the garrote. Only rows that lie inside the signal are taken.
+"""
+
+import numpy as np
+import pywt
+import torch
+from torch import Tensor, nn
+
+from experiments.common.denoisers import RIDGE, jump_bounds
+from layers import QPLayer
+
+
+def details(wavelet: str, levels: int) -> list[np.ndarray]:
+    """The filters, of unit length, of the details of scales 1 .. levels of the undecimated transform."""
+    low, high = (np.asarray(each) for each in pywt.Wavelet(wavelet).filter_bank[:2])  # pyright: ignore[reportAttributeAccessIssue]
+    found, coarse = [], np.ones(1)
+    for level in range(levels):
+        holes = [
+            np.kron(each, np.eye(1, 2**level)[0])[: (len(each) - 1) * 2**level + 1] for each in (low, high)
+        ]
+        filtered = np.convolve(coarse, holes[1])
+        found.append(filtered / np.linalg.norm(filtered))
+        coarse = np.convolve(coarse, holes[0])
+    return found
+
+
+class WaveletOperator(nn.Module):
+    """Denoises windows of a signal; starts at the undecimated transform with one weight for each scale.
+
+    Parameters
+    ----------
+    length : int
+        Samples in a window, n, at least the length of the longest filter.
+    wavelet, levels
+        Whose details the rows begin at.
+    noise : float
+        Deviation σ of the noise.
+    multiple : float
+        The weight of scale j begins at `multiple` σ 2^-j: of the 2^j details that share what one detail of the
+        decimated transform has, each is charged a 2^j-th.
+    layer : QPLayer
+        Any solver that accepts data shared over the batch.
+    """
+
+    Q: Tensor
+    h: Tensor
+
+    def __init__(
+        self, length: int, wavelet: str, levels: int, noise: float, multiple: float, layer: QPLayer
+    ) -> None:
+        super().__init__()
+        self.length, self.noise, self.layer = length, noise, layer
+        filters = [torch.from_numpy(each) for each in details(wavelet, levels)]
+        self.v = nn.ParameterList(nn.Parameter(each) for each in filters)
+        scales = torch.arange(1, levels + 1, dtype=torch.float64)
+        self.w = nn.Parameter((multiple * noise * 2**-scales).log())
+        self.a = nn.Parameter(torch.zeros(levels, dtype=torch.float64))
+        rows = sum(length - len(each) + 1 for each in filters)
+        curvature = torch.ones(length + rows, dtype=torch.float64)
+        curvature[length:] = RIDGE
+        self.register_buffer("Q", torch.diag(curvature))
+        self.register_buffer("h", torch.zeros(2 * rows, dtype=torch.float64))
+
+    def operator(self) -> Tensor:
+        """The rows of all scales, shape (rows, length)."""
+        blocks: list[Tensor] = []
+        for v in self.v:
+            count = self.length - len(v) + 1
+            # Row i has the filter at samples i, i + 1, ...
+            shift = torch.arange(self.length) - torch.arange(count)[:, None]
+            inside = (shift >= 0) & (shift < len(v))
+            blocks.append(torch.where(inside, v[shift.clamp(0, len(v) - 1)], 0.0))
+        return torch.cat(blocks)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        """Denoise the rows of `noisy`, shape (batch, length), float64."""
+        D = self.operator()
+        counts = torch.tensor([self.length - len(v) + 1 for v in self.v])
+        w, a = (each.repeat_interleave(counts) for each in (self.w, self.a))
+        cost = (w - a * (noisy @ D.mT / self.noise).square().log1p()).exp()
+        return self.layer(self.Q, torch.cat((-noisy, cost), 1), jump_bounds(D), self.h)[:, : self.length]

@@ -1,0 +1,91 @@
+"""What was learned: the words of a sheet with the numbers of its tables, and what does not fit told."""
+
+import pytest
+
+from experiments.common.errors import ConfigError
+from experiments.common.results import write_table
+from tools.lessons import lessons, number, told
+
+SHEET = """
+lesson:
+  says: "It costs {change} against {level}."
+  numbers:
+    change: {method: a, baseline: b, split: test, metric: cost}
+    level: {method: b, split: test, metric: cost}
+"""
+LESSON = {
+    "says": "It costs {change}.",
+    "numbers": {"change": {"method": "a", "baseline": "b", "split": "test", "metric": "cost"}},
+}
+
+
+def metrics(costs):
+    return [
+        {
+            **{"experiment": "denoising", "method": method, "seed": seed, "split": split, "step": 0},
+            **{"metric": "cost", "value": value, "unit": "1"},
+        }
+        for method, values in costs.items()
+        for seed, value in enumerate(values)
+        for split in ("test", "train")
+    ]
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Return a folder with a run of the companion's size, and sheets of which one has a lesson."""
+    folder = tmp_path / "results" / "denoising" / "companion" / "auto"
+    write_table(folder / "metrics.csv", metrics({"a": (3.0, 4.0, 5.0), "b": (6.0, 8.0, 10.0)}))
+    (tmp_path / "sheets").mkdir()
+    (tmp_path / "sheets" / "denoising.yaml").write_text(SHEET, "utf-8")
+    (tmp_path / "sheets" / "gallery.yaml").write_text("sizes:\n  smoke:\n", "utf-8")
+    return tmp_path / "results"
+
+
+def test_numbers_are_computed_and_stand_in_the_words(results):
+    page = lessons(results, results.parent / "sheets")
+    assert page.endswith("(`denoising`): It costs -50.0 [-50.0, -50.0] % against 8 [3.03, 13].")
+    assert len(page.splitlines()) == 1
+
+
+def test_a_run_of_the_paper_s_size_goes_first(results):
+    folder = results / "denoising" / "paper" / "auto"
+    write_table(folder / "metrics.csv", metrics({"a": (9.0, 9.0), "b": (10.0, 10.0)}))
+    assert told("denoising", LESSON, results) == "It costs -10.0 [-10.0, -10.0] %."
+
+
+def test_an_application_without_a_run_says_nothing(results):
+    (results / "denoising" / "companion" / "auto" / "metrics.csv").unlink()
+    assert lessons(results, results.parent / "sheets") == ""
+
+
+def test_a_row_of_the_table_of_intervals_can_be_told(results):
+    run = results / "denoising" / "companion" / "auto"
+    rows = [
+        {
+            **{"experiment": "denoising", "method": "a", "baseline": baseline, "split": "test"},
+            **{"metric": "cost", "mean": mean, "lo": mean - 1, "hi": mean + 1, "unit": "1"},
+        }
+        for baseline, mean in (("", 5.0), ("b", -3.0))
+    ]
+    write_table(run / "intervals.csv", rows)
+    where = {"table": "intervals", "method": "a", "split": "test", "metric": "cost"}
+    assert number(run, where, "x") == "5 [4, 6]"
+    assert number(run, {**where, "baseline": "b"}, "x") == "-3 [-4, -2]"
+    with pytest.raises(ConfigError, match="x: 0 rows of intervals"):
+        number(run, {**where, "baseline": "c"}, "x")
+
+
+@pytest.mark.parametrize(
+    ("lesson", "message"),
+    [
+        ({"says": "So."}, r"denoising.yaml, lesson: expected \['numbers', 'says'\]"),
+        ({**LESSON, "says": "It costs {much}."}, r"the words name \['much'\], the numbers are \['change'\]"),
+        ({**LESSON, "numbers": {"change": {"method": "z", "split": "test", "metric": "cost"}}}, "0 rows"),
+        # Of two splits one has to be named.
+        ({**LESSON, "numbers": {"change": {"method": "a", "metric": "cost"}}}, "6 rows"),
+    ],
+)
+def test_words_and_numbers_that_do_not_fit_are_told(results, lesson, message):
+    with pytest.raises(ConfigError, match=message):
+        told("denoising", lesson, results)
