@@ -103,9 +103,7 @@ def test_the_environment_is_activated_before_any_line_that_needs_it():
 
 def test_every_experiment_with_a_released_run_is_on_the_scoreboard_with_a_figure():
     board = README.split("<!-- scoreboard -->")[1].split("<!-- /scoreboard -->")[0]
-    rows = re.findall(
-        r"^\|\[`(\w+)`\]\(experiments/(\w+)\.py\)\|.*\(figures/\w+\.png\)", board, re.MULTILINE
-    )
+    rows = re.findall(r"^\|\[`(\w+)`\]\(experiments/(\w+)\.py\)\|.*\(figures/\w+\.png\)", board, re.MULTILINE)
     assert rows == [(name, name) for name in applications()]
     assert set(applications()) <= set(EXPERIMENTS)
 
