@@ -93,7 +93,7 @@ def test_a_row_of_the_table_of_intervals_can_be_told(results):
     where = {"table": "intervals", "method": "a", "split": "test", "metric": "cost"}
     assert number(run, where, "x") == "5 [4, 6]"
     assert number(run, {**where, "baseline": "b"}, "x") == "-3 [-4, -2]"
-    with pytest.raises(ConfigError, match="x: 0 rows at .*, expected one"):
+    with pytest.raises(ConfigError, match=r"x: 0 rows at .*, expected one"):
         number(run, {**where, "baseline": "c"}, "x")
 
 
