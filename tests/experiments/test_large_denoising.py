@@ -52,9 +52,11 @@ def test_weights_of_its_own_for_every_pair_are_those_of_the_program():
     flat = cp.vec(z, order="C")
     jumps = cp.multiply(weights(noisy)[0].detach().numpy(), cp.abs(flat[second] - flat[first]))
     cost = 0.5 * cp.sum_squares(z - noisy[0].numpy()) + cp.sum(jumps)
-    cp.Problem(cp.Minimize(cost)).solve(solver="CLARABEL")
+    cp.Problem(cp.Minimize(cost)).solve(
+        solver="CLARABEL", tol_gap_abs=1e-13, tol_gap_rel=1e-13, tol_feas=1e-12
+    )
     found = MappedTV(weights, QPLayer())(noisy)[0].detach().numpy()
-    assert abs(found - z.value).max() < 1e-5
+    assert abs(found - z.value).max() < 1e-6
 
 
 def test_one_window_as_large_as_the_picture_is_the_whole():
