@@ -70,7 +70,7 @@ def test_one_window_as_large_as_the_picture_is_the_whole():
 
 @pytest.mark.parametrize("stride", [1, 3])
 def test_windows_hold_every_pixel_and_the_pairs_inside(stride: int):
-    pixels, pairs = window_places(5, 7, 3, 4, stride)
+    pixels, pairs = window_places((5, 7), (3, 4), stride)
     assert set(pixels.flatten().tolist()) == set(range(35))
     first, second = (torch.from_numpy(ends) for ends in Pairs(5, 7).ends)
     own_first, own_second = (torch.from_numpy(ends) for ends in Pairs(3, 4).ends)
