@@ -89,7 +89,7 @@ def test_progress_is_one_line_and_nothing_without_being_asked(capsys: pytest.Cap
     assert out == ""
     assert err.count("\n") == 1
     assert "iteration" in err
-    assert "1 solved to a residual of" in err.split("\r")[-1]
+    assert "1 done" in err.split("\r")[-1]
 
 
 def test_an_interrupt_ends_a_solve_at_its_next_iteration(monkeypatch: pytest.MonkeyPatch):
