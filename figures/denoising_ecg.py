@@ -5,7 +5,7 @@ from matplotlib.figure import Figure, SubFigure
 from figures.style import COLOURS, NAMES, Frame, NothingToDraw, methods_in, rows_of
 
 TABLES = {"signals": "denoising_ecg/signals", "summary": "denoising_ecg/summary"}
-SHOWN = ("total_variation", "wavelet", "optnet_tuned_tv")
+SHOWN = ("wavelet", "optnet_tuned_tv", "optnet_wavelet")
 
 
 def draw(tables: dict[str, Frame]) -> Figure:

@@ -1,9 +1,9 @@
 """What was learned, one passage for each application that says so: words out of its sheet, numbers out of its tables.
 
 The section `lesson` of configs/experiment/<name>.yaml has the words, `says`, with names of `numbers` in braces. A
-number is the mean over seeds with its 95 % interval, of the paper's size where that was run, else of the companion's;
-with a `baseline` it is the change against another method, seed by seed, and with `table: intervals` a row of that
-table.
+number is one of the summary, with its 95 % interval; with a `baseline` it is the change against another method, seed
+by seed, and with `table: intervals` a row of that table. It is of the run of the paper's size where there is one,
+else of the companion's, unless the lesson names its `size`.
 """
 
 import re
@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.common.errors import ConfigError
-from experiments.common.results import read_table
+from experiments.common.results import Frame, read_table
 from experiments.common.sheets import SHEETS, sections
-from experiments.common.stats import change_interval, log_t_interval, t_interval
+from experiments.common.stats import change_interval
 from tools.scores import RESULTS, interval, title
 
-PARTS = {"says", "numbers"}
+ENDS = ("mean", "lo", "hi")
 
 
 def lessons(results: Path = RESULTS, sheets: Path = SHEETS) -> str:
@@ -24,7 +24,7 @@ def lessons(results: Path = RESULTS, sheets: Path = SHEETS) -> str:
     said = [
         f"- {title(name)} (`{name}`): {told(name, lesson, results)}"
         for name, lesson in sections("lesson", sheets)
-        if run_of(name, results) is not None
+        if run_of(name, lesson, results) is not None
     ]
     return "\n".join(said)
 
@@ -38,50 +38,62 @@ def told(name: str, lesson: dict[str, Any], results: Path = RESULTS) -> str:
         If words and numbers do not fit together, or a number is of no row.
     """
     place = f"{name}.yaml, lesson"
-    if set(lesson) != PARTS:
-        raise ConfigError(f"{place}: expected {sorted(PARTS)}, got {sorted(lesson)}")
-    numbers = lesson["numbers"] or {}
+    if not {"says", "numbers"} <= set(lesson) <= {"says", "numbers", "size"}:
+        raise ConfigError(f"{place}: expected says, numbers and perhaps size, got {sorted(lesson)}")
     asked = set(re.findall(r"\{(\w+)\}", lesson["says"]))
-    if asked != set(numbers):
-        raise ConfigError(f"{place}: the words name {sorted(asked)}, the numbers are {sorted(numbers)}")
-    run = run_of(name, results)
+    if asked != set(lesson["numbers"]):
+        raise ConfigError(
+            f"{place}: the words name {sorted(asked)}, the numbers are {sorted(lesson['numbers'])}"
+        )
+    run = run_of(name, lesson, results)
     assert run is not None
-    return lesson["says"].format(**{key: number(run, where, place) for key, where in numbers.items()})
+    return lesson["says"].format(**{key: number(run, at, place) for key, at in lesson["numbers"].items()})
 
 
-def run_of(name: str, results: Path) -> Path | None:
-    """Return the folder of the tracked run of an application: of the paper's size, else of the companion's."""
-    runs = (results / name / size / "auto" for size in ("paper", "companion"))
-    return next((run for run in runs if (run / "metrics.csv").exists()), None)
+def run_of(name: str, lesson: dict[str, Any], results: Path) -> Path | None:
+    """Return the folder of the tracked run that a lesson is of."""
+    sizes = [lesson["size"]] if "size" in lesson else ["paper", "companion"]
+    runs = (results / name / size / "auto" for size in sizes)
+    return next((run for run in runs if (run / "summary.csv").exists()), None)
 
 
 def number(run: Path, where: dict[str, Any], place: str) -> str:
     """Return the number at `where` in the tables of a run, with its interval."""
     where = dict(where)
-    table, decades = where.pop("table", "metrics"), where.pop("decades", False)
     baseline = where.pop("baseline", None)
-    rows = read_table(run / f"{table}.csv")
-    for column, value in where.items():
-        rows = rows[rows[column] == value] if column != "method" else rows
-    if table == "intervals":
-        rows = rows.assign(baseline=rows["baseline"].fillna(""))
-        rows = rows[(rows["method"] == where["method"]) & (rows["baseline"] == (baseline or ""))]
-        if len(rows) == 1:
-            (row,) = rows.to_dict("records")
-            return interval({end: str(row[end]) for end in ("mean", "lo", "hi")}, "mean", relative=False)
-        raise ConfigError(f"{place}: {len(rows)} rows of {table} at {where}")
+    if where.pop("table", "summary") == "intervals":
+        where["baseline"] = baseline or ""
+        return _shown(_row(read_table(run / "intervals.csv").fillna({"baseline": ""}), where, place))
+    if baseline is None:
+        return _shown(_row(read_table(run / "summary.csv"), where, place))
+    table = read_table(run / "metrics.csv")
     mine, theirs = (
-        rows[rows["method"] == method].set_index("seed")["value"] for method in (where["method"], baseline)
+        _rows(table, {**where, "method": method}).set_index("seed")["value"].sort_index()
+        for method in (where.get("method"), baseline)
     )
-    if baseline is not None:
-        mine, theirs = mine.align(theirs, join="inner")
-    if mine.empty or mine.index.has_duplicates:
-        raise ConfigError(f"{place}: {len(mine)} rows of {table} at {where}, baseline {baseline}")
-    values = mine.to_numpy()
-    if baseline is not None:
-        found = change_interval(values, theirs.to_numpy())
-    else:
-        found = (log_t_interval if decades else t_interval)(values)
-    ends = {"mean": found.mean, "lo": found.lo, "hi": found.hi}
-    shown = {end: "" if value != value else str(value) for end, value in ends.items()}
-    return interval(shown, "mean", relative=baseline is not None)
+    if mine.empty or len(mine) != len(theirs) or mine.index.has_duplicates or theirs.index.has_duplicates:
+        raise ConfigError(
+            f"{place}: {len(mine)} rows at {where}, {len(theirs)} of {baseline}: no pairs of seeds"
+        )
+    found = change_interval(mine.to_numpy(), theirs.to_numpy())
+    return _shown({end: getattr(found, end) for end in ENDS}, relative=True)
+
+
+def _rows(table: Frame, where: dict[str, Any]) -> Frame:
+    for column, value in where.items():
+        table = table[table[column] == value]
+    return table
+
+
+def _row(table: Frame, where: dict[str, Any], place: str) -> dict[str, Any]:
+    rows = _rows(table, where)
+    if len(rows) != 1:
+        raise ConfigError(f"{place}: {len(rows)} rows at {where}, expected one")
+    (row,) = rows.to_dict("records")
+    return row
+
+
+def _shown(row: dict[str, Any], relative: bool = False) -> str:
+    # An end that is not a number is none.
+    ends = {end: "" if row[end] != row[end] else str(row[end]) for end in ENDS}
+    return interval(ends, "mean", relative)

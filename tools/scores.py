@@ -165,7 +165,7 @@ def behind(rows: Rows) -> str:
 def met(rows: Rows) -> str:
     """Return meetings as a table."""
     head = [
-        "| data | with a layer | without | on | change, 95 % interval | seeds |",
+        "|data|with a layer|without|on|change, 95 % interval|seeds|",
         "|---|---|---|---|---|---:|",
     ]
     return "\n".join([*head, *(_met(row) for row in rows)]) + "\n"
@@ -175,7 +175,7 @@ def _met(row: dict[str, str]) -> str:
     change = interval(row, "change", relative=row["unit"] == "relative change")
     names = (method_name(row["method"]), method_name(row["rival"]))
     cells = [f"`{row['experiment']}`", *names, f"{row['metric']}, {row['split']}", change, row["seeds"]]
-    return "| " + " | ".join(cells) + " |"
+    return "|" + "|".join(cells) + "|"
 
 
 def method_name(method: str) -> str:

@@ -1,6 +1,6 @@
 """The sheet of an experiment, configs/experiment/<name>.yaml: all that is said of it outside of its program.
 
-Settings aside, which Hydra composes, a sheet has five sections, each of which may be absent:
+Settings aside, which Hydra composes, a sheet has six sections, each of which may be absent:
 
 sizes
     By size what differs from the defaults of the program; `smoke` (seconds), `companion` (a minute), `paper`.
@@ -12,6 +12,8 @@ tolerances
     How far a rerun of it may be from the tracked tables (verify.py).
 labels
     By method, in the order of the figures, its name and its colour.
+lesson
+    What was learned, in words with numbers of the tables in them (tools/lessons.py).
 
 Nothing of torch is imported: the figures read here too.
 """

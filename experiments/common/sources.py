@@ -21,7 +21,7 @@ IMPORT = re.compile(
 )
 COMPILED = {".cpp", ".hpp"}
 # What a sheet says beside its settings; common/sheets.py tells what each holds.
-SECTIONS = ("sizes", "published", "rivals", "tolerances", "labels")
+SECTIONS = ("sizes", "published", "rivals", "tolerances", "labels", "lesson")
 
 
 def programs(name: str) -> list[Path]:

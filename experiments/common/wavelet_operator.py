@@ -4,7 +4,11 @@
 
 The rows vⱼ * z are the details of an undecimated (stationary) wavelet transform to begin with, filters of unit
 length; aⱼ = 0 is one weight for each scale, and with aⱼ > 0 a detail that stands out of the noise costs less, as
-under the garrote. Only rows that lie inside the signal are taken.
+under the garrote. Only rows that lie inside the signal are taken, D of them.
+
+Where many details vanish their rows depend on each other, and the program with a bound for each detail has no unique
+multipliers. It is solved as its dual, whose bounds never depend: z = y - D'u, u the minimiser of ½|D'u - y|² + ε/2 |u|²
+subject to |u| ≤ c. With ε > 0 the minimiser is unique, and a detail of less than ε c is charged by its square.
 """
 
 import numpy as np
@@ -12,8 +16,10 @@ import pywt
 import torch
 from torch import Tensor, nn
 
-from experiments.common.denoisers import RIDGE, jump_bounds
 from layers import QPLayer
+
+#: ε, in units of the square of a filter's length, which is one
+RIDGE = 1e-3
 
 
 def details(wavelet: str, levels: int) -> list[np.ndarray]:
@@ -44,15 +50,21 @@ class WaveletOperator(nn.Module):
     multiple : float
         The weight of scale j begins at `multiple` σ 2^-j: of the 2^j details that share what one detail of the
         decimated transform has, each is charged a 2^j-th.
+    falling : float
+        What all aⱼ begin at.
     layer : QPLayer
         Any solver that accepts data shared over the batch.
     """
 
-    Q: Tensor
-    h: Tensor
-
     def __init__(
-        self, length: int, wavelet: str, levels: int, noise: float, multiple: float, layer: QPLayer
+        self,
+        length: int,
+        wavelet: str,
+        levels: int,
+        noise: float,
+        multiple: float,
+        falling: float,
+        layer: QPLayer,
     ) -> None:
         super().__init__()
         self.length, self.noise, self.layer = length, noise, layer
@@ -60,12 +72,7 @@ class WaveletOperator(nn.Module):
         self.v = nn.ParameterList(nn.Parameter(each) for each in filters)
         scales = torch.arange(1, levels + 1, dtype=torch.float64)
         self.w = nn.Parameter((multiple * noise * 2**-scales).log())
-        self.a = nn.Parameter(torch.zeros(levels, dtype=torch.float64))
-        rows = sum(length - len(each) + 1 for each in filters)
-        curvature = torch.ones(length + rows, dtype=torch.float64)
-        curvature[length:] = RIDGE
-        self.register_buffer("Q", torch.diag(curvature))
-        self.register_buffer("h", torch.zeros(2 * rows, dtype=torch.float64))
+        self.a = nn.Parameter(torch.full((levels,), falling, dtype=torch.float64))
 
     def operator(self) -> Tensor:
         """The rows of all scales, shape (rows, length)."""
@@ -83,5 +90,8 @@ class WaveletOperator(nn.Module):
         D = self.operator()
         counts = torch.tensor([self.length - len(v) + 1 for v in self.v])
         w, a = (each.repeat_interleave(counts) for each in (self.w, self.a))
-        cost = (w - a * (noisy @ D.mT / self.noise).square().log1p()).exp()
-        return self.layer(self.Q, torch.cat((-noisy, cost), 1), jump_bounds(D), self.h)[:, : self.length]
+        seen = noisy @ D.mT
+        cost = (w - a * (seen / self.noise).square().log1p()).exp()
+        eye = torch.eye(len(D), dtype=D.dtype)
+        u = self.layer(D @ D.mT + RIDGE * eye, -seen, torch.cat((eye, -eye)), torch.cat((cost, cost), 1))
+        return noisy - u @ D

@@ -5,6 +5,7 @@ import pytest
 import pywt
 import torch
 
+from experiments.common.denoisers import jump_bounds
 from experiments.common.wavelet_operator import WaveletOperator, details
 from layers import QPLayer, solve_qp
 
@@ -32,7 +33,7 @@ def windows(rng, count, length=24):
 
 
 def model(multiple=2.0, length=24):
-    return WaveletOperator(length, "db2", 3, 0.5, multiple, LAYER)
+    return WaveletOperator(length, "db2", 3, 0.5, multiple, 0.0, LAYER)
 
 
 def test_the_operator_takes_filters_along_and_stays_inside(rng):
@@ -48,19 +49,15 @@ def test_it_starts_at_one_weight_for_each_scale(rng):
     counts = [24 - len(v) + 1 for v in own.v]
     weights = torch.cat([torch.full((n,), 3.0 * 0.5 / 2**j).double() for j, n in enumerate(counts, 1)])
     z = own(noisy).detach()
-    # The optimality of z: what is left of y is D'u with |u| at most the weights, and equal to them where D z is not
-    # zero.
-    eye = torch.eye(len(D), dtype=torch.float64)
-    u = solve_qp(
-        D @ D.mT + 1e-12 * eye,
-        -noisy @ D.mT,
-        torch.cat((eye, -eye)),
-        torch.cat((weights, weights)),
-        tol=1e-10,
-    ).z
-    # The ridge of 1e-4 on the bounds of the details weighs as much as 1e-4 of their size.
-    torch.testing.assert_close(z, noisy - u @ D, rtol=0, atol=1e-3)
-    assert (z - noisy + 0.5 * u @ D).abs().max() > 0.1
+    # The program itself, in z and a bound t on the size of each detail.
+    n, m = 24, len(D)
+    curvature = torch.cat((torch.ones(n), torch.full((m,), 1e-9))).double()
+    q = torch.cat((-noisy, weights.expand(4, -1)), 1)
+    bounds = solve_qp(torch.diag(curvature), q, jump_bounds(D), torch.zeros(2 * m).double(), tol=1e-9).z
+    # A detail of less than a thousandth of its weight is charged less.
+    torch.testing.assert_close(z, bounds[:, :n], rtol=0, atol=3e-3)
+    halved = model(multiple=1.5)(noisy).detach()
+    assert (halved - bounds[:, :n]).abs().max() > 0.1
 
 
 def test_a_detail_that_stands_out_is_kept_where_weights_fall(rng):

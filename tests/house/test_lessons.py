@@ -19,6 +19,27 @@ LESSON = {
 }
 
 
+def summary(costs):
+    labels = {
+        "experiment": "denoising",
+        "split": "test",
+        "metric": "cost",
+        "interval": "t",
+        "seeds": 3,
+        "unit": "1",
+    }
+    return [
+        {**labels, "method": method, "mean": sum(values) / len(values), "lo": min(values), "hi": max(values)}
+        for method, values in costs.items()
+    ]
+
+
+def write(folder, costs):
+    """Write the tables of a run in which both methods have these costs."""
+    write_table(folder / "metrics.csv", metrics(costs))
+    write_table(folder / "summary.csv", summary(costs))
+
+
 def metrics(costs):
     return [
         {
@@ -35,7 +56,7 @@ def metrics(costs):
 def results(tmp_path):
     """Return a folder with a run of the companion's size, and sheets of which one has a lesson."""
     folder = tmp_path / "results" / "denoising" / "companion" / "auto"
-    write_table(folder / "metrics.csv", metrics({"a": (3.0, 4.0, 5.0), "b": (6.0, 8.0, 10.0)}))
+    write(folder, {"a": (3.0, 4.0, 5.0), "b": (6.0, 8.0, 10.0)})
     (tmp_path / "sheets").mkdir()
     (tmp_path / "sheets" / "denoising.yaml").write_text(SHEET, "utf-8")
     (tmp_path / "sheets" / "gallery.yaml").write_text("sizes:\n  smoke:\n", "utf-8")
@@ -44,18 +65,18 @@ def results(tmp_path):
 
 def test_numbers_are_computed_and_stand_in_the_words(results):
     page = lessons(results, results.parent / "sheets")
-    assert page.endswith("(`denoising`): It costs -50.0 [-50.0, -50.0] % against 8 [3.03, 13].")
+    assert page.endswith("(`denoising`): It costs -50.0 [-50.0, -50.0] % against 8 [6, 10].")
     assert len(page.splitlines()) == 1
 
 
 def test_a_run_of_the_paper_s_size_goes_first(results):
-    folder = results / "denoising" / "paper" / "auto"
-    write_table(folder / "metrics.csv", metrics({"a": (9.0, 9.0), "b": (10.0, 10.0)}))
+    write(results / "denoising" / "paper" / "auto", {"a": (9.0, 9.0), "b": (10.0, 10.0)})
     assert told("denoising", LESSON, results) == "It costs -10.0 [-10.0, -10.0] %."
+    assert told("denoising", {**LESSON, "size": "companion"}, results) == "It costs -50.0 [-50.0, -50.0] %."
 
 
 def test_an_application_without_a_run_says_nothing(results):
-    (results / "denoising" / "companion" / "auto" / "metrics.csv").unlink()
+    (results / "denoising" / "companion" / "auto" / "summary.csv").unlink()
     assert lessons(results, results.parent / "sheets") == ""
 
 
@@ -72,18 +93,25 @@ def test_a_row_of_the_table_of_intervals_can_be_told(results):
     where = {"table": "intervals", "method": "a", "split": "test", "metric": "cost"}
     assert number(run, where, "x") == "5 [4, 6]"
     assert number(run, {**where, "baseline": "b"}, "x") == "-3 [-4, -2]"
-    with pytest.raises(ConfigError, match="x: 0 rows of intervals"):
+    with pytest.raises(ConfigError, match=r"x: 0 rows at .*, expected one"):
         number(run, {**where, "baseline": "c"}, "x")
 
 
 @pytest.mark.parametrize(
     ("lesson", "message"),
     [
-        ({"says": "So."}, r"denoising.yaml, lesson: expected \['numbers', 'says'\]"),
+        ({"says": "So."}, r"denoising.yaml, lesson: expected says, numbers and perhaps size, got \['says'\]"),
         ({**LESSON, "says": "It costs {much}."}, r"the words name \['much'\], the numbers are \['change'\]"),
-        ({**LESSON, "numbers": {"change": {"method": "z", "split": "test", "metric": "cost"}}}, "0 rows"),
+        (
+            {**LESSON, "numbers": {"change": {"method": "z", "split": "test", "metric": "cost"}}},
+            "0 rows at .*, expected one",
+        ),
+        ({**LESSON, "numbers": {"change": {"method": "a", "metric": "cost", "seeds": 9}}}, "0 rows"),
         # Of two splits one has to be named.
-        ({**LESSON, "numbers": {"change": {"method": "a", "metric": "cost"}}}, "6 rows"),
+        (
+            {**LESSON, "numbers": {"change": {"method": "a", "baseline": "b", "metric": "cost"}}},
+            "6 rows at .* no pairs of seeds",
+        ),
     ],
 )
 def test_words_and_numbers_that_do_not_fit_are_told(results, lesson, message):

@@ -69,8 +69,8 @@ def test_what_is_lost_is_listed_and_what_is_won_is_counted():
     page = losses(rows)
     assert "Of 3 meetings" in page
     assert "wins 1, loses 1, and in 1 the interval" in page
-    assert page.count("| `markowitz` |") == 1
-    assert "| risk aversion searched | final_cost, test | +10.0 [+5.0, +15.0] % | 5 |" in page
+    assert page.count("|`markowitz`|") == 1
+    assert "|risk aversion searched|final_cost, test|+10.0 [+5.0, +15.0] %|5|" in page
 
 
 def test_worse_in_the_mean_follows_the_good_direction():
