@@ -160,10 +160,9 @@ def run(config: Config, directory: Path) -> Tables:
     """
     cells = [
         (f"{part} {label}", seed)
-        for seed in config.seeds
         for part in config.parts
+        for seed in _seeds(config, part)
         for label in _labels(config, part)
-        if seed == config.seeds[0] or part not in ONCE
     ]
     timed = [cell for cell in cells if cell[0].startswith(TIMED)]
     tables = run_cells(run_cell, config, [cell for cell in cells if cell not in timed], directory)
@@ -171,6 +170,11 @@ def run(config: Config, directory: Path) -> Tables:
     picture = Recorder("differentiation", "kink", config.seeds[0], UNITS, examples="kink" in config.parts)
     record_points(picture)
     return merge([tables, alone, picture.tables])
+
+
+def _seeds(config: Config, part: str) -> list[int]:
+    """With which seeds a part is run: what is no average over seeds with the first, a step with as many as it says."""
+    return config.seeds[: config.step.seeds if part == "step" else 1 if part in ONCE else None]
 
 
 def _labels(config: Config, part: str) -> list[str]:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from layers.errors import ProblemError
+from layers.linalg import memory
 from layers.linalg.batched import Batched
+from layers.linalg.fill import entries_of_factor
 from layers.linalg.sparse_saddle import multiplications
 from layers.modes.kept import lasting
 from layers.solution import Residuals
@@ -28,6 +30,8 @@ Indices = NDArray[np.int64]
 #: most multiplications of a factorisation for which dense matrices are taken unseen, and what a multiplication among
 #: sparse entries costs in dense ones: measured
 LARGE, SPARSE_COST = 3e8, 10.0
+#: what an entry of a sparse factor takes while two are held, that of the engine and ours, each a number and a place
+BYTES = 32
 #: a shared matrix with an entry in so many places, or more of them, is multiplied as a whole
 FULL = 20
 
@@ -149,9 +153,23 @@ class ConeStructure:
 
     @cached_property
     def sparse_work(self) -> float:
-        """Multiplications of a sparse factorisation of [P Aᵀ; A −E]."""
+        """Multiplications of a sparse factorisation of [P Aᵀ; A −E].
+
+        Raises
+        ------
+        ProblemError
+            If its factor has more entries than there is memory for.
+        """
         P = sp.coo_array((np.ones(self.P_rows.size), (self.P_rows, self.P_cols)), shape=(self.n, self.n))
         A = sp.coo_array((np.ones(self.A_rows.size), (self.A_rows, self.A_cols)), shape=(self.m, self.n))
+        size = self.n + self.m
+        if BYTES * size * (size - 1) / 2 > memory.available_bytes():
+            pattern = sp.block_array([[P, A.T], [A, None]])
+            memory.require_memory(
+                BYTES * entries_of_factor(pattern),
+                f"the factor of the sparse conditions of optimality, {size} equations,",
+                "make the pattern sparser, or split the program",
+            )
         return multiplications(P, A)
 
     def sparse_pays(self, dense: float) -> bool:

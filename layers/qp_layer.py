@@ -72,6 +72,7 @@ def solve_qp(
     max_iterations: int = 100,
     warm_start: Solution | None = None,
     on_failure: str = "raise",
+    verbose: bool = False,
 ) -> Solution:
     """Solve a batch of quadratic programs: z*(θ) = argmin ½zᵀQz + qᵀz subject to Gz ≤ h, Az = b.
 
@@ -110,6 +111,9 @@ def solve_qp(
     on_failure : {"raise", "nan", "ignore"}
         What to do when an element is not ``OPTIMAL``: raise; fill it with NaN; or return the last iterate (for
         an infeasible or unbounded element, the certificate). Its gradient contribution is zero in the last two.
+    verbose : bool
+        Large sparse programs tell in a line on standard error how far they are. An interrupt (Ctrl-C) reaches them
+        either way.
 
     Returns
     -------
@@ -146,7 +150,8 @@ def solve_qp(
     """
     tol, max_iterations = _check_options(solver, adjoint, tol, max_iterations, on_failure)
     given = make_qp(Q, q, G, h, A, b)
-    request = Request(solver, named(adjoint), tol, max_iterations, on_failure, torch.finfo(Q.dtype).eps)
+    options = (tol, max_iterations, on_failure, torch.finfo(Q.dtype).eps)
+    request = Request(solver, named(adjoint), *options, verbose=verbose)
     return solve_checked(given, request, warm_start)
 
 
@@ -171,7 +176,7 @@ class QPLayer(nn.Module):
 
     Parameters
     ----------
-    solver, adjoint, tol, max_iterations, on_failure
+    solver, adjoint, tol, max_iterations, on_failure, verbose
         As in :func:`solve_qp`; checked here, so that a wrong name fails at construction.
 
     Examples
@@ -187,10 +192,11 @@ class QPLayer(nn.Module):
         tol: float = 1e-8,
         max_iterations: int = 100,
         on_failure: str = "raise",
+        verbose: bool = False,
     ) -> None:
         super().__init__()
         self.tol, self.max_iterations = _check_options(solver, adjoint, tol, max_iterations, on_failure)
-        self.solver, self.adjoint, self.on_failure = solver, adjoint, on_failure
+        self.solver, self.adjoint, self.on_failure, self.verbose = solver, adjoint, on_failure, verbose
 
     def forward(
         self,
@@ -227,7 +233,7 @@ class QPLayer(nn.Module):
         return solve_qp(
             Q, q, G, h, A, b,
             solver=self.solver, adjoint=self.adjoint, tol=self.tol, max_iterations=self.max_iterations,
-            warm_start=warm_start, on_failure=self.on_failure,
+            warm_start=warm_start, on_failure=self.on_failure, verbose=self.verbose,
         )  # fmt: skip
 
     def extra_repr(self) -> str:

@@ -31,6 +31,17 @@ class Status(IntEnum):
     NUMERICAL_FAILURE = 4
 
 
+#: the status of a program of several parts is the first of these that a part has; a certificate of one is one of the
+#: whole
+FIRST = (
+    Status.INFEASIBLE,
+    Status.UNBOUNDED,
+    Status.NUMERICAL_FAILURE,
+    Status.ITERATION_LIMIT,
+    Status.OPTIMAL,
+)
+
+
 @dataclass(frozen=True)
 class Residuals(Batched):
     """KKT residuals per batch element, measured twice (see :func:`layers.qp.kkt.residuals` for the definitions).

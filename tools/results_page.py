@@ -4,7 +4,7 @@ from itertools import groupby
 
 from experiments.common import verdicts
 from tools.lessons import lessons
-from tools.scores import Rows, behind, counted, interval, losses, met, rows_of, scoreboard, title
+from tools.scores import Rows, behind, counted, interval, meetings, met, rows_of, scoreboard, title
 
 FEW = f"the interval holds the printed number, but is of fewer than {verdicts.SEEDS} seeds"
 HEAD = "| claim | printed | ours [95 % interval] | seeds | verdict |\n|---|---:|---|---:|---|"
@@ -31,13 +31,16 @@ def page() -> str:
             "",
             "## What was learned",
             "",
-            "Words of the sheets, numbers of the tracked tables: means over seeds, changes seed by seed, intervals",
-            "of 95 %.",
+            "In the words of the sheets, with the numbers of the tracked tables: means over seeds, changes seed by "
+            "seed, 95 % intervals.",
             "",
             lessons(),
             "",
             "## Where the layer loses",
-            losses(contests).replace("It loses:", "Pairs are of the same seeds."),
+            "",
+            f"{meetings(contests)} Pairs are of the same seeds. It loses:",
+            "",
+            met([row for row in contests if row["outcome"] == "loses"]),
             behind(contests),
             "",
             "Open, behind or ahead:",

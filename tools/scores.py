@@ -121,9 +121,24 @@ def scoreboard(rows: Rows) -> str:
 
 
 def losses(rows: Rows) -> str:
-    """Return how many meetings the layer wins, and those that it loses as a table."""
-    lost = met([row for row in rows if row["outcome"] == "loses"])
-    return f"\n{meetings(rows)} It loses:\n\n{lost}"
+    """Return how many meetings the layer wins, and behind whom it ends on which data, by how much at worst."""
+    worst: dict[str, dict[tuple[str, str], dict[str, str]]] = {}
+    for row in rows:
+        if row["outcome"] == "loses":
+            pairs = worst.setdefault(row["experiment"], {})
+            kept = pairs.setdefault((row["method"], row["rival"]), row)
+            pairs[row["method"], row["rival"]] = max(kept, row, key=lambda one: abs(float(one["change"])))
+    lines = [f"- `{data}`: {'; '.join(map(_lost, pairs.values()))}" for data, pairs in worst.items()]
+    return "\n".join(
+        ["", f"{meetings(rows)} It loses (changes in the mean, the worst of several):", "", *lines, ""]
+    )
+
+
+def _lost(row: dict[str, str]) -> str:
+    relative = row["unit"] == "relative change"
+    change = interval(row | {"lo": "", "hi": ""}, "change", relative)
+    on = "" if relative else f" in {row['metric']}"
+    return f"{method_name(row['method'])} behind {method_name(row['rival'])} ({change}{on})"
 
 
 def meetings(rows: Rows) -> str:

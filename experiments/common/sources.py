@@ -67,14 +67,13 @@ def blocks(text: str) -> dict[str, str]:
 
 def settled(name: str, size: str, build: Path = ROOT / "build") -> Path:
     """A file with what the sheet of `name` says of its settings in `size`, as new as the last change of that."""
-    said = blocks((ROOT / "configs" / "experiment" / f"{name}.yaml").read_text(encoding="utf-8"))
+    sheet = (ROOT / "configs" / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    # Comments make nothing stale, and may stand at any depth.
+    said = blocks("\n".join(line for line in sheet.splitlines() if line.strip() and line.lstrip()[0] != "#"))
     lines = said.pop("sizes", "").splitlines(keepends=True)[1:]
-    deep = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    deep = min((len(line) - len(line.lstrip()) for line in lines), default=0)
     own = blocks("".join(line[deep:] for line in lines)).get(size, "")
-    whole = "".join([*(lines for key, lines in said.items() if key not in SECTIONS), own])
-    text = "".join(
-        line for line in whole.splitlines(keepends=True) if line.strip() and line.lstrip()[0] != "#"
-    )
+    text = "".join([*(lines for key, lines in said.items() if key not in SECTIONS), own])
     path = build / "settled" / name / f"{size}.yaml"
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 
 from layers.cone_program import Cones, ConeStructure
 from layers.errors import LayerError
+from layers.linalg.progress import Progress
+from layers.linalg.threads import shared_out
 from layers.native import cone as native_cones
 from layers.solution import Status
 
@@ -41,6 +44,8 @@ CLAIMS = {
 CERTIFICATE = 1e-8
 #: solver objects kept per thread
 KEPT = 8
+#: entries of a program beyond which a batch of them is shared out over threads, and beyond which one can be interrupted
+SHARED, LONG = 2_000, 10_000
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,15 @@ class Data:
 
 @dataclass(frozen=True)
 class Limits:
-    """What is asked of an engine: tolerance, iterations, options under the engine's own names, and most threads."""
+    """What is asked of an engine: tolerance, iterations, options under the engine's own names, most threads, and
+    whether a long solve tells how far it is.
+    """
 
     tol: float
     max_iterations: int
     options: Mapping[str, Any]
     threads: int = 1
+    verbose: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,11 +167,19 @@ def _clarabel(data: Data, limits: Limits) -> Claim:
     upper = s.P_rows <= s.P_cols
     P = _columns(s.P_rows[upper], s.P_cols[upper], s.n, s.n)
     A = _columns(s.A_rows, s.A_cols, s.m, s.n)
-    answers: list[Any] = []
-    for P_values, q, A_values, b in data.elements():
-        P_values = P_values[upper]
-        solver = clarabel.DefaultSolver(P(P_values), q, A(A_values), b, cones, settings)
-        answers.append(solver.solve())
+    given, entries = list(data.elements()), s.P_rows.size + s.A_rows.size
+
+    progress = Progress(limits.verbose)
+
+    def answer(stop: Event, i: int) -> Any:
+        P_values, q, A_values, b = given[i]
+        solver = clarabel.DefaultSolver(P(P_values[upper]), q, A(A_values), b, cones, settings)
+        if entries > LONG:
+            solver.set_termination_callback(lambda info: _told(progress, i, info) or stop.is_set())
+        return solver.solve()
+
+    threads = limits.threads if entries > SHARED else 1
+    answers = shared_out(answer, len(given), threads, long=entries > LONG)
     return Claim(
         np.array([a.x for a in answers]),
         np.array([a.z for a in answers]).reshape(len(answers), s.m),
@@ -171,6 +187,15 @@ def _clarabel(data: Data, limits: Limits) -> Claim:
         _claims(str(a.status) for a in answers),
         np.array([a.iterations for a in answers], dtype=np.int64),
     )
+
+
+def _told(progress: Progress, i: int, info: Any) -> bool:
+    """Say how far a program is; False, which stops nothing."""
+    left = max(info.res_primal, info.res_dual)
+    progress.tell(
+        f"program {i}: iteration {info.iterations} of Clarabel, gap {info.gap_abs:.0e}, residual {left:.0e}"
+    )
+    return False
 
 
 def _columns(rows: Any, cols: Any, height: int, width: int) -> Callable[[Array], Any]:

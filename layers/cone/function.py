@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from layers.cone import adjoint, kkt
-from layers.cone import solve as solver_
+from layers.cone import apart as solver_
 from layers.cone.activity import weak_rows
 from layers.cone.derivative import ConeDerivative
 from layers.cone.engines import AUTOMATIC, ENGINES, SPARSE, Engine, Limits
@@ -176,6 +176,7 @@ def solve_cone_program(
     max_iterations: int = 100,
     on_failure: str = "raise",
     warm_start: ConeSolution | None = None,
+    verbose: bool = False,
     **options: Any,
 ) -> ConeSolution:
     """Solve a batch of cone programs: minimise ½xᵀPx + qᵀx subject to Ax + s = b, s ∈ K.
@@ -202,6 +203,8 @@ def solve_cone_program(
     warm_start : ConeSolution, optional
         An earlier solution of programs of the same structure: Newton's method is tried from it first, and the
         elements that it solves are not handed to an engine. The answer meets the same checks.
+    verbose : bool
+        A line on standard error about large programs that Clarabel solves, while they are.
     **options
         For the engine, under its own names; only with one engine named.
 
@@ -226,7 +229,7 @@ def solve_cone_program(
         require_choice("adjoint", adjoint, ("auto", "implicit"))
     tol, max_iterations = check_options(tol, max_iterations, on_failure)
     guess = None if warm_start is None else _guess(warm_start, program)
-    limits = Limits(tol, max_iterations, options, torch.get_num_threads())
+    limits = Limits(tol, max_iterations, options, torch.get_num_threads(), verbose)
     again = None
     if isinstance(adjoint, Perturbation):
         again = Again(program.structure, engines, limits, tol, adjoint)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from layers.cone import solve as solver_
+from layers.cone import apart as solver_
 from layers.cone.engines import Engine, Limits
 from layers.cone_program import ConeProgram, ConeStructure, flat_program
 from layers.errors import DifferentiationError

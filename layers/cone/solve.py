@@ -24,12 +24,12 @@ from layers.cone.rows import value_order, without_single_rows
 from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram
 from layers.linalg.batched import Batched
-from layers.solution import Residuals, Status
+from layers.solution import LOOSE, Residuals, Status
 
 #: an engine whose answer did not do gets a second chance at this multiple of its tolerance, and at least at that
 TIGHTER, SMALLEST = 1e-3, 1e-13
 
-#: residual of a polished point that needs no Newton's method
+#: residual of a polished point that needs no Newton's method, and of one that needs no second attempt
 POLISHED = 1e-11
 
 
@@ -121,6 +121,8 @@ def _scaled(
     scaled = ScaledProgram.plain(program) if linear(program) else ScaledProgram.of(program, norms)
     point = _attempt(program, norms, scaled, engines[0], limits, tol)
     tighter = replace(limits, tol=max(TIGHTER * limits.tol, SMALLEST))
+    if tol <= LOOSE and not program.structure.cones.linear:
+        point = _sharpened(program, norms, scaled, engines[0], replace(limits, tol=SMALLEST), point)
     attempts = [(place, asked, False) for place in range(len(engines)) for asked in (limits, tighter)]
     for place, asked, own_units in [*attempts[1:], (0, limits, True)]:
         index = _open(point.status).nonzero().squeeze(-1)
@@ -139,6 +141,29 @@ def _scaled(
     settled = _open(point.status) & point.residuals.within(tol)
     status = torch.where(settled, int(Status.OPTIMAL), point.status)
     return replace(point, status=status, contradicted=point.contradicted & ~settled)
+
+
+def _sharpened(
+    program: ConeProgram,
+    norms: kkt.Norms,
+    scaled: ScaledProgram,
+    engine: Engine,
+    limits: Limits,
+    point: ConePoint,
+) -> ConePoint:
+    """Once more at the tightest tolerance where Newton's method did not come to rounding; the nearer point stays.
+
+    A ball of radius 1e-9 beside a centre of one is its centre to a tolerance of 1e-8, and has no derivative there.
+    """
+    blunt = (point.status == Status.OPTIMAL) & (point.residuals.largest > POLISHED)
+    index = blunt.nonzero().squeeze(-1)
+    if not index.numel():
+        return point
+    few = program.take(index)
+    again = _attempt(few, norms.take(index), scaled.take(index), engine, limits, POLISHED)
+    nearer = (again.status == Status.OPTIMAL) & (again.residuals.largest < point.residuals.largest[index])
+    chosen = nearer.nonzero().squeeze(-1)
+    return point.put(index[chosen], again.take(chosen))
 
 
 def _in_units_of(program: ConeProgram, point: ConePoint) -> ScaledProgram:

@@ -74,7 +74,8 @@ def presumably_active(row: Array, x: Array, y: Array, s: Array) -> Any:
     """The rows with s = 0: more of all y than of the s that their entries, ``row``, make possible."""
     row = np.where(row > 0, row, 1.0)
     size_x, size_y = (max(abs(v).max(initial=0.0), np.finfo(float).tiny) for v in (x, y * row))
-    return y * row / size_y > s / (row * size_x)
+    with np.errstate(over="ignore"):  # beside an x that vanishes any slack is infinite
+        return y * row / size_y > s / row / size_x
 
 
 def _on_face(P: Any, A: Any, q: Array, b: Array, active: Any, x: Array, y: Array) -> tuple[Array, Array]:

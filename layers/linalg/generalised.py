@@ -8,6 +8,9 @@ Rows with a single entry are solved first, columns with a single entry last; wit
 
 so that M has the rank of A₃₃ and 2 more for each such pair. A bound that is active takes a variable and its own
 multiplier out in this way. What nothing connects in A₃₃ is decomposed apart, equilibrated, by QR with column pivots.
+
+Of rows that would do alike the largest of the caller's is taken, and of columns: the null vectors that the others
+stand for are then their own entries above all, and no two of them nearly parallel in the caller's units.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ EPSILON = float(np.finfo(np.float64).eps)
 #: a pivot of an equilibrated matrix below this multiple of its order and of rounding is zero, one above so many times
 #: that is none; what lies between is in doubt
 ZERO, DOUBT = 10.0, 1e3
+#: the power of two up to which columns that would do alike may differ
+ALIKE = 3
 #: passes of the scaling by maxima; steps of that by averages, and the power of two that it may leave
 PASSES, AVERAGES, BALANCED = 6, 60, 0.1
 
@@ -86,10 +91,12 @@ class DenseInverse:
     def of(cls, M: Array, rows: Indices, columns: Indices, doubtful: bool) -> DenseInverse:
         """Decompose; ``doubtful`` pivots count as zero or not."""
         R, S = equilibrate(M)
-        found: Any = scipy.linalg.qr(R[:, None] * M * S, pivoting=True, check_finite=False)
+        weight = _preference(S)
+        found: Any = scipy.linalg.qr(R[:, None] * M * (S * weight), pivoting=True, check_finite=False)
         Q, triangle, pivots = found
+        triangle = triangle / weight[pivots]
         size = abs(np.diagonal(triangle))
-        bound = ZERO * max(M.shape) * EPSILON * size[0]
+        bound = ZERO * max(M.shape) * EPSILON * size.max()
         clear, told = int((size > DOUBT * bound).sum()), int((size > bound).sum())
         return cls(rows, columns, R, S, Q, triangle, pivots, clear if doubtful else told, clear < told)
 
@@ -118,7 +125,8 @@ class DenseInverse:
         """Null space of Mᵀ, each vector with an entry that the others do not have."""
         L = self.Q[:, self.rank :]
         if L.shape[1]:
-            found: Any = scipy.linalg.qr(L.T, mode="r", pivoting=True, check_finite=False)
+            weighed = _preference(1 / self.R) * L.T
+            found: Any = scipy.linalg.qr(weighed, mode="r", pivoting=True, check_finite=False)
             pivots = found[1][: L.shape[1]]
             L = scipy.linalg.solve(L[pivots].T, L.T, check_finite=False).T
         return self.R[:, None] * _cleaned(L)
@@ -185,6 +193,12 @@ class GeneralisedInverse:
         return x
 
 
+def _preference(scale: Array) -> Array:
+    """Powers of two from 1 for the smallest scale down to 2⁻³ for the largest."""
+    place = np.unique(scale, return_inverse=True)[1]
+    return np.exp2(-np.round(ALIKE * place / max(place.max(initial=0), 1)))
+
+
 def _cleaned(basis: Array) -> Array:
     """Rounding among the entries set to zero: in other units it would be an entry among others."""
     size = abs(basis)
@@ -215,8 +229,9 @@ def _grouped(M: Any) -> tuple[Three, Three, Array, Array]:
 
 
 def _single(i: Indices, j: Indices, values: Array, height: int) -> tuple[Indices, Indices, Array]:
-    """Rows with one entry, at most one for each column, with their columns and entries; M is given by its entries."""
+    """Rows with one entry, the largest for each column, with their columns and entries; M is given by its entries."""
     alone = np.flatnonzero(np.bincount(i, minlength=height)[i] == 1)
+    alone = alone[np.argsort(-abs(values[alone]), kind="stable")]
     columns, place = np.unique(j[alone], return_index=True)
     chosen = alone[place]
     return i[chosen], columns, values[chosen]

@@ -113,10 +113,12 @@ def _projected(M: Any, r: Array, inverse: GeneralisedInverse | RegularSaddle) ->
     size = abs(r) + abs(L) @ abs(L.T @ r)
     M_size, x, (R, S) = abs(M), np.zeros(M.shape[1]), equilibrate(M)
     error, best, least = np.inf, x, np.where(given == 0, LEAST_TERMS, LEAST_GIVEN)
+    terms = size
     for _ in range(CORRECTIONS):
-        step = inverse.apply(given - M @ x)
+        step = inverse.apply(_reachable(L, given - M @ x, terms))
         x = _without(N, x + step)
-        now = _largest(R * (given - M @ x), R * (M_size @ abs(x) + size), least)
+        terms = M_size @ abs(x) + size
+        now = _largest(R * (given - M @ x), R * terms, least)
         if now < error:
             best, error = x, now
         if error <= FINE:
@@ -130,6 +132,18 @@ def _without(basis: Array, x: Array) -> Array:
     """(I − B Bᵀ) x, twice: once leaves rounding of the size of what it takes off."""
     x = x - basis @ (basis.T @ x)
     return x - basis @ (basis.T @ x)
+
+
+def _reachable(L: Array, left: Array, terms: Array) -> Array:
+    """A residual without what no x removes of it, which is rounding: taken off each row as a part of its terms.
+
+    With W the terms this is v = W² L (Lᵀ W² L)⁻¹ Lᵀ ``left``, the smallest ‖W⁻¹ v‖. A row of small terms beside
+    large ones would else have to make up for their rounding.
+    """
+    if not L.shape[1] or not terms.any():
+        return left
+    share = np.linalg.lstsq((terms[:, None] * L).T, L.T @ left, rcond=None)[0]
+    return left - terms * share
 
 
 def _orthonormal(basis: Array) -> Array:

@@ -3,7 +3,7 @@
 K is equilibrated and its diagonal raised by ρ above and −ρ below. The result F is quasi-definite, so that it has a
 factorisation in every order (Vanderbei 1995), among them the one of least fill; iterative refinement against K takes
 the trace of ρ off again. The null space of K is a product of one of x and one of y, because H ⪰ 0 and E ⪰ 0: that of
-H + CᵀC, and that of CCᵀ + E, whose factorisations show it in pivots that vanish.
+[H; C], and that of [Cᵀ; −E]. No basis of it is formed: a vector is projected by a solve.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import qdldl
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-
-from layers.linalg.threads import in_one_blas_thread
 
 Array = NDArray[np.float64]
 
@@ -32,14 +30,8 @@ LEAST_TERMS, LEAST_GIVEN = 1e-5, 1e-12
 #: the part of the largest given in its part of K that counts for every row: the shift lets through a 1e-8 of what is
 #: given from one row to the next, also where the answer is zero
 LEAKED = 1e-14
-#: shift of H + CᵀC and of CCᵀ, pivots up to this multiple of it stand for a null vector, and most of them
-SQUARED, HIDDEN, MOST = 1e-13, 1e6, 1500
-#: what is left of a vector of norm one without what K sees of it, if it is in the null space
-REAL = 0.1
 #: what K takes a null vector to is this multiple of its size and of rounding; more is in doubt
 NULL = 10 * float(np.finfo(np.float64).eps)
-#: a vector that K takes to less than this part of that is as good as a correction makes it
-ROUGH = 0.1
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular
 LEFT = 1e-6
 
@@ -122,15 +114,17 @@ class SparseSaddle:
         assert self._factor is not None
         return self._factor.solve(r)
 
-    @cached_property
+    @property
     def singular(self) -> bool:
         """Whether K is: what it does not see of a vector does not come back."""
-        if not self.usable:
-            return True
+        return not self.usable or not abs(self._lost).max(initial=0.0) <= LEFT
+
+    @cached_property
+    def _lost(self) -> Array:
+        """What does not come back of a vector that was multiplied by K, equilibrated: it is in the null space."""
         numbers = np.arange(1.0, self.scale.size + 1)
         probe = np.sin(numbers * numbers)
-        back = self._refined(self._scaled @ probe, CORRECTIONS)
-        return not abs(back - probe).max(initial=0.0) <= LEFT
+        return probe - self._refined(self._scaled @ probe, CORRECTIONS)
 
     def error(self, x: Array, r: Array, before: Array | None = None) -> float:
         """Largest entry of K x − r relative to the terms of its row, those of r ``before`` a projection among them.
@@ -163,39 +157,58 @@ class SparseSaddle:
         """The largest row of |K| |v| for each column v, in equilibrated units."""
         return (abs(self._scaled) @ abs(V)).max(axis=0, initial=0.0)
 
+    def null_part(self, v: Array) -> Array:
+        """The orthogonal projection of v on the null space of K, in the caller's units.
+
+        v − e with the shortest e that M takes to M v, for the x of the null space with M = [H; C], for the y with
+        [Cᵀ; −E]. In these systems singular values are squared; what K still sees of the answer is taken off by K.
+
+        Notes
+        -----
+        Cost: a factorisation of each of the two the first time, unless nothing is lost there, and two solves with each.
+        """
+        found = np.zeros_like(v)
+        for own, seen in zip((slice(0, self.n), slice(self.n, v.size)), self._seen, strict=True):
+            if seen is None:
+                continue
+            part = np.zeros_like(v)
+            part[own] = seen.unseen(v[own])
+            left = self.solve(self.K @ part)[own]
+            found[own] = part[own] - (left - seen.unseen(left))
+        return found
+
     @cached_property
-    @in_one_blas_thread
-    def null_space(self) -> Array | None:
-        """Orthonormal basis of the null space of K in the caller's units, by columns; None if it could not be told."""
-        size, n = self.scale.size, self.n
-        if not self.singular:
-            return np.zeros((size, 0))
+    def null_space_told(self) -> bool:
+        """Whether the null space is there to rounding: K takes what is in it to nothing, and loses nothing else."""
         if not self.usable:
-            return None
-        scaled = self._scaled.tocsr()
-        H, C = scaled[:n, :n], scaled[n:, :n]
-        low = scaled[n:, n:]
-        parts = [_null_space(H + C.T @ C), _null_space(C @ C.T - low)]
-        if parts[0] is None or parts[1] is None:
-            return None
-        V = np.zeros((size, parts[0].shape[1] + parts[1].shape[1]))
-        of_x = np.arange(V.shape[1]) < parts[0].shape[1]
-        V[:n, of_x], V[n:, ~of_x] = parts
-        seen, terms = abs(self._scaled @ V).max(axis=0, initial=0.0), self._terms(V)
-        for column in np.flatnonzero(seen > ROUGH * NULL * size * terms):
-            V[:, column] -= self._refined(self._scaled @ V[:, column], 2)
-        V[:n, ~of_x] = V[n:, of_x] = 0.0
-        kept = np.linalg.norm(V, axis=0) > REAL
-        V, of_x = V[:, kept], of_x[kept]
-        if (abs(self._scaled @ V) > NULL * size * self._terms(V)).any():
-            return None
-        for own, columns in ((slice(0, n), of_x), (slice(n, size), ~of_x)):
-            V[own, columns] = np.linalg.qr(self.scale[own, None] * V[own, columns])[0]
-        numbers = np.arange(1.0, size + 1)
+            return False
+        numbers = np.arange(1.0, self.scale.size + 1)
         probe = self.scale * np.cos(numbers * numbers)
         lost = probe - self.solve(self.K @ probe)
-        lost = (lost - V @ (V.T @ lost)) / self.scale
-        return V if abs(lost).max(initial=0.0) <= LEFT else None
+        within = self.null_part(lost)
+        seen, terms = abs(self._scaled @ (within / self.scale)), abs(self._scaled) @ abs(within / self.scale)
+        if seen.max(initial=0.0) > NULL * self.scale.size * terms.max(initial=0.0):
+            return False
+        return bool(abs((lost - within) / self.scale).max(initial=0.0) <= LEFT)
+
+    @cached_property
+    def _seen(self) -> list[_Rows | None]:
+        """The columns of K that multiply x, and those that multiply y; None where K loses nothing."""
+        halves = (slice(0, self.n), slice(self.n, self.scale.size))
+        lost = [abs(self._lost[own]).max(initial=0.0) > LEFT for own in halves]
+        return [_Rows(self.K[:, own]) if some else None for own, some in zip(halves, lost, strict=True)]
+
+
+class _Rows:
+    """A matrix M whose null space vectors are projected on."""
+
+    def __init__(self, M: Any) -> None:
+        self.M = M.tocsr()[np.flatnonzero(np.diff(M.tocsr().indptr))]
+        self.saddle = SparseSaddle(sp.eye_array(self.M.shape[1]), self.M)
+
+    def unseen(self, v: Array) -> Array:
+        """v without the shortest e with M e = M v: [I Mᵀ; M 0] (e, w) = (0, M v)."""
+        return v - self.saddle.solve(np.concatenate([0.0 * v, self.M @ v]))[: v.size]
 
 
 def multiplications(H: Any, C: Any) -> float:
@@ -214,35 +227,6 @@ def multiplications(H: Any, C: Any) -> float:
 
 def _ones(M: Any) -> Any:
     return sp.coo_array((np.ones(M.nnz), M.tocoo().coords), shape=M.shape)
-
-
-def _null_space(G: Any) -> Array | None:
-    """Vectors that span the null space of a positive semidefinite matrix, by columns; None where pivots leave it open.
-
-    With G = LDLᵀ and dᵢ = 0, G L⁻ᵀeᵢ = dᵢ L eᵢ = 0.
-    """
-    size = G.shape[0]
-    if not size:
-        return np.zeros((0, 0))
-    diagonal = np.where(G.diagonal() > 0, G.diagonal(), 1.0)
-    d = sp.diags_array(np.exp2((-0.5 * np.log2(diagonal)).round()))
-    try:
-        upper = sp.triu(d @ G @ d + SQUARED * sp.eye_array(size), format="csc")
-        factor = qdldl.Solver(sp.csc_matrix(upper), upper=True)
-    except RuntimeError:
-        return None
-    L, D, order = factor.factors()
-    small = np.flatnonzero(D <= HIDDEN * SQUARED)
-    if small.size > MOST:
-        return None
-    unit = np.zeros((size, small.size))
-    unit[small, np.arange(small.size)] = 1.0
-    V = np.zeros_like(unit)
-    if small.size:
-        LT = sp.csr_array((L + sp.eye_array(size)).T)
-        V[order] = sp.linalg.spsolve_triangular(LT, unit, lower=False, unit_diagonal=True)
-    V = d @ V
-    return V / np.linalg.norm(V, axis=0)
 
 
 def _symmetric_scale(K: Any) -> Array:

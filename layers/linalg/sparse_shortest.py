@@ -21,7 +21,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from layers.linalg.sparse_saddle import Array, SparseSaddle
+from layers.linalg.sparse_saddle import LEAKED, Array, SparseSaddle
 from layers.linalg.threads import in_one_blas_thread
 
 #: singular values below this multiple of the largest column are zero
@@ -137,8 +137,10 @@ class SparseInverse:
             t = self._without_left(t + step)
             left = given - np.concatenate([self.saddle.K @ t, self.C.T @ t])
         # at a vertex all terms of a weak row are rounding: what is near counts for a part, as in the rows of K₀
-        near = self.saddle.scale * self.saddle.terms(t, given[:size])[1]
-        terms = abs(given[size:]) + abs(self.C.T) @ np.maximum(abs(t), LEAST_TERMS * near)
+        scale = self.saddle.scale
+        near = scale * self.saddle.terms(t, given[:size])[1]
+        leaked = LEAKED * scale * abs(scale * given[:size]).max(initial=0.0)
+        terms = abs(given[size:]) + abs(self.C.T) @ np.maximum(np.maximum(abs(t), LEAST_TERMS * near), leaked)
         own = abs(left[size:]) / np.where(terms > 0, terms, 1.0)
         return t, max(self.saddle.error(t, given[:size], w[:size]), float(own.max(initial=0.0)))
 
@@ -150,10 +152,9 @@ class SparseInverse:
     def _null_part(self, x: Array) -> Array:
         if not self.saddle.singular:
             return np.zeros_like(x)
-        V = self.saddle.null_space
-        if V is None:
+        if not self.saddle.null_space_told:
             raise Doubtful("singular values between zero and not")
-        return V @ (V.T @ x)
+        return self.saddle.null_part(x)
 
     def _without_left(self, r: Array) -> Array:
         """(I − L L⁺) r, twice: once leaves rounding of the size of what it takes off."""

@@ -24,6 +24,8 @@ PARTS = ("Q", "q", "G", "h", "A", "b", "M", "f", "D")
 
 SHARED: dict[str, object] = {
     "OPTIMAL": int(Status.OPTIMAL),
+    "INFEASIBLE": int(Status.INFEASIBLE),
+    "UNBOUNDED": int(Status.UNBOUNDED),
     "LEFT": LEFT,
     "SUSPECT": SUSPECT,
     "UNCLEAR": UNCLEAR,

@@ -108,7 +108,8 @@ class Arrays(NamedTuple):
     ----------
     z, lam, nu, s : Tensor, shapes ``(B, n), (B, m), (B, p), (B, m)``
     objective, status, iterations : Tensor, shape ``(B,)``
-        A status is that of :class:`layers.Status`, LEFT or SUSPECT.
+        A status is that of :class:`layers.Status`, LEFT or SUSPECT; where it is INFEASIBLE or UNBOUNDED, (λ, ν) or z
+        is the certificate, as in :class:`layers.solution.Point`.
     residuals : Tensor, shape ``(B, 6)``
         Primal, dual, gap in norm and row by row, as :func:`layers.qp.kkt.residuals` defines them.
     kind : Tensor of int8, shape ``(B, m)``
@@ -148,6 +149,7 @@ def solve(
     """A handle on the solved batch of a flat problem whose tensors may lack the batch axis.
 
     ``handle.settled`` says whether every element is solved and the activity of all its constraints told;
+    ``handle.told`` the same of those that are solved, where the others are proved to have no solution;
     ``handle.z()`` copies out the minimiser, :meth:`Arrays.of` everything, and :func:`pull_back` differentiates.
 
     Parameters

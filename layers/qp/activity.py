@@ -10,6 +10,7 @@ from layers.linalg.faces import pinned_rows
 from layers.native.constants import ACTIVE, INACTIVE, WEAK, WEAK_RATIO, WEAK_TOLERANCE
 from layers.problem import QP
 from layers.qp.kkt import relative_residual, scales, slack
+from layers.qp.parts import divided, split
 from layers.qp.scaling import scale_problem
 from layers.qp.shares import shares
 
@@ -25,8 +26,21 @@ def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
     beside a multiplier, a bound or a curvature of another size they make what is clear in its own row look like
     nothing. So what sᵢ is of the terms of its row, and λᵢ of the terms that it holds up, counts where it is more than
     ``OWN``; below, it may be the rounding of terms that have cancelled. Rows that are weakly active and pin each other,
-    as z ≤ 0 and −z ≤ 0, have multipliers as large as one likes, and are active.
+    as z ≤ 0 and −z ≤ 0, have multipliers as large as one likes, and are active. Parts that nothing connects are told
+    each by itself: a curvature of one is no curvature beside one of 1e15, and what it lets z be no rounding.
     """
+    kind = _of_whole(problem, z, lam, nu)
+    several, label = divided(problem)
+    if label is None:
+        return kind
+    for part in split(problem.take(several), label):
+        own = _of_whole(part.problem, *part.take(z[several], lam[several], nu[several]))
+        kind[several[part.element].unsqueeze(-1), part.lam] = own
+    return kind
+
+
+def _of_whole(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
+    """:func:`activity` with the scales of all of the problem."""
     weighted, point = _equilibrated(problem, z, lam, nu)
     own = shares(weighted, *point)
     s_hat, lam_hat = (

@@ -1,7 +1,8 @@
 """The one place that chooses a way, from the tensors and options of a call, once.
 
 * *plain* (:mod:`layers.qp.plain`): float64 numbers on the host, sizes that the core takes, a
-  solver that is the core and the adjoint that the core has. One call there and one back.
+  solver that is the core and the adjoint that the core has. One call there and one back. Elements that the core has
+  proved to have no solution stay there, under the policy for failures.
 * *transformable* (:mod:`layers.qp.function`): everything else, transforms and higher derivatives among it. Inside a
   graph of torch.compile it is the same function as one operator (:mod:`layers.qp.operators`). A batch with an element
   that the core could not settle goes on from the core's answer.
@@ -22,12 +23,14 @@ from torch.autograd import forward_ad
 from layers.errors import DifferentiationError, refuse_inference
 from layers.modes.opaque import opaque
 from layers.native import qp as native
+from layers.policy import without_failures
 from layers.problem import QP
 from layers.qp import hosted, operators, plain
 from layers.qp.adjoints import bound, refusal
 from layers.qp.engines import Request, completed, solve_in_core
 from layers.qp.function import Call, Outputs, SolutionMap, under_policy
 from layers.qp.gradients import Adjoint
+from layers.solution import Status
 
 #: engines that are the compiled core, where it can be used
 CORE = ("auto", "native")
@@ -64,27 +67,37 @@ def solution(problem: QP, request: Request) -> Outputs:
         If the adjoint cannot serve a transform around this call, before anything is solved.
     """
     flat, handle = _solved(problem, request)
-    if handle is None or not handle.settled:
+    if not _answers(handle, flat, request):
         return _transformable(problem, request, handle)
     try:
         found = plain.solution(handle, flat, request)
     except RuntimeError as error:
         refuse_inference(error, problem.named)
         raise
-    return Outputs(*_in_batch_axes(found, problem.batch_shape))
+    outputs = Outputs(*_in_batch_axes(found, problem.batch_shape))
+    return outputs if handle.settled else under_policy(outputs, request.on_failure)
 
 
 def minimiser(problem: QP, request: Request) -> Tensor:
     """z alone, as :func:`solution` gives it."""
     flat, handle = _solved(problem, request)
-    if handle is None or not handle.settled:
+    if not _answers(handle, flat, request):
         return _transformable(problem, request, handle).z
     try:
         z = plain.minimiser(handle, flat, request)
     except RuntimeError as error:
         refuse_inference(error, problem.named)
         raise
+    if not handle.settled:
+        z = without_failures(z, torch.from_numpy(handle.status()) == Status.OPTIMAL, request.on_failure)
     return z if flat is problem else _in_batch_axes((z,), problem.batch_shape)[0]
+
+
+def _answers(handle: Any, flat: QP, request: Request) -> bool:
+    """Whether the core has the last word on every element, and nothing is to be raised."""
+    if handle is None or handle.settled:
+        return handle is not None
+    return handle.told and request.on_failure != "raise" and bool(flat.batch_shape)
 
 
 def _solved(problem: QP, request: Request) -> tuple[QP, Any]:

@@ -22,7 +22,7 @@ from layers.native import qp as native
 from layers.problem import QP, check_values
 from layers.qp import admm, interior_point, proposal, vertex
 from layers.qp.activity import WEAK, activity
-from layers.qp.apart import solve_apart
+from layers.qp.apart import far_apart, solve_apart
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, residuals, slack
 from layers.qp.polish import improves, polish
@@ -47,6 +47,8 @@ class Request(NamedTuple):
         Machine epsilon of the dtype in which the caller formed the data.
     guess : tuple of Tensor, optional
         z, λ, ν and s of an earlier solution, flat.
+    verbose : bool
+        Whether a large sparse program tells how far it is.
     """
 
     solver: str
@@ -56,6 +58,7 @@ class Request(NamedTuple):
     on_failure: str
     precision: float
     guess: Guess | None = None
+    verbose: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,7 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
     found = native.Arrays.of(handle)
     if handle.settled:
         return Answer.of(found, settled=True)
-    answer = Answer.of(found if problem.batch_shape else found.with_axis(), settled=False)
+    answer = Answer.of(measured(problem, found if problem.batch_shape else found.with_axis()), settled=False)
     status = answer.point.status
     if (status == native.SUSPECT).any():
         check_values(problem, request.precision)
@@ -164,8 +167,30 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
             left, _answer_flat(rest, _for_part(request, left), _in_torch(request, first=True))
         )
     if (answer.kind == native.UNCLEAR).any():
-        return _tell_activity(problem, answer)
+        return _tell_activity(problem, _part_by_part(problem, request, answer))
     return answer
+
+
+def measured(problem: QP, found: native.Arrays) -> native.Arrays:
+    """The same with the residuals of certificates, which the core does not measure."""
+    proven = (found.status > Status.OPTIMAL).nonzero().squeeze(-1)
+    if not proven.numel():
+        return found
+    few = QP(*(v.detach() for v in problem.flat_view().take(proven).symmetric().tensors))
+    error = residuals(few, *take((found.z, found.lam, found.nu), proven))
+    return found._replace(residuals=found.residuals.index_copy(0, proven, error.values))
+
+
+def _part_by_part(problem: QP, request: Request, answer: Answer) -> Answer:
+    """The same where elements in doubt with parts of far apart sizes, which the core solves as one, are solved anew."""
+    unclear = (answer.kind == native.UNCLEAR).any(-1).nonzero().squeeze(-1)
+    few = problem.flat_view().take(unclear).symmetric()
+    index = far_apart(few)
+    if not index.numel():
+        return answer
+    again = _answer_flat(few.take(index), _for_part(request, unclear[index]), _in_torch(request, first=True))
+    solved = (again.point.status == Status.OPTIMAL).nonzero().squeeze(-1)
+    return answer.put(unclear[index[solved]], again.take(solved))
 
 
 def answer_automatically(problem: QP, request: Request) -> Answer:
@@ -273,6 +298,8 @@ def _for_part(request: Request, index: Tensor) -> Request:
 def _tell_activity(problem: QP, answer: Answer) -> Answer:
     """The activity of elements in doubt, told at a point that is polished once more: sᵢ and λᵢ are small there."""
     unclear = (answer.kind == native.UNCLEAR).any(-1).nonzero().squeeze(-1)
+    if not unclear.numel():
+        return answer
     few, point = problem.flat_view().take(unclear).symmetric(), answer.point.take(unclear)
     own = slack(few, point.z)
     z, lam, nu, _ = polish(few, point.z, point.lam, point.nu, active=point.lam > own)

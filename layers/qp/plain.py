@@ -17,7 +17,7 @@ from layers.modes.transforms import vectorised
 from layers.native import qp as native
 from layers.problem import AXES, QP
 from layers.qp.adjoints.implicit import SOLVE_TOLERANCE
-from layers.qp.engines import Request, completed
+from layers.qp.engines import Request, completed, measured
 from layers.qp.function import Call, Outputs, SolutionMap
 from layers.qp.gradients import Triple, collect, equation_8
 
@@ -86,7 +86,7 @@ def _by_torch(
 
 
 class SolvedQP(NamedTuple):
-    """A handle of :func:`layers.native.qp.solve`, every element of which is solved, and its problem without a graph.
+    """A handle of :func:`layers.native.qp.solve`, whose elements are solved or proved to have no solution.
 
     Attributes
     ----------
@@ -146,15 +146,17 @@ def _shaped(array: Any, shape: torch.Size) -> Tensor:
 
 
 def minimiser(handle: Any, problem: QP, request: Request) -> Tensor:
-    """z of a settled handle."""
+    """z of a handle that has told everything."""
     solved = SolvedQP(handle, request, problem.batch_shape, 1)
     return attach(solved, (torch.from_numpy(handle.z()),), problem.tensors)[0]
 
 
 def solution(handle: Any, problem: QP, request: Request) -> Outputs:
-    """All that is known of a settled handle."""
+    """All that is known of such a handle; with a batch axis unless it is settled."""
     solved = SolvedQP(handle, request, problem.batch_shape, DIFFERENTIABLE)
     found = native.Arrays.of(handle)
+    if not handle.settled:
+        found = measured(problem, found)
     fetched = (found.z, found.lam, found.nu, found.objective, found.s)
     constant = (found.kind, found.status, found.residuals, found.iterations)
     return Outputs._make((*attach(solved, fetched, problem.tensors), *constant))

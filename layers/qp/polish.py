@@ -61,8 +61,7 @@ def polish(
     norms = Norms.of(problem)
     error = residuals(problem, z, lam, nu, norms)
     for number in range(ROUNDS):
-        unsharp = (error.relative.amax(-1) > SHARP) | (error.rowwise.amax(-1) > ROWS_SHARP)
-        blunt = (unsharp | (number == 0)).nonzero().squeeze(-1)
+        blunt = (unsharp(error) | (number == 0)).nonzero().squeeze(-1)
         if blunt.numel() == 0:
             break
         part = problem.take(blunt)
@@ -77,13 +76,20 @@ def polish(
     return z, lam, nu, error
 
 
+def unsharp(error: Residuals) -> Tensor:
+    """Whether a point is no solution to rounding: of norms, or of one of its rows."""
+    return (error.relative.amax(-1) > SHARP) | (error.rowwise.amax(-1) > ROWS_SHARP)
+
+
 def improves(after: Residuals, before: Residuals) -> Tensor:
     """Whether one point is better than another: in the worst of all, or row by row at no price that counts.
 
-    Where the terms of a sum cancel, as those of the gap, norms of two sharp points differ by their rounding.
+    Where the terms of a sum cancel, as those of the gap, norms of two sharp points differ by their rounding; what is
+    sharp in norm is no price at all.
     """
     rows = after.rowwise.amax(-1) < before.rowwise.amax(-1)
-    return (after.largest < before.largest) | (rows & (after.largest <= ROUNDED * before.largest))
+    least = (ROUNDED * before.largest).clamp(min=SHARP)
+    return (after.largest < before.largest) | (rows & (after.largest <= least))
 
 
 def _corrected(problem: QP, point: _Point, active: Tensor, norms: Norms) -> tuple[_Point, Residuals]:
@@ -92,7 +98,7 @@ def _corrected(problem: QP, point: _Point, active: Tensor, norms: Norms) -> tupl
     point = _step(problem, system, point)
     error = residuals(problem, *point, norms)
     for _ in range(CORRECTIONS):
-        blunt = (error.relative.amax(-1) > SHARP) | (error.rowwise.amax(-1) > ROWS_SHARP)
+        blunt = unsharp(error)
         if not blunt.any():
             break
         trial = _step(problem, system, point)

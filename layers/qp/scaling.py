@@ -111,37 +111,40 @@ def _expand(M: Tensor, shared: bool, batch: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Units:
-    """Other units of a flat problem: z = D z′, λ = E_G λ′, ν = E_A ν′, all powers of two, with a batch axis.
+    """Other units of a flat problem: z = D z′, λ = E_G λ′ / w, ν = E_A ν′ / w, all powers of two, with a batch axis.
 
-    The objective stays, so certificates keep hᵀλ + bᵀν and qᵀz.
+    w is the weight of the objective: of rows and curvatures of far apart sizes no scales of variables make both one.
     """
 
     D: Tensor
     E_G: Tensor
     E_A: Tensor
+    w: Tensor
 
     @classmethod
     def of(cls, problem: QP, sizes: Tensor) -> Units:
-        """Variables of these sizes, ``(B, n)``, become about one, and so do the largest entries of the rows then."""
+        """Variables of these sizes, ``(B, n)``, become about one, so do the largest entries of rows and objective."""
         sizes = sizes.nan_to_num(nan=0.0, posinf=0.0)
         largest = one_where_zero(max_abs(sizes)).unsqueeze(-1)
         D = _power_of_two(sizes.maximum(SMALLEST * largest))
         E_G, E_A = (
             1 / _power_of_two(one_where_zero(max_abs(M * D.unsqueeze(-2)))) for M in (problem.G, problem.A)
         )
-        return cls(D, E_G, E_A)
+        Q, q = D.unsqueeze(-1) * problem.Q * D.unsqueeze(-2), D * problem.q
+        objective = max_abs(Q.flatten(-2)).maximum(max_abs(q)).unsqueeze(-1)
+        return cls(D, E_G, E_A, 1 / _power_of_two(one_where_zero(objective)))
 
     def inside(self, problem: QP) -> QP:
         """The problem in these units."""
-        D, E_G, E_A = self.D, self.E_G, self.E_A
-        Q = D.unsqueeze(-1) * problem.Q * D.unsqueeze(-2)
+        D, E_G, E_A, w = self.D, self.E_G, self.E_A, self.w
+        Q = (w * D).unsqueeze(-1) * problem.Q * D.unsqueeze(-2)
         G = E_G.unsqueeze(-1) * problem.G * D.unsqueeze(-2)
         A = E_A.unsqueeze(-1) * problem.A * D.unsqueeze(-2)
-        return QP(Q, D * problem.q, G, E_G * problem.h, A, E_A * problem.b)
+        return QP(Q, w * D * problem.q, G, E_G * problem.h, A, E_A * problem.b)
 
     def outside(self, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """A point in these units in those of the problem."""
-        return self.D * z, self.E_G * lam, self.E_A * nu
+        return self.D * z, self.E_G * lam / self.w, self.E_A * nu / self.w
 
 
 def _power_of_two(x: Tensor) -> Tensor:

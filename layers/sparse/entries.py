@@ -8,6 +8,7 @@ gradient is asked for.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -85,7 +86,7 @@ def read(name: str, matrix: Tensor) -> Entries:
             f"{name} must be dense, or sparse by coordinates or rows; found layout {matrix.layout}; call "
             f"{name}.to_sparse_coo()"
         )
-    places = _remembered(indices, matrix.shape)
+    places = _remembered(indices, matrix.shape, lambda: _places(indices, matrix.shape))
     count, entries = prod(places.lead), places.rows.size
     own = values.new_zeros(count * entries, dtype=torch.float64)
     own = own.index_add(0, places.slot.to(values.device), values.double())
@@ -100,7 +101,9 @@ def _of_dense(matrix: Tensor) -> Entries:
     else:
         there = (matrix != 0).reshape(prod(lead), height, width).any(0)
         cols, rows = np.nonzero(there.mT.cpu().numpy())
-    places = Places((height, width), rows, cols, lead, torch.zeros(0, dtype=torch.int64))
+    with lasting():
+        places = Places((height, width), rows, cols, lead, torch.arange(rows.size))
+    places = _remembered(np.vstack([rows, cols]), matrix.shape, lambda: places)
     place = torch.from_numpy(rows * width + cols).to(matrix.device)
     return Entries(places, matrix.double().reshape(*lead, height * width).index_select(-1, place))
 
@@ -170,12 +173,12 @@ def _require_inside(name: str, indices: Indices, shape: torch.Size) -> None:
 _recent: deque[tuple[tuple[int, ...], Indices, Places]] = deque(maxlen=KEPT)
 
 
-def _remembered(indices: Indices, shape: torch.Size) -> Places:
+def _remembered(indices: Indices, shape: torch.Size, make: Callable[[], Places]) -> Places:
     """The places of a pattern; the same object where it was seen before."""
     for own_shape, own, places in tuple(_recent):
         if own_shape == tuple(shape) and np.array_equal(own, indices):
             return places
-    places = _places(indices, shape)
+    places = make()
     _recent.appendleft((tuple(shape), indices.copy(), places))
     return places
 

@@ -13,6 +13,7 @@ from layers.cone.function import solve_cone_program
 from layers.cone_program import ConeProgram, ConeSolution
 from layers.errors import SolverError
 from layers.linalg.memory import require_memory
+from layers.linalg.progress import Progress
 from layers.policy import EPSILON, with_rounding
 from layers.qp.engines import Guess, Request
 from layers.solution import Degeneracy, Residuals, Solution
@@ -32,6 +33,7 @@ def solve(problem: SparseQP, request: Request) -> Solution:
     SolverError
         With ``on_failure="raise"``, naming the elements that failed.
     """
+    progress = Progress(request.verbose)
     problem.check(request.precision)
     program, batch, p = problem.cones(), problem.given.batch_shape, problem.given.p
     try:
@@ -42,6 +44,7 @@ def solve(problem: SparseQP, request: Request) -> Solution:
             max_iterations=request.max_iterations,
             on_failure=request.on_failure,
             warm_start=None if request.guess is None else _warm(program, request.guess),
+            verbose=request.verbose,
         )
     except SolverError as error:
         if request.precision <= EPSILON:
@@ -51,6 +54,9 @@ def solve(problem: SparseQP, request: Request) -> Solution:
     def shaped(value: Tensor) -> Tensor:
         return value.reshape((*batch, *value.shape[1:]))
 
+    progress.tell(
+        f"{program.batch} solved to a residual of {float(found.residuals.largest.max()):.0e}", last=True
+    )
     y, s = shaped(found.y), shaped(found.s)
     point = found.x.detach(), found.y.detach(), found.s.detach()
     return Solution(

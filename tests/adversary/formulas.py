@@ -117,8 +117,10 @@ def evaluated(formula: Formula, parameters: Sequence[np.ndarray]) -> np.ndarray 
         return None if found is None else np.array([float(v) for v in found])
 
 
-def pulled_back(formula: Formula, parameters: Sequence[np.ndarray], weights: np.ndarray) -> list[np.ndarray]:
-    """The gradient of ⟨w, x⟩ in every parameter."""
+def pulled_back(
+    formula: Formula, parameters: Sequence[np.ndarray], weights: np.ndarray, *, sizes: bool = False
+) -> list[np.ndarray]:
+    """The gradient of ⟨w, x⟩ in every parameter; with ``sizes`` the sum of the magnitudes of its terms."""
     with mp.workdps(DIGITS):
         given = [_numbers(p) for p in parameters]
         gradients: list[np.ndarray] = []
@@ -126,13 +128,13 @@ def pulled_back(formula: Formula, parameters: Sequence[np.ndarray], weights: np.
             entries: list[float] = []
             for j, value in enumerate(parameter):
                 step = STEP * max(abs(value), mp.mpf(10) ** -20)
-                sides = []
+                sides: list[Vector] = []
                 for sign in (1, -1):
                     parameter[j] = value + sign * step
-                    found = formula(*given)
-                    sides.append(sum(mp.mpf(w) * v for w, v in zip(weights.tolist(), found, strict=True)))
+                    sides.append(formula(*given))
                 parameter[j] = value
-                entries.append(float((sides[0] - sides[1]) / (2 * step)))
+                terms = [mp.mpf(w) * (u - v) for w, u, v in zip(weights.tolist(), *sides, strict=True)]
+                entries.append(float(sum(map(abs, terms) if sizes else terms) / (2 * step)))
             gradients.append(np.array(entries).reshape(parameters[i].shape))
         return gradients
 

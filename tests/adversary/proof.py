@@ -164,7 +164,8 @@ def _robust(
         right if known.kind == WEAK else np.concatenate([program.h[[*known.strong, *known.weak]], program.b])
     )
     r = np.abs(np.concatenate([program.q, right[enforced]]))
-    moved = np.abs(inverse) @ (ROBUST * (np.abs(K) @ x + r) + NOISE * _largest_terms(K, x, r, size))
+    noise = NOISE * _largest_terms(K, x, r, size)
+    moved = np.abs(inverse) @ (ROBUST * (np.abs(K) @ x + r) + noise)
     inactive = np.setdiff1d(np.arange(len(program.h)), [*known.strong, *known.weak])
     G, h = program.G[inactive], program.h[inactive]
     need = np.abs(G) @ (moved[:size] + ROBUST * np.abs(known.z)) + ROBUST * np.abs(h)
@@ -172,11 +173,11 @@ def _robust(
     strong = list(known.strong)
     if known.kind != DEPENDENT:
         return robust and bool((known.lam[strong] > moved[size : size + k]).all()), moved[:size]
-    # the multipliers are not unique: the push of each row against the other terms of its columns
+    # the multipliers are not unique: the push of each row against the other terms of its columns, and their noise
     push = np.abs(program.G[strong]) * known.lam[strong, None]
     terms = np.abs(program.Q) @ np.abs(known.z) + np.abs(program.q) + np.abs(program.A).T @ np.abs(known.nu)
-    ratio = push / np.maximum(terms + push.sum(0), np.finfo(float).tiny)
-    return robust and bool((ratio.max(1, initial=0) > 100 * ROBUST)[push.any(1)].all()), moved[:size]
+    need = 100 * ROBUST * (terms + push.sum(0)) + noise[:size]
+    return robust and bool((push > need).any(1)[push.any(1)].all()), moved[:size]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import pytest
 import pywt
 
 from experiments.common.errors import ConfigError
+from experiments.common.pictures import recording, split_in_time
 from experiments.common.shrinkage import WaveletSetting, wavelet_denoise
 from experiments.common.training import mean_squared_error
 from experiments.denoising_ecg import (
@@ -17,9 +18,7 @@ from experiments.denoising_ecg import (
     evaluate,
     gap,
     make_data,
-    recording,
     run_cell,
-    split_in_time,
     train,
     windows,
 )

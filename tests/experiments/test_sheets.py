@@ -25,6 +25,7 @@ sizes:
     workers: 2
     weights: {largest: 1e1}
   paper:
+# What was published.
 published:
   paper: "somebody, somewhere"
   settings: {paper: s}
@@ -145,6 +146,14 @@ def test_make_is_told_of_a_change_only_where_a_size_changes(tmp_path: Path, monk
     assert stale(SHEET.replace("  # Seconds.", "  # At most a second.\n\n")) == set()
     assert stale(SHEET.replace("workers: 2", "workers: 3")) == {"companion"}
     assert stale(SHEET.replace("[total_variation]", "[optnet_pure]")) == every
+
+
+@pytest.mark.parametrize("path", sorted(SHEETS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_make_is_told_of_every_setting_of_every_size(path: Path, tmp_path: Path):
+    own = {name: value for name, value in settings(path).items() if name not in ("defaults", "experiment")}
+    for size, changes in section(path, "sizes").items():
+        text = settled(path.stem, size, tmp_path).read_text("utf-8")
+        assert OmegaConf.create(text) == OmegaConf.create({**own, size: changes})
 
 
 def test_the_blocks_of_a_sheet_are_the_whole_sheet_in_order():

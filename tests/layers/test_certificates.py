@@ -174,6 +174,30 @@ def test_a_program_whose_variables_would_have_to_grow_without_bound_is_told_apar
     assert ((G @ endless.z).clamp(min=0) <= 1e-9 * (G.abs() @ endless.z.abs())).all()
 
 
+def far_apart_from_its_rows() -> Data:
+    """Curvatures of 10⁻²⁰ beside an equality of entries 10⁻⁸, which leaves out a variable: no scales make both one."""
+    Q = 2.0**-70 * torch.tensor([[7.0, -3, -3, 7], [-3, 5, -1, -2], [-3, -1, 5, -4], [7, -2, -4, 13]])
+    return as_data(
+        Q,
+        [1e-13, 3e-13, 2e-13, -9e-13],
+        torch.zeros(0, 4),
+        [],
+        2.0**-27 * torch.tensor([[2.0, -1, -3, 0]]),
+        [2.5],
+    )
+
+
+def test_a_walk_that_lost_its_way_is_walked_again_in_other_units() -> None:
+    data = far_apart_from_its_rows()
+    for solver in ("auto", "interior_point"):
+        solution = solve_qp(*data, solver=solver)
+        K = torch.cat([torch.cat([data[0], data[4].mT], 1), torch.cat([data[4], torch.zeros(1, 1)], 1)])
+        left = K @ torch.cat([solution.z, solution.nu]) - torch.cat([-data[1], data[5]])
+        assert (left.abs() <= 1e-12 * torch.cat([data[1].abs().max().expand(4), data[5]])).all()
+    cut_short = solve_qp(*data, max_iterations=5, on_failure="ignore")
+    assert cut_short.status == Status.ITERATION_LIMIT
+
+
 def test_programs_that_take_several_attempts_leave_the_others_of_their_batch_alone() -> None:
     hard, right = bounded_growth(10)
     easy, _ = bounded_growth(10)

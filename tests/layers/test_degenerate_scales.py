@@ -268,3 +268,23 @@ def test_a_part_without_a_number_beside_its_equalities_is_solved() -> None:
     found = solve_qp(Q, q, None, None, A, torch.zeros(2, dtype=DOUBLE))
     assert found.z.tolist() == [0.0, 0.0, 0.0, 1.0]
     assert found.residuals.largest == 0
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_many_dependent_rows_in_units_of_their_own_share_as_the_pseudo_inverse_says(n: int) -> None:
+    """The answer is that of the largest rows; a basis of small ones would lose it to rounding."""
+    for seed in range(4):
+        rng = np.random.default_rng((n, seed))
+        G = (
+            rng.integers(1, 4, (20, n))
+            * rng.choice([-1.0, 1.0], (20, n))
+            * 2.0 ** rng.integers(-24, 25, (20, 1))
+        )
+        Q, w = np.eye(n), np.arange(1.0, n + 1)
+        r = QP(*map(torch.tensor, (Q, w[None], G, np.zeros((1, 20)), np.zeros((0, n)), np.zeros((1, 0)))))
+        kind = torch.full((1, 20), activity.ACTIVE, dtype=torch.int8)
+        found = implicit.solve_accurately(r, kind, torch.ones(1, dtype=torch.bool), transpose=True)
+        K = np.block([[Q, G.T], [G, np.zeros((20, 20))]])
+        right = pseudo_inverse_times(K, np.concatenate([w, np.zeros(20)]))
+        assert abs(found[0][0].numpy()).max() <= 1e-12 * abs(right).max()
+        assert abs(found[1][0].numpy() - right[n:]).max() <= 1e-10 * abs(right).max()

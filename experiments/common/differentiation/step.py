@@ -32,13 +32,15 @@ MOMENTS = ("start", "end")
 class Step:
     """Boards of `order`^2 x `order`^2, `batch` of them at once; `noise` is that of the equalities at the end.
 
-    Of several `repetitions` the median counts. `peers` are whole third-party layers that are timed beside our adjoints.
+    The first `seeds` of the run are timed; of several `repetitions` the median counts. `peers` are whole third-party
+    layers that are timed beside our adjoints.
     """
 
     order: int = 3  #: k of boards of k² x k² [1]
     batch: int = 8  #: solved at once [boards]
     noise: float = 1e-3  #: of the equalities near the end of training [1]
     moments: list[str] = field(default_factory=lambda: list(MOMENTS))  #: of the training that are timed
+    seeds: int = 5  #: of the run, the first so many of which are timed [1]
     repetitions: int = 3  #: of a measurement, whose median counts [times]
     #: third-party layers that are timed beside our adjoints
     peers: list[str] = field(default_factory=lambda: ["cvxpylayers"])
@@ -46,7 +48,7 @@ class Step:
     def check(self) -> None:
         """Raise a `ConfigError` unless this can be timed."""
         require_one_of("step.order", self.order, GIVENS)
-        for name in ("batch", "repetitions"):
+        for name in ("batch", "seeds", "repetitions"):
             require(getattr(self, name) > 0, f"step.{name}", getattr(self, name), "a positive number")
         require(0 <= self.noise < 1, "step.noise", self.noise, "a number from 0 to below 1")
         for name, given, valid in (("peers", self.peers, third_party()), ("moments", self.moments, MOMENTS)):

@@ -8,6 +8,7 @@ the K of :mod:`layers.qp.adjoints.implicit`, and as there the answer is K⁺ r, 
 
 from __future__ import annotations
 
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from layers.cone_program import ConeProgram
 from layers.linalg.shortest import shortest
 from layers.linalg.sparse_saddle import Array, SparseSaddle
 from layers.linalg.sparse_shortest import shortest_sparsely
+from layers.linalg.threads import shared_out
 
 
 def solve_linear(
@@ -38,14 +40,19 @@ def solve_linear(
     -----
     Cost: one sparse factorisation; at degenerate solutions three, and a solve for each vector of a null space.
     """
-    dx, dy, error = torch.zeros_like(r1), torch.zeros_like(r2), r1.new_zeros(len(r1))
     zero = program.structure.cones.zero
-    for i in range(program.batch):
-        vectors = (v[i].cpu().numpy() for v in (y, s, weak, r1, r2))
-        own_y, own_s, loose, top, low = vectors
+    vectors = [v.cpu().numpy() for v in (y, s, weak, r1, r2)]
+    elements = [element(program, i) for i in range(program.batch)]
+
+    def answer(_: Event, i: int) -> tuple[Array, Array, float]:
+        own_y, own_s, loose, top, low = (v[i] for v in vectors)
         active = (own_y > own_s) & ~loose
         active[:zero] = True
-        x, multipliers, error[i] = _of_one(*element(program, i), active, loose, top, low, transpose)
+        return _of_one(*elements[i], active, loose, top, low, transpose)
+
+    found = shared_out(answer, program.batch, torch.get_num_threads())
+    dx, dy, error = torch.zeros_like(r1), torch.zeros_like(r2), r1.new_zeros(len(r1))
+    for i, (x, multipliers, error[i]) in enumerate(found):
         dx[i], dy[i] = torch.from_numpy(x).to(dx), torch.from_numpy(multipliers).to(dy)
     return dx, dy, error
 

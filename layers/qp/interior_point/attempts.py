@@ -20,7 +20,7 @@ from layers.problem import QP
 from layers.qp.interior_point.certificates import Candidate, completed, contradiction, proven
 from layers.qp.interior_point.iteration import Programs, Progress, walk, walk_on
 from layers.qp.kkt import residuals, slack
-from layers.qp.polish import SHARP, polish
+from layers.qp.polish import SHARP, improves, polish, unsharp
 from layers.qp.scaling import ScaledQP, Units
 from layers.solution import Point, Status
 
@@ -30,6 +30,8 @@ FAR = 1e7
 FEASIBLE = 1e-8
 #: attempts in units of their own, and what they walk to as a part of the tolerance: rows follow the norm at a distance
 ATTEMPTS, CLOSER = 3, 1e-6
+#: a walk that takes more steps has lost its way; at a smaller limit of the caller's it may only have been cut short
+LONG = 50
 
 
 def solve(problem: QP, tol: float, max_iterations: int) -> Point:
@@ -51,14 +53,21 @@ def solve(problem: QP, tol: float, max_iterations: int) -> Point:
         and none of them influences another.
     """
     point, sizes = _attempt(problem, tol, max_iterations, tol)
-    for _ in range(ATTEMPTS):
-        index = (point.status == Status.NUMERICAL_FAILURE).nonzero().squeeze(-1)
+    for number in range(ATTEMPTS):
+        lost = point.status == Status.NUMERICAL_FAILURE
+        if number == 0:  # an answer that the polish did not make exact ended too far from its face to tell it
+            lost = lost | (point.status == Status.OPTIMAL) & unsharp(point.residuals)
+        if max_iterations >= LONG:
+            lost = lost | (point.status == Status.ITERATION_LIMIT)
+        index = lost.nonzero().squeeze(-1)
         if index.numel() == 0:
             break
         again, new_sizes = _in_units_of(problem.take(index), sizes[index], tol, max_iterations)
         before = point.take(index)
         nearer = again.residuals.largest < before.residuals.largest
         chosen = nearer | (again.status != Status.NUMERICAL_FAILURE)
+        kept = improves(again.residuals, before.residuals) & (again.status == Status.OPTIMAL)
+        chosen = torch.where(before.status == Status.OPTIMAL, kept, chosen)
         again = replace(again, iterations=before.iterations + again.iterations)
         point = point.put(index[chosen], again.take(chosen))
         sizes = sizes.index_copy(0, index, new_sizes)
@@ -74,7 +83,10 @@ def _in_units_of(problem: QP, sizes: Tensor, tol: float, most: int) -> tuple[Poi
     active = found[1] > slack(problem, found[0])
     z, lam, nu, _ = polish(problem, *found, active=active)
     proves = _claims(point.status).unsqueeze(-1)
-    z, lam, nu = (torch.where(proves, v, w) for v, w in zip(found, (z, lam.clamp(min=0), nu), strict=True))
+    # a certificate is not of the objective's size: hᵀλ + bᵀν and qᵀz stay −1
+    certificate = (v * units.w for v in found)
+    polished = (z, lam.clamp(min=0), nu)
+    z, lam, nu = (torch.where(proves, v, w) for v, w in zip(certificate, polished, strict=True))
     error = residuals(problem, z, lam, nu)
     status = torch.where(error.within(tol), int(Status.OPTIMAL), int(Status.NUMERICAL_FAILURE))
     status = torch.where(_claims(point.status), point.status, status)

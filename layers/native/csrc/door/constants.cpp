@@ -4,6 +4,8 @@
 void bind_constants(py::module_& module) {
     py::dict shared;
     shared["OPTIMAL"] = (int)cl::OPTIMAL;
+    shared["INFEASIBLE"] = (int)cl::INFEASIBLE;
+    shared["UNBOUNDED"] = (int)cl::UNBOUNDED;
     shared["LEFT"] = (int)cl::LEFT;
     shared["SUSPECT"] = (int)cl::SUSPECT;
     shared["UNCLEAR"] = (int)cl::UNCLEAR;

@@ -4,8 +4,8 @@
 
 namespace convex_layers {
 
-// Verdicts beside those of layers/solution.py: the element is left to the torch engine, or its data must be checked there.
-enum Verdict : long long { OPTIMAL = 0, LEFT = -1, SUSPECT = -2 };
+// Verdicts of layers/solution.py, and two beside them: the element is left to the torch engine, or its data must be checked there.
+enum Verdict : long long { OPTIMAL = 0, INFEASIBLE = 2, UNBOUNDED = 3, LEFT = -1, SUSPECT = -2 };
 
 // What a constraint is at a solution; one that is UNCLEAR leaves its element to the torch rule.
 enum Activity : signed char { UNCLEAR = -1, INACTIVE = 0, ACTIVE = 1, WEAK = 2 };

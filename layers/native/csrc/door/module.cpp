@@ -180,6 +180,8 @@ PYBIND11_MODULE(_core, module) {
     module.def("solve_linearised", &solve_linearised);
     py::class_<Handle>(module, "Solved")
         .def_property_readonly("settled", [](const Handle& handle) { return handle.solved.settled(); })
+        .def_property_readonly("told", [](const Handle& handle) { return handle.solved.told(); })
+        .def("status", [](const Handle& handle) { return handle.copy(handle.solved.status, {}); })
         .def("z", &Handle::z)
         .def("arrays", &Handle::arrays)
         .def("pull_back", &Handle::pull_back);

@@ -138,7 +138,7 @@ struct ActiveSets {
 
   private:
     void measure_at(const T* lam) { measure.residuals(trial.x, lam, trial.nu, off.stationarity, off.slack, off.lack, off.Qx); }
-    void rows_at(const T* lam) { measure.rowwise(trial.x, lam, trial.nu, off.stationarity, off.slack, off.lack); }
+    void rows_at(const T* lam) { measure.rowwise(trial.x, lam, trial.nu, off.stationarity, off.slack, off.lack, off.Qx); }
 
     // stationarity from Qx
     void slope(const T* at_lam, const T* at_nu) {
@@ -258,7 +258,8 @@ struct ActiveSets {
             told = told & (most >= CLEAR) & (least <= STRICTLY * most) & (least <= SOLVED);
             trial.binds[i] = lam_hat > slack_hat ? one : zero;
         }
-        return told;
+        // Multipliers that grow against each other, as those of rows that pin a point, hide what the others are.
+        return told & negate(measure.cancel);
     }
 };
 

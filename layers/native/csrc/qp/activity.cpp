@@ -1,6 +1,9 @@
 // The rule asks for two measures of s and λ: one relative to the scales of all rows together (layers/qp/kkt.py: scales), one relative to the
-// terms of the row itself (layers/qp/shares.py), both on the equilibrated problem (layers/qp/scaling.py).
+// terms of the row itself (layers/qp/shares.py), both on the equilibrated problem (layers/qp/scaling.py), each part of it that nothing connects
+// with the rest by itself.
 #include "qp/activity.hpp"
+
+#include <array>
 
 #include "qp/entries.hpp"
 
@@ -12,25 +15,34 @@ constexpr int HOPS = 2;
 constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
 // A point with a larger residual, in norm or in one row, is polished again before anybody tells.
 constexpr double NEAR = 1e-11, ROWS_SHARP = 1e-9;
+// Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: layers/qp/apart.py.
+constexpr double FAR = 1e6;
 
-// One problem, equilibrated, and its solution there.
-struct Scaled {
-    Entries Q, C;  // C = [G; A]
+// One problem, or a part of one, and its solution.
+struct Program {
+    Entries Q, C;       // C = [G; A]
     Vector q, h, x, y;  // h = (h, b), y = (λ, ν)
+    int m;              // rows of G
 
-    Scaled(const Data& d, const Answer& answer, long index)
+    Program(const Data& d, const Answer& answer, long index)
         : Q(Entries::symmetric(d.Q + index * d.Q_stride, d.n)), C(d.G + index * d.G_stride, d.m, d.n),
           q(d.q + index * d.q_stride, d.q + index * d.q_stride + d.n), h(d.h + index * d.h_stride, d.h + index * d.h_stride + d.m),
-          x(answer.z + index * d.n, answer.z + (index + 1) * d.n), y(answer.lam + index * d.m, answer.lam + (index + 1) * d.m) {
+          x(answer.z + index * d.n, answer.z + (index + 1) * d.n), y(answer.lam + index * d.m, answer.lam + (index + 1) * d.m), m(d.m) {
         C.append(d.A + index * d.A_stride, d.p);
         const double* b = d.b + index * d.b_stride;
         h.insert(h.end(), b, b + d.p);
         y.insert(y.end(), answer.nu + index * d.p, answer.nu + (index + 1) * d.p);
-        equilibrate();
     }
 
-  private:
-    void equilibrate() {
+    // The part of these variables and rows, in order; `place` says where a variable stands in its part.
+    Program(const Program& whole, const std::vector<int>& variables, const std::vector<int>& rows, const std::vector<int>& place)
+        : Q((int)variables.size()), C((int)variables.size()), m(0) {
+        for (int j : variables) Q.append(whole.Q, j, place), q.push_back(whole.q[j]), x.push_back(whole.x[j]);
+        for (int i : rows) C.append(whole.C, i, place), h.push_back(whole.h[i]), y.push_back(whole.y[i]), m += i < whole.m;
+    }
+
+    // Equilibrates; the sizes that objective and right-hand sides had in units of the rows.
+    std::array<double, 2> equilibrate() {
         Vector D, E;
         ruiz(Q, C, D, E);
         Q.scale(D.data(), D);
@@ -41,10 +53,11 @@ struct Scaled {
         for (std::size_t j = 0; j < q.size(); ++j) q[j] *= D[j];
         const double Q_size = largest(Q.value), q_size = largest(q);
         const double r = nearest_power(std::max(std::exp2(logs / std::max(count, 1.0)), Q_size > 0 ? q_size / Q_size : 0.0));
-        const double c = 1 / nearest_power(or_one(std::max(Q_size, q_size / r)));
+        const double size = std::max(Q_size, q_size / r), c = 1 / nearest_power(or_one(size));
         for (double& v : Q.value) v *= c;
         for (std::size_t j = 0; j < q.size(); ++j) q[j] *= c / r, x[j] /= r * D[j];
         for (std::size_t i = 0; i < h.size(); ++i) h[i] /= r, y[i] *= c / r / E[i];
+        return {size, r};
     }
 };
 
@@ -54,7 +67,7 @@ Vector sizes(Vector v) {
 }
 
 // Rows of C whose terms are no rounding: layers/qp/shares.py, _there. x, h, q, and what the rows sum up to, g and c, are magnitudes.
-std::vector<char> there(const Scaled& s, const Vector& x, const Vector& h, const Vector& q, const Vector& g, const Vector& c) {
+std::vector<char> there(const Program& s, const Vector& x, const Vector& h, const Vector& q, const Vector& g, const Vector& c) {
     const int n = (int)x.size(), rows = (int)h.size();
     std::vector<char> known(n, 0), found(rows, 0), pulled(n, 0);
     for (int i = 0; i < rows; ++i) found[i] = h[i] > 0 && h[i] >= GIVEN * g[i];
@@ -77,7 +90,7 @@ std::vector<char> there(const Scaled& s, const Vector& x, const Vector& h, const
 }
 
 // What terms come to in the rows and the columns that they are connected with: layers/qp/shares.py, _neighbours.
-void neighbours(const Scaled& s, Vector z, Vector& g, Vector& c) {
+void neighbours(const Program& s, Vector z, Vector& g, Vector& c) {
     Vector pull = sizes(s.q);
     s.Q.add_sizes(z.data(), pull.data());
     for (int hop = 0; hop < HOPS; ++hop) {
@@ -93,14 +106,9 @@ void neighbours(const Scaled& s, Vector z, Vector& g, Vector& c) {
     }
 }
 
-}  // namespace
-
-void tell_activity(const Data& d, const Answer& answer, long index) {
-    const double* residuals = answer.residuals + 6 * index;
-    const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
-    if (error > NEAR || *std::max_element(residuals + 3, residuals + 6) > ROWS_SHARP) return;
-    const Scaled s(d, answer, index);
-    const int n = d.n, m = d.m;
+// The class of every row of G, or nothing where one is in doubt.
+std::vector<signed char> kinds(const Program& s, double error) {
+    const int n = (int)s.x.size(), m = s.m;
     const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
     const Vector x = sizes(s.x), y = sizes(s.y), h = sizes(s.h), q = sizes(s.q);
     const double Q_size = largest(Q_row), q_size = largest(q);
@@ -135,10 +143,39 @@ void tell_activity(const Data& d, const Answer& answer, long index) {
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
         // Neither is clear nor as good as zero: what another polish leaves of it tells.
-        if (!weak && most <= OWN) return;
+        if (!weak && most <= OWN) return {};
         kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
     }
-    if (std::count(kind.begin(), kind.end(), (signed char)WEAK) < 2) std::copy(kind.begin(), kind.end(), answer.kind + index * m);
+    return kind;
+}
+
+}  // namespace
+
+void tell_activity(const Data& d, const Answer& answer, long index) {
+    const double* residuals = answer.residuals + 6 * index;
+    const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
+    if (error > NEAR || *std::max_element(residuals + 3, residuals + 6) > ROWS_SHARP) return;
+    const Program whole(d, answer, index);
+    std::vector<int> of_rows, label = parts_of(whole.Q, whole.C, of_rows), place(d.n);
+    std::vector<std::vector<int>> variables(d.n), rows(d.n);
+    for (int j = 0; j < d.n; ++j) place[j] = (int)variables[label[j]].size(), variables[label[j]].push_back(j);
+    for (int i = 0; i < whole.C.rows; ++i) rows[of_rows[i] < 0 ? label[0] : of_rows[i]].push_back(i);
+    std::vector<signed char> kind(d.m);
+    std::array<double, 2> least{HUGE_VAL, HUGE_VAL}, most{};
+    for (int j = 0; j < d.n; ++j) {
+        if (variables[j].empty()) continue;
+        Program part(whole, variables[j], rows[j], place);
+        const std::array<double, 2> size = part.equilibrate();
+        for (int k = 0; k < 2; ++k) {
+            if (size[k] > 0) least[k] = std::min(least[k], size[k]);
+            most[k] = std::max(most[k], size[k]);
+            if (most[k] > FAR * least[k]) return;
+        }
+        const std::vector<signed char> own = kinds(part, error);
+        if ((int)own.size() < part.m) return;
+        for (int i = 0; i < part.m; ++i) kind[rows[j][i]] = own[i];
+    }
+    if (std::count(kind.begin(), kind.end(), (signed char)WEAK) < 2) std::copy(kind.begin(), kind.end(), answer.kind + index * d.m);
 }
 
 }  // namespace convex_layers

@@ -1,8 +1,6 @@
 // K⁺ r = (I − N N⁺) K⁻ (I − L L⁺) r as in layers/linalg/shortest.py, part by part where nothing connects them.
 #include "qp/degenerate.hpp"
 
-#include <numeric>
-
 #include "qp/reduced.hpp"
 
 namespace convex_layers {
@@ -43,24 +41,6 @@ struct System {
         for (std::size_t i = 0; i < active.size(); ++i) xl[active[i]] = y[i];
         std::copy(y + active.size(), y + strong, call.x_nu + index * d.p);
         for (std::size_t i = 0; !call.transpose && i < weak.size(); ++i) xl[weak[i]] = y[strong + i];
-    }
-
-    // The part of every variable and row, a row of zeros in none.
-    std::vector<int> labels(std::vector<int>& of_rows) const {
-        std::vector<int> parent(H.columns);
-        std::iota(parent.begin(), parent.end(), 0);
-        const auto root = [&](int i) {
-            while (parent[i] != i) i = parent[i] = parent[parent[i]];
-            return i;
-        };
-        H.each([&](int i, int j, double) { parent[root(i)] = root(j); });
-        C.each([&](int i, int j, double) { parent[root(C.column[C.start[i]])] = root(j); });
-        std::vector<int> label(H.columns);
-        for (int j = 0; j < H.columns; ++j) label[j] = root(j);
-        of_rows.assign(C.rows, -1);
-        for (int i = 0; i < C.rows; ++i)
-            if (C.start[i] < C.start[i + 1]) of_rows[i] = label[C.column[C.start[i]]];
-        return label;
     }
 };
 
@@ -104,7 +84,7 @@ void solve_degenerate(const Data& d, const Linearised& call, long index) {
     const signed char* kind = call.kind + index * d.m;
     if (std::any_of(kind, kind + d.m, [](signed char one) { return one != INACTIVE && one != ACTIVE && one != WEAK; })) return;
     System s(d, call, index);
-    std::vector<int> of_rows, label = s.labels(of_rows), place(d.n);
+    std::vector<int> of_rows, label = parts_of(s.H, s.C, of_rows), place(d.n);
     struct Part {
         std::vector<int> variables, active, weak;
     };

@@ -13,6 +13,9 @@ constexpr double FINE = 2e-15;
 // Row by row, against the terms of each, or, where nothing is given, this part of those of connected rows; a bound may be coarse.
 constexpr double FINE_ROWS = 1e-11, FINE_BOUND = 1e-12, LEAST_TERMS = 1e-5;
 constexpr double GONE = 1e-6;  // of a vector of size one
+// Where rows are so much stiffer than curvature they are corrected by themselves, so many times.
+constexpr double STIFF = 1e6;
+constexpr int SETTLINGS = 3;
 
 template <class T, class Systems>
 struct Derivative {
@@ -79,6 +82,7 @@ struct Derivative {
             error = now;
             if (!better || !any(now > FINE)) break;
         }
+        if (any(g.c > STIFF)) settle();
         error = larger(error, by_rows());
         for (int step = 0; step < STEPS && any(error > FINE_ROWS) && !any(error > 1e299); ++step) {
             const T before = error;
@@ -152,6 +156,19 @@ struct Derivative {
         for (int j = 0; j < g.n; ++j) x[j] += cx[j];
         for (int i = 0; i < g.m; ++i) lam[i] += clam[i];
         for (int i = 0; i < g.p; ++i) nu[i] += cnu[i];
+    }
+
+    // What rows hold at zero is rounding of what curvature alone would let x be, w / Q: beside a curvature of 1e-13 no small number. A
+    // correction of the rows alone leaves rounding of their own residual, which does not see w.
+    void settle() {
+        const T none = constant<T>(0);
+        for (int step = 0; step < SETTLINGS; ++step) {
+            clear(tz, g.ldn);
+            for (int i = 0; i < g.m; ++i) tl[i] = g.c > STIFF ? tl[i] : none;
+            for (int i = 0; i < g.p; ++i) tn[i] = g.c > STIFF ? tn[i] : none;
+            correct();
+            residual(false);
+        }
     }
 
     // Largest residual relative to the largest term of its own row, so that no part of a problem excuses another. Where what should be zero

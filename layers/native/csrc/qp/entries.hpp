@@ -2,6 +2,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 namespace convex_layers {
@@ -88,6 +89,25 @@ class Entries {
         each([&](int i, int j, double a) { x[j] += std::fabs(a * y[i]); });
     }
 };
+
+// The part that every variable and every row of C belongs to, where entries of H and rows of C connect variables: one of its variables. A row
+// of zeros is in none, −1.
+inline std::vector<int> parts_of(const Entries& H, const Entries& C, std::vector<int>& of_rows) {
+    std::vector<int> parent(H.columns);
+    std::iota(parent.begin(), parent.end(), 0);
+    const auto root = [&](int i) {
+        while (parent[i] != i) i = parent[i] = parent[parent[i]];
+        return i;
+    };
+    H.each([&](int i, int j, double) { parent[root(i)] = root(j); });
+    C.each([&](int i, int j, double) { parent[root(C.column[C.start[i]])] = root(j); });
+    std::vector<int> label(H.columns);
+    for (int j = 0; j < H.columns; ++j) label[j] = root(j);
+    of_rows.assign(C.rows, -1);
+    for (int i = 0; i < C.rows; ++i)
+        if (C.start[i] < C.start[i + 1]) of_rows[i] = label[C.column[C.start[i]]];
+    return label;
+}
 
 // Ruiz scaling of the saddle point of H and rows C, in six passes: powers of two D and E, as layers/linalg/saddle.py has them.
 inline void ruiz(const Entries& H, const Entries& C, Vector& D, Vector& E) {

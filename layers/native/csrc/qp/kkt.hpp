@@ -14,14 +14,17 @@ struct Measure {
     T gradient;                                         // the largest of q and Qẑ
     T *g_size, *a_size, *column_size, *share;
     T* pull;  // maxᵢ |Gᵢⱼ| / ‖Gᵢ‖ and that of A, in the units of columns
+    T* held;  // |Q||z| + |q|
+    typename Lane<T>::Mask cancel;  // where multipliers add up to next to nothing of what they are, in some column: row by row
 
-    static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + 2L * padded<T>(d.n) + 5 * 8; }
+    static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + 3L * padded<T>(d.n) + 6 * 8; }
     Measure(Arena& arena, Group<T, M>& group) : g(group) {
         g_size = zeros<T>(arena, g.ldm);
         share = zeros<T>(arena, g.ldm);
         a_size = zeros<T>(arena, g.ldp);
         column_size = zeros<T>(arena, g.ldn);
         pull = zeros<T>(arena, g.ldn);
+        held = zeros<T>(arena, g.ldn);
     }
 
     // What depends on the data only.
@@ -102,8 +105,13 @@ struct Measure {
     }
 
     // The same row by row, each against the terms that it adds up. After residuals() at this point; λ ≥ 0.
-    void rowwise(const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack) {
+    void rowwise(const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack, const T* Qx) {
         sizes(x, lam, nu);
+        cancel = constant<T>(0) > 1.0;
+        for (int j = 0; j < g.n; ++j) {
+            const T net = absolute(Qx[j] + g.q[j]);
+            cancel = cancel | ((net > 0.0) & (net < CANCELLED * (column_size[j] - held[j])));
+        }
         const Mask excused = raise_to_noise(lam, stationarity, slack, lack);
         ratios(lam, stationarity, slack, lack);
         const Mask asked = excused & negate(whole);
@@ -114,6 +122,7 @@ struct Measure {
     using Mask = typename Lane<T>::Mask;
     Mask whole;  // where all rows are known to be connected
     static constexpr double ROUNDED = 1e-14;  // the room of rows that bind
+    static constexpr double CANCELLED = 1e-9;  // of multipliers
 
     // (|G||z| + |h|)ᵢ, (|A||z| + |b|)ᵢ and (|Q||z| + |q| + |G|ᵀ|λ| + |A|ᵀ|ν|)ⱼ in the units of the group
     void sizes(const T* x, const T* lam, const T* nu) {
@@ -123,6 +132,7 @@ struct Measure {
         g.G.add_magnitudes(x, g_size);
         g.A.add_magnitudes(x, a_size);
         g.Q.add_magnitudes(x, column_size);
+        std::memcpy(held, column_size, g.ldn * sizeof(T));
         g.G.add_magnitudes_transposed(lam, column_size);
         g.A.add_magnitudes_transposed(nu, column_size);
     }

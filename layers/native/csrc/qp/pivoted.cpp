@@ -11,10 +11,12 @@ namespace {
 
 // A pivot below ZERO times the order and rounding is zero, one above DOUBT times that is none.
 constexpr double ZERO = 10, DOUBT = 1e3;
+// A column with this part of the largest norm would do as well.
+constexpr double ALIKE = 0.1;
 
 }  // namespace
 
-Pivoted::Pivoted(std::vector<double> matrix, int rows_, int columns_, double least)
+Pivoted::Pivoted(std::vector<double> matrix, int rows_, int columns_, double least, const std::vector<double>& costs)
     : rows(rows_), columns(columns_), order(columns_), a_(std::move(matrix)) {
     for (int j = 0; j < columns; ++j) order[j] = j;
     std::vector<double> norms(columns, 0.0);
@@ -23,12 +25,15 @@ Pivoted::Pivoted(std::vector<double> matrix, int rows_, int columns_, double lea
     double first = 0;
     const int most = std::min(rows, columns), larger = std::max(rows, columns);
     for (int step = 0; step < most; ++step) {
-        const int best = (int)(std::max_element(norms.begin() + step, norms.end()) - norms.begin());
+        int best = (int)(std::max_element(norms.begin() + step, norms.end()) - norms.begin());
         const double size = std::sqrt(norms[best]);
         if (step == 0) first = std::max(size, least);
         const double bound = ZERO * larger * std::numeric_limits<double>::epsilon() * first;
         if (!(size > bound)) break;
         doubtful = doubtful || size <= DOUBT * bound;
+        const double enough = ALIKE * ALIKE * norms[best];
+        for (int j = step; j < columns && !costs.empty(); ++j)
+            if (norms[j] >= enough && costs[order[j]] < costs[order[best]]) best = j;
         if (best != step) {
             std::swap(order[step], order[best]);
             std::swap(norms[step], norms[best]);

@@ -6,8 +6,9 @@ namespace convex_layers {
 
 class Pivoted {
   public:
-    // Row-major, rows × columns; pivots are measured against the first one, and at least against this size.
-    Pivoted(std::vector<double> matrix, int rows, int columns, double size);
+    // Row-major, rows × columns; pivots are measured against the first one, and at least against this size. Of columns that would do alike, the
+    // one of smallest cost is taken, if there are costs.
+    Pivoted(std::vector<double> matrix, int rows, int columns, double size, const std::vector<double>& costs = {});
 
     int rows, columns, rank = 0;
     bool doubtful = false;      // some pivot is neither clearly zero nor clearly not

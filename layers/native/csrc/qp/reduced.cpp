@@ -26,10 +26,13 @@ Element::Element(const Entries& H, const Entries& C, const std::vector<int>& var
     pivot_.assign(size.n, 0.0);
     for (int i = 0; i < size.k; ++i) {
         const int first = C_.start[i], column = C_.start[i + 1] == first + 1 ? C_.column[first] : -1;
-        if (column < 0 || fixed_[column] >= 0) {
+        // Of several, the largest of the caller's: its multiplier is the smallest, and the shortest null vectors are apart.
+        const int before = column < 0 ? i : fixed_[column];
+        if (before >= 0 && (before == i || !(out[size.n + i] < out[size.n + before]))) {
             rest_.push_back(i);
             continue;
         }
+        if (before >= 0) rest_.push_back(before);
         fixed_[column] = i;
         pivot_[column] = C_.value[first];
     }
@@ -61,7 +64,9 @@ void Element::factorise() {
         C_.row(rest_[i], [&](int j, double a) {
             if (among_[j] >= 0) F[(long)among_[j] * columns + i] = a;
         });
-    rows_.emplace_back(std::move(F), f, columns, 0.0);
+    Vector units(columns);
+    for (int i = 0; i < columns; ++i) units[i] = out[size.n + rest_[i]];
+    rows_.emplace_back(std::move(F), f, columns, 0.0, units);
     reduce();
     trusted = !rows().doubtful && !hessian().doubtful;
     if (trusted) null_spaces();

@@ -51,6 +51,7 @@ void solve_part(const Data& data, const Sparse* plan, const Options& options, co
         const bool sound = g.finite[lane] && skew <= options.rounding * scale && Lane<T>::get(engine.sys.curvature_pivot, lane) > 0;
         const bool solved = sound && at(engine.sets.done, lane);
         solved ? engine.store(out, first + lane, lane) : blank(data, out, first + lane);
+        if (!solved) out.iterations[first + lane] = (long long)Lane<T>::get(engine.sets.best.iterations, lane);
         out.status[first + lane] = solved ? Verdict::OPTIMAL : sound ? Verdict::LEFT : Verdict::SUSPECT;
     }
 }

@@ -3,6 +3,7 @@
 
 #include "qp/activity.hpp"
 #include "qp/analysis.hpp"
+#include "qp/certificate.hpp"
 #include "qp/degenerate.hpp"
 
 #include <algorithm>
@@ -163,6 +164,7 @@ void solve(const Kernels& k, const Data& data, const Options& options, const Ans
         k.solve(choice, data, plan, options, answer, arena, first, last, watch);
         for (long i = first; i < last; ++i)
             if (data.m && answer.status[i] == OPTIMAL && answer.kind[i * data.m] == UNCLEAR) tell_activity(data, answer, i);
+            else if (answer.status[i] == LEFT && !options.interior) prove(data, answer, i);
     });
 }
 
@@ -174,8 +176,12 @@ Solved::Solved(const Kernels& k, const Data& d, const Options& options, Poll pol
 }
 
 bool Solved::settled() const {
-    return std::all_of(status.begin(), status.end(), [](long long verdict) { return verdict == OPTIMAL; }) &&
-           std::all_of(kind.begin(), kind.end(), [](signed char told) { return told >= 0; });
+    return told() && std::all_of(status.begin(), status.end(), [](long long verdict) { return verdict == OPTIMAL; });
+}
+
+bool Solved::told() const {
+    return std::all_of(status.begin(), status.end(), [](long long verdict) { return verdict >= OPTIMAL; }) &&
+           std::all_of(kind.begin(), kind.end(), [](signed char known) { return known >= 0; });
 }
 
 double largest(const double* error, long batch) {

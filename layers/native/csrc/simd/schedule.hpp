@@ -25,6 +25,8 @@ struct Solved {
     Solved(const Kernels&, const Data&, const Options&, Poll);
     // Whether every element is solved and the activity of all its constraints told.
     bool settled() const;
+    // The same, or proved to have no solution.
+    bool told() const;
 };
 
 // The largest of the backward errors of a batch, infinite where one is not a number.

@@ -1,0 +1,142 @@
+"""Long sparse solves: memory told before it is taken, a line about progress, interrupts, a batch over threads."""
+
+from __future__ import annotations
+
+import _thread
+import threading
+from threading import Event
+
+import numpy as np
+import pytest
+import qdldl
+import scipy.sparse as sp
+import torch
+
+from layers import ProblemError, solve_qp
+from layers.cone import engines
+from layers.linalg import memory
+from layers.linalg.fill import entries_of_factor
+from layers.linalg.threads import shared_out
+
+
+@pytest.fixture(autouse=True)
+def _engine() -> None:
+    """One engine takes such programs: each test runs once."""
+
+
+def factor_of(K: sp.csc_array) -> int:
+    """Entries of the factor in the order that QDLDL takes."""
+    size = K.shape[0]
+    regular = sp.csc_matrix(sp.triu(K + size * sp.eye_array(size), format="csc"))
+    return qdldl.Solver(regular, upper=True).factors()[0].nnz
+
+
+def test_fill_is_told_exactly_where_it_is_known():
+    n = 200
+    arrow = sp.lil_array((n, n))
+    arrow[0], arrow[:, 0] = 1.0, np.ones((n, 1))
+    assert entries_of_factor(arrow.tocsc()) == n - 1
+    chain = sp.diags_array([np.ones(n - 1), np.ones(n), np.ones(n - 1)], offsets=[-1, 0, 1])
+    assert n - 1 <= entries_of_factor(chain) <= 2 * n
+    assert entries_of_factor(sp.csc_array(np.ones((n, n)))) == n * (n - 1) / 2
+    assert entries_of_factor(sp.eye_array(n)) == 0
+
+
+@pytest.mark.parametrize("kind", ["grid", "random"])
+def test_fill_is_about_that_of_the_factorisation(kind: str):
+    if kind == "grid":
+        path = sp.diags_array([np.ones(39), np.ones(39)], offsets=[-1, 1], shape=(40, 40))
+        K = sp.kron(path, sp.eye_array(40)) + sp.kron(sp.eye_array(40), path)
+    else:
+        half = sp.random_array((900, 900), density=2e-3, rng=np.random.default_rng(0))
+        K = half + half.T
+    assert 0.7 < entries_of_factor(K) / factor_of(sp.csc_array(K)) < 2.0
+
+
+def chain(n: int) -> tuple[torch.Tensor, ...]:
+    """A signal that is not to rise, sparse."""
+    i = torch.arange(n - 1)
+    places = torch.stack([i.repeat(2), torch.cat([i, i + 1])])
+    step = torch.sparse_coo_tensor(
+        places, torch.cat([-torch.ones(n - 1), torch.ones(n - 1)]).double(), (n - 1, n)
+    )
+    eye = torch.sparse_coo_tensor(torch.arange(n).expand(2, -1), torch.ones(n).double(), (n, n))
+    q = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return eye, q, step, torch.zeros(n - 1, dtype=torch.float64)
+
+
+def test_a_factor_that_does_not_fit_is_told_with_its_bytes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2.0**20)
+    monkeypatch.setattr(memory, "GIBIBYTE", 2.0**19)
+    path = sp.diags_array([np.ones(59), np.ones(59)], offsets=[-1, 1], shape=(60, 60))
+    eye = sp.eye_array(60)
+    Q = (4.1 * sp.kron(eye, eye) - sp.kron(path, eye) - sp.kron(eye, path)).tocoo()
+    given = torch.sparse_coo_tensor(np.stack(Q.coords), Q.data, Q.shape)
+    with pytest.raises(
+        ProblemError, match=r"sparse conditions of optimality, 3600 equations, would take .* bytes"
+    ):
+        solve_qp(given, torch.ones(3600).double())
+    assert solve_qp(*chain(6001)).residuals.largest < 1e-10  # it fills nothing
+
+
+def test_progress_is_one_line_and_nothing_without_being_asked(capsys: pytest.CaptureFixture[str]):
+    data = chain(6002)
+    solve_qp(*data)
+    assert capsys.readouterr() == ("", "")
+    solve_qp(*data, verbose=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert "iteration" in err
+    assert "1 solved to a residual of" in err.split("\r")[-1]
+
+
+def test_an_interrupt_ends_a_solve_at_its_next_iteration(monkeypatch: pytest.MonkeyPatch):
+    stopped: list[int] = []
+
+    def told(progress: object, i: int, info: object) -> bool:
+        stopped.append(info.iterations)  # pyright: ignore[reportAttributeAccessIssue]
+        if len(stopped) == 2:
+            _thread.interrupt_main()
+            Event().wait(0.2)  # the thread that waits sees it and says stop
+        return False
+
+    monkeypatch.setattr(engines, "_told", told)
+    with pytest.raises(KeyboardInterrupt):
+        solve_qp(*chain(6003))
+    assert stopped == [0, 1]
+
+
+def test_a_batch_is_shared_out_in_order_and_its_errors_come_through():
+    where: set[int] = set()
+
+    def work(stop: Event, i: int) -> int:
+        where.add(threading.get_ident())
+        if i == 7:
+            raise ArithmeticError("seven")
+        return i * i
+
+    assert shared_out(work, 5, 3) == [0, 1, 4, 9, 16]
+    assert threading.get_ident() not in where
+    where.clear()
+    assert shared_out(work, 5, 1) == [0, 1, 4, 9, 16]
+    assert where == {threading.get_ident()}
+    with pytest.raises(ArithmeticError, match="seven"):
+        shared_out(work, 9, 2)
+
+
+def test_threads_change_no_digit_of_a_batch():
+    Q, q, G, h = chain(1500)
+    many = torch.stack([q, 2 * q, q.flip(0)])
+    found: list[torch.Tensor] = []
+    before = torch.get_num_threads()
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        try:
+            own = many.clone().requires_grad_()
+            z = solve_qp(Q, own, G, h).z
+            found += [z.detach(), torch.autograd.grad(z.sin().sum(), own)[0]]
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], found[3])

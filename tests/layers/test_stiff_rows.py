@@ -1,0 +1,72 @@
+"""What rows hold does not move, however little curvature there is: rounding is measured by the rows, not by w / Q."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from layers import solve_qp
+
+DOUBLE = torch.float64
+ENGINES = ["native", "interior_point"]
+#: from a curvature beside which the rows are nothing special to one that is below rounding of everything
+CURVATURES = [1.0, 1e-5, 1e-13, 1e-21, 2.0**-100]
+
+
+@pytest.fixture(autouse=True)
+def _engine() -> None:
+    """Each test names its engines."""
+
+
+def held(curvature: float, batch: int) -> tuple[Tensor, ...]:
+    """½c‖z‖² + qᵀz over z₀ ≤ 1, z₁ ≤ 3 z₀ and z₂ free: z = (1, 3, −q₂/c), q = (−1, −2, c/2)."""
+    Q = curvature * torch.eye(3, dtype=DOUBLE)
+    q = torch.tensor([-9.0, -9.0, curvature / 2], dtype=DOUBLE)
+    G = torch.tensor([[1.0, 0.0, 0.0], [-3.0, 1.0, 0.0]], dtype=DOUBLE)
+    h = torch.tensor([1.0, 0.0], dtype=DOUBLE)
+    return tuple(t.expand(batch, *t.shape).clone().requires_grad_() for t in (Q, q, G, h))
+
+
+@pytest.mark.parametrize("solver", ENGINES)
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("curvature", CURVATURES)
+def test_a_vertex_moves_with_its_rows_alone(curvature: float, batch: int, solver: str) -> None:
+    """dz₀ = dh₀, dz₁ = 3 dh₀ + dh₁, and no part of dq₀ or dq₁, which came out as −1.2e-5 at a curvature of 1e-13."""
+    data = held(curvature, batch)
+    z = solve_qp(*data, solver=solver).z
+    assert (z[:, :2] - torch.tensor([1.0, 3.0])).abs().max() < 1e-14
+    _, dq, _, dh = torch.autograd.grad((z * torch.tensor([1.0, 2.0, 0.0])).sum(), data)
+    assert dq.abs().max() < 1e-10
+    assert (dh - torch.tensor([7.0, 2.0])).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("solver", ENGINES)
+@pytest.mark.parametrize("curvature", CURVATURES)
+def test_what_no_row_holds_moves_by_its_curvature(curvature: float, solver: str) -> None:
+    """dz₂ = −dq₂ / c beside a vertex: nothing of the correction of rows may reach it."""
+    data = held(curvature, 1)
+    z = solve_qp(*data, solver=solver).z
+    _, dq, _, dh = torch.autograd.grad((z * torch.tensor([1.0, 2.0, 1.0])).sum(), data)
+    assert dq[0, 2].item() == pytest.approx(-1 / curvature, rel=1e-12)
+    assert dq[0, :2].abs().max() < 1e-10
+    assert (dh - torch.tensor([7.0, 2.0])).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("solver", ENGINES)
+def test_a_multiplier_of_a_part_of_small_forces_is_told_in_its_own_part(solver: str) -> None:
+    """z₀ ≥ 0 at a price of 1e-8, λ₀ = (q₀ + 1e-9 z₀)/2 with z₀ = −h₀/2, beside a part with a curvature of 2.6e5.
+
+    Noise of z₀ is 1e-16 of what its curvature would let it be, q₀/Q₀₀ = 10, which the other part's units made a slack.
+    """
+    Q = torch.diag(torch.tensor([1e-9, 262144.0], dtype=DOUBLE))
+    q = torch.tensor([1e-8, 0.0], dtype=DOUBLE, requires_grad=True)
+    G = torch.diag(torch.tensor([-2.0, 262144.0], dtype=DOUBLE))
+    h = torch.tensor([0.0, -131072.0], dtype=DOUBLE, requires_grad=True)
+    found = solve_qp(Q, q, G, h, solver=solver)
+    value = 1.5 * found.z[0] + 2.5 * found.z[1] + found.lam[0] + 2.5 * found.lam[1]
+    dq, dh = torch.autograd.grad(value, (q, h))
+    # z₁ = h₁/262144 and λ₁ = −(q₁ + 262144 z₁)/262144
+    right = torch.tensor([0.5, -2.5 / 262144], dtype=DOUBLE), torch.tensor([-0.75 - 2.5e-10, 0.0])
+    assert (dq / right[0] - 1).abs().max() < 1e-9
+    assert (dh - right[1]).abs().max() < 1e-9
