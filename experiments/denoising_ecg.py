@@ -31,7 +31,8 @@ import torch
 from experiments.common.cells import run_cells
 from experiments.common.config import RunConfig, check_methods
 from experiments.common.denoisers import FullyConnected, TunedTV
-from experiments.common.errors import ConfigError, require, require_one_of
+from experiments.common.errors import require, require_one_of
+from experiments.common.pictures import PARTS, recording, split_in_time
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables, merge
 from experiments.common.shrinkage import WAVELET_GRID, wavelet_denoise
@@ -50,7 +51,6 @@ METHODS = (
 LEARNED = METHODS[-2:]
 FINAL = ("final_mse", "output_snr")
 UNITS = ("recorded unit", "recorded unit squared")
-PARTS = ("train", "validation", "test")
 # Where the wavelet operator may start: its weights in units of the noise, and how they fall where details are large.
 STARTS = tuple(product((2.0, 3.0, 4.0, 7.0, 10.0, 15.0), (0.0, 0.4)))
 
@@ -138,22 +138,6 @@ class Config(RunConfig):
         self.train.check("train")
         self.operator.check("operator")
         self.network.check("network")
-
-
-def recording() -> np.ndarray:
-    """The 1024 samples, float64; raises ConfigError if the installed file is not the one documented."""
-    samples = np.asarray(pywt.data.ecg(), dtype=float)
-    if samples.shape != (1024,) or not np.isfinite(samples).all():
-        raise ConfigError(f"pywt.data.ecg(): got shape {samples.shape}, expected 1024 finite samples")
-    return samples
-
-
-def split_in_time(length: int, gap: int) -> dict[str, range]:
-    """Sample indices of training, validation and test: three consecutive thirds, `gap` samples apart."""
-    edges = [round(length * third / 3) for third in range(4)]
-    margins = [(0, gap // 2), (gap - gap // 2, gap // 2), (gap - gap // 2, 0)]
-    bounds = zip(PARTS, edges[:-1], edges[1:], margins, strict=True)
-    return {part: range(start + before, stop - after) for part, start, stop, (before, after) in bounds}
 
 
 def make_data(config: Config, seed: int, snr: float, fold: int = 0) -> dict[str, Split]:

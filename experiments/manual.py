@@ -172,4 +172,5 @@ def _sections(config: type) -> Iterator[tuple[str, str]]:
 def _section(each: Field[Any]) -> type | None:
     """The dataclass of a field that is a section of its own."""
     made = each.default_factory() if each.default_factory is not MISSING else each.default
-    return type(made) if is_dataclass(made) else None
+    kind = each.type if made is MISSING else type(made)
+    return kind if isinstance(kind, type) and is_dataclass(kind) else None

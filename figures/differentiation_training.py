@@ -54,7 +54,8 @@ def _curves(axes: Axes, task: Frame, metric: str) -> None:
         axes.plot(some.index, some, "o", color=COLOURS[method], markersize=4, label=NAMES[method])
     if refused:
         words = "refused:\n" + "\n".join(NAMES[method] for method in refused)
-        axes.text(0.03, 0.03, words, transform=axes.transAxes, fontsize=7, verticalalignment="bottom")
+        at = {"horizontalalignment": "right", "verticalalignment": "top"}
+        axes.text(0.97, 0.97, words, transform=axes.transAxes, fontsize=7, **at)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Whole signals as one sparse program: what each method makes of record and image, and how much noise is left."""
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
@@ -22,10 +23,10 @@ SHORT = {
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """Above the middle of the image, and the learned weights of pairs in a row; below the record and what is left."""
+    """Above the middle of the image, test blocks alone, and the learned weights; below the record and what is left."""
     signals = tables["signals"]
     methods = methods_in(rows_of(signals, experiment="large_denoising_image"), SHOWN)
-    if not methods:
+    if "clean" not in methods:
         raise NothingToDraw(f"none of {SHOWN} was run")
     figure = Figure(figsize=(10.0, 5.2), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[1, 1.1], squeeze=False)[:, 0]
@@ -39,10 +40,10 @@ def draw(tables: dict[str, Frame]) -> Figure:
 def _pictures(figure: SubFigure, tables: dict[str, Frame], methods: list[str]) -> None:
     maps = rows_of(tables["matrices"], experiment="large_denoising_image", method=WHOLE, matrix="weights")
     panels = figure.subplots(1, len(methods) + bool(len(maps)), squeeze=False)[0]
+    seen = _grid(tables["signals"], "clean") > 0  # answers are kept where they count
     for axes, method in zip(panels, methods, strict=False):
-        own = rows_of(tables["signals"], experiment="large_denoising_image", method=method)
-        grid = own.pivot_table(index="signal", columns="index", values="value")
-        axes.imshow(grid.to_numpy(), cmap="gray", vmin=0, vmax=1)
+        grid = _grid(tables["signals"], method)
+        axes.imshow(grid if method == "noisy" else np.where(seen, grid, np.nan), cmap="gray", vmin=0, vmax=1)
         axes.set_title(SHORT[method], color=COLOURS[method])
     if len(maps):
         grid = maps.pivot_table(index="row", columns="column", values="value")
@@ -52,6 +53,11 @@ def _pictures(figure: SubFigure, tables: dict[str, Frame], methods: list[str]) -
     for axes in panels:
         axes.set(xticks=[], yticks=[])
         axes.grid(visible=False)
+
+
+def _grid(signals: Frame, method: str) -> np.ndarray:
+    own = rows_of(signals, experiment="large_denoising_image", method=method)
+    return own.pivot_table(index="signal", columns="index", values="value").to_numpy()
 
 
 def _record(axes: Axes, record: Frame) -> None:
@@ -75,7 +81,7 @@ def _ratios(figure: SubFigure, ratios: Frame) -> None:
         axes.plot([], [], marker, color="0.3", label={"ecg": "record", "image": "image"}[task])
     axes.set_yticks(range(len(methods)), [NAMES[method] for method in methods], fontsize=7)
     axes.invert_yaxis()
-    axes.set_xlabel("output signal-to-noise ratio (dB)\nmean, 95 % interval over seeds")
+    axes.set_xlabel("output ratio (dB), 95 % interval")
     axes.legend(loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=2, fontsize=7)
 
 

@@ -12,7 +12,7 @@ from statistics import mean, median
 Row = dict[str, str]
 Values = dict[tuple[str, str, str], float]
 
-RUN = Path(__file__).resolve().parents[1] / "results" / "differentiation" / "companion" / "auto"
+RUN = Path(__file__).resolve().parents[1] / "results" / "differentiation" / "paper" / "auto"
 PREFIX = "adjoint="
 #: an error below this is that of a derivative that is exact but for rounding
 EXACT = 1e-9

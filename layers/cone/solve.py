@@ -153,7 +153,7 @@ def _sharpened(
 ) -> ConePoint:
     """Once more at the tightest tolerance where Newton's method did not come to rounding; the nearer point stays.
 
-    A ball of radius 1e-9 beside a centre of one is its centre to a tolerance of 1e-8, and has no derivative there.
+    A ball of radius 1e-8 beside a centre of two is its centre to a tolerance of 1e-8, and has no derivative there.
     """
     blunt = (point.status == Status.OPTIMAL) & (point.residuals.largest > POLISHED)
     index = blunt.nonzero().squeeze(-1)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -266,6 +266,20 @@ class Above(Below):
 
     count: int = 2
     silent: int = 1  #: with a default of its own [1]
+
+
+@dataclass
+class Around:
+    """Sections, with a default and without one."""
+
+    first: Below
+    second: Below = field(default_factory=Below)
+
+
+def test_what_a_setting_of_a_section_means_is_told_whether_or_not_it_has_a_default():
+    told = meanings(Around)
+    assert told["first.count"] == told["second.count"] == ("of things", "things")
+    assert {"first", "second"}.isdisjoint(told)
 
 
 def test_what_a_setting_means_stands_beside_its_field():

@@ -70,7 +70,7 @@ def test_parts_of_one_structure_are_one_batch_and_put_back_in_order() -> None:
     assert ((found - torch.cat(right, 1)).abs() <= 1e-11 * (1 + half)).all()
 
 
-@pytest.mark.parametrize("radius", [1e-9, 1e-8, 1e-4, 1.0])
+@pytest.mark.parametrize("radius", [1e-8, 1e-6, 1e-4, 1.0])
 def test_a_small_ball_far_from_the_origin_is_no_point(radius: float) -> None:
     """The largest cᵀx over ‖x − a‖ ≤ r is a + r c/‖c‖; to a tolerance of 1e-8 the ball is its centre, dx/dr zero."""
     x, c, a, r = cp.Variable(3), cp.Parameter(3), cp.Parameter(3), cp.Parameter(nonneg=True)

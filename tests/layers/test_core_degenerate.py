@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from layers import solve_qp
 from layers.native import qp as native
@@ -90,6 +91,45 @@ def test_the_core_gives_the_pseudo_inverse_both_ways(case: str, transpose: bool)
     assert abs(found - expected).max() < 1e-10 * max(1.0, abs(expected).max())
     off = [i for i in range(m) if i not in given]
     assert not x[1][0, off].any()
+
+
+def crowded_vertex(seed: int) -> tuple[Tensor, Data]:
+    """A sparse program with more active rows than variables, multipliers of sizes 10^±2, and z of sizes up to 100."""
+    rng = np.random.default_rng(seed)
+    n = 80
+    z = rng.integers(0, 2, n) * rng.uniform(1.0, 100.0, n)
+
+    def rows(count: int) -> np.ndarray:
+        M = np.zeros((count, n))
+        for row in M:
+            row[rng.choice(n, 3, replace=False)] = rng.integers(1, 6, 3) * rng.choice([-1, 1], 3)
+        return M
+
+    A = rows(n // 4)
+    A = np.vstack([A, A[:2] + A[2:4]])
+    G = np.vstack([rows(n // 2 + 10), -np.eye(n)])
+    binds = np.concatenate([np.ones(n // 2, bool), np.zeros(10, bool), z == 0])
+    lam = np.where(binds, 10.0 ** rng.uniform(-2, 2, len(G)), 0.0)
+    s = np.where(binds, 0.0, 10.0 ** rng.uniform(-1, 3, len(G)))
+    s[-n:] = z
+    Q = np.diag(np.where(np.arange(n) % 4 == 0, 1.0, 0.0))
+    q = -(Q @ z) - G.T @ lam - A.T @ (100.0 * rng.normal(size=len(A)))
+    data = tuple(torch.tensor(v) for v in (Q, q, G, G @ z + s, A, A @ z))
+    return torch.tensor(z), data  # pyright: ignore[reportReturnType]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_iteration_itself_comes_to_a_vertex_with_large_multipliers_on_dependent_rows(seed: int) -> None:
+    """It has no second try, and its answer is that of the torch rule, the objective that of the planted point."""
+    z, data = crowded_vertex(seed)
+    Q, q = data[0], data[1]
+    found = solved(data)
+    assert found.status.tolist() == [0]
+    assert found.residuals[0, :3].max() < 1e-13
+    value = 0.5 * z @ Q @ z + q @ z
+    assert abs(found.objective[0] - value) < 1e-11 * abs(value)
+    told = activity(QP(*(v[None] for v in data)), found.z, found.lam, found.nu)
+    assert torch.equal(found.kind, told)
 
 
 def test_parts_that_nothing_connects_do_not_weigh_on_each_other() -> None:

@@ -288,3 +288,16 @@ def test_many_dependent_rows_in_units_of_their_own_share_as_the_pseudo_inverse_s
         right = pseudo_inverse_times(K, np.concatenate([w, np.zeros(20)]))
         assert abs(found[0][0].numpy()).max() <= 1e-12 * abs(right).max()
         assert abs(found[1][0].numpy() - right[n:]).max() <= 1e-10 * abs(right).max()
+
+
+def test_rows_of_small_terms_do_not_make_up_for_the_rounding_of_large_ones() -> None:
+    """A weakly active row: K has more rows than columns, and what no x removes of r is rounding of large entries."""
+    H = 2.0**-18 * np.array([[17.0, 4, 6], [4, 9, -3], [6, -3, 5]])
+    rows = np.array([[-1.0, 2, 0], [-3, 2, -2], [1, 3, 0]])
+    K = np.block([[H, rows[:2].T], [rows, np.zeros((3, 2))]])
+    r = np.array([-2.5, -1, -2.5, 0, 0, 0])
+    found, error = shortest(K, r)
+    right = pseudo_inverse_times(K, r)
+    assert error <= 1e-12
+    for part in (slice(0, 3), slice(3, 5)):
+        assert abs(found[part] - right[part]).max() <= 1e-9 * abs(right[part]).max()

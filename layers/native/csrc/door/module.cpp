@@ -6,6 +6,7 @@
 #include <pybind11/stl.h>
 
 #include "door/door.hpp"
+#include "qp/analysis.hpp"
 
 namespace {
 
@@ -31,11 +32,13 @@ cl::Data read(const Array& Q, const Array& q, const Array& G, const Array& h, co
     return d;
 }
 
-// Solve into the arrays of x, which may hold r; returns the largest error, infinite where one is not a number.
-double linearised(const cl::Data& data, const cl::Linearised& call, int threads) {
+// Solve into the arrays of x, which may hold r; returns the largest error, infinite where one is not a number. The structure of solved problems
+// is known.
+double linearised(const cl::Data& data, const cl::Solved* solved, const cl::Linearised& call, int threads) {
     {
         const py::gil_scoped_release release;
-        cl::solve_linearised(chosen(), data, call, threads, signalled);
+        const auto structure = solved ? solved->structure : cl::analyse(data);
+        cl::solve_linearised(chosen(), data, structure.get(), call, threads, signalled);
     }
     if (PyErr_Occurred()) throw py::error_already_set();
     return cl::largest(call.error, data.batch);
@@ -51,7 +54,7 @@ py::tuple solve_linearised(const Array& Q, const Array& G, const Array& A, const
     const cl::Linearised call{block<signed char>(kind, "kind", batch, {m}, nullptr), block<long long>(status, "status", batch, {}, nullptr),
                               block(r_z, "r_z", batch, {n}, nullptr), block(r_lam, "r_lam", batch, {m}, nullptr), block(r_nu, "r_nu", batch, {p}, nullptr), transpose,
                               x_z.mutable_data(), x_lam.mutable_data(), x_nu.mutable_data(), error.mutable_data()};
-    const double largest = linearised(data, call, threads);
+    const double largest = linearised(data, nullptr, call, threads);
     return py::make_tuple(x_z, x_lam, x_nu, error, largest);
 }
 
@@ -107,7 +110,7 @@ struct Handle {
         data.h_stride = m;
         data.b_stride = p;
         const double largest =
-            linearised(data, {solved.kind.data(), solved.status.data(), dz, dl, dn, true, dz, dl, dn, error.mutable_data()}, threads);
+            linearised(data, &solved, {solved.kind.data(), solved.status.data(), dz, dl, dn, true, dz, dl, dn, error.mutable_data()}, threads);
         const double *z = solved.z.data(), *lam = solved.lam.data(), *nu = solved.nu.data();
         const cl::Outer pairs[3] = {
             {batch, n, n, dz, z, z, dz, 0.5, nullptr}, {batch, m, n, lam, dz, dl, z, 1, nullptr}, {batch, p, n, nu, dz, dn, z, 1, nullptr}};

@@ -1,5 +1,6 @@
 // The polish: the equations of an active set are solved, the set is corrected where the answer refutes it, and the best point is kept.
 #pragma once
+#include "qp/activity.hpp"
 #include "qp/kkt.hpp"
 #include "qp/newton.hpp"
 
@@ -12,13 +13,13 @@ constexpr int CORRECTIONS = 5;              // refinements of an active set
 // Active sets tried per polish; how many before fewer and fewer rows have to change; by how much fewer where sets cost little, and how
 // few are few enough.
 constexpr int MOST_ROUNDS = 12, PATIENCE = 3;
-constexpr double CLOSING = 0.8, FEW = 2, POOR = 3;
+constexpr double CLOSING = 0.8, FEW = 2, POOR = 3, RISES = 1.5;
 constexpr int MOST_QUICK = 20;
 constexpr double SHARP = 1e-13;             // a point with this residual needs no better one
 constexpr double NEAR = 1e-11;              // and one of a set with this residual is nearer than any iterate
 constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
 constexpr double SOLVED = 1e-11;            // the slack of a row whose equation has been solved, relative to scale
-constexpr int SHARPENINGS = 3;              // refinements that a sharp point is worth for the sake of its rows one by one,
+constexpr int SHARPENINGS = 8;              // refinements that a sharp point is worth for the sake of its rows one by one,
 constexpr double ROWS_SHARP = 1e-9;         // which are sharp at this residual
 
 template <class T, class Systems>
@@ -35,6 +36,7 @@ struct ActiveSets {
         T *x, *lam, *nu, *slack, *binds, objective, iterations;
         T error, residuals[6];  // what it is judged by; in norm and row by row
         Mask evident;           // every constraint is active or inactive beyond doubt
+        Mask polished;          // the equations of its set have been refined as far as they go
     } best;                     // of the points seen so far
     Mask done;
 
@@ -51,7 +53,7 @@ struct ActiveSets {
     // The data are there: nothing has been seen.
     void prepare() {
         measure.prepare();
-        done = best.evident = constant<T>(0) > 1.0;
+        done = best.evident = best.polished = constant<T>(0) > 1.0;
         best.iterations = constant<T>(0);
         forget();
     }
@@ -81,10 +83,11 @@ struct ActiveSets {
     // Solve the equations of the active set `trial.on` from the trial point, correct the set where the answer refutes it, and record
     // the lanes of `want`. Such corrections are semismooth Newton steps on the optimality conditions: from near enough the number of rows
     // that change falls to zero. Where a set costs little it is refuted before its answer is refined, and the whole is given up as soon as
-    // that number falls no more.
-    void attempt(Mask want, T iteration, double tol, bool last) {
+    // that number falls no more. `told` are lanes of an iterate every row of which tells by itself whether it is in the set.
+    void attempt(Mask want, T iteration, double tol, bool last, Mask told) {
         const bool quick = sys.quick();
-        T changes = constant<T>(1e300), poor = constant<T>(0);
+        const T zero = constant<T>(0);
+        T changes = constant<T>(1e300), poor = zero;
         for (int round = 1; round <= (quick ? MOST_QUICK : MOST_ROUNDS); ++round) {
             sys.active(trial.on);
             round == 1 ? residual(trial.x, trial.lam, trial.nu) : slope(trial.lam, trial.nu);  // x has stayed
@@ -92,7 +95,8 @@ struct ActiveSets {
             residual(trial.x, trial.lam, trial.nu);
             if (!quick) {
                 refine(want, tol);
-                record(want & negate(done), iteration, tol, last);
+                record(want & negate(done), iteration, tol, last, told);
+                told = zero > zero;  // a corrected set is not the iterate's
             }
             if (!any(want & negate(done))) return;
             const T now = refute(), one = constant<T>(1);
@@ -107,14 +111,14 @@ struct ActiveSets {
                     break;
                 }
             } else {
-                const Mask falls = now < changes;
+                const Mask falls = now < (round < PATIENCE ? RISES : 1) * changes;
                 changes = now;
-                if (round >= PATIENCE && !any(moves & falls)) return;
+                if (!any(moves & falls)) return;
             }
         }
         if (quick) {
             refine(want, tol);
-            record(want & negate(done), iteration, tol, last);
+            record(want & negate(done), iteration, tol, last, zero > zero);
         }
     }
 
@@ -126,19 +130,23 @@ struct ActiveSets {
         residual(trial.x, trial.lam, trial.nu);
         measure_at(trial.lam);
         rowwise(want, trial.lam, tol);
-        record(want, iteration, tol, true);
+        const T before = best.error;
+        record(want, iteration, tol, true, want);
+        best.polished = best.polished & negate(best.error < before);
     }
 
     // ACTIVE = 1, INACTIVE = 0 where beyond doubt; one constraint in doubt, or a point that is not sharp, leaves the whole problem to torch,
     // which polishes it again before it tells.
     void classify(signed char* kind, int lane) const {
-        const bool told = at(best.evident, lane) && Lane<T>::get(best.error, lane) <= NEAR;
-        for (int i = 0; i < g.m; ++i) kind[i] = told ? (signed char)Lane<T>::get(best.binds[i], lane) : convex_layers::Activity::UNCLEAR;
+        bool told = at(best.evident, lane) && Lane<T>::get(best.error, lane) <= NEAR;
+        for (int k = 3; k < 6; ++k) told = told && Lane<T>::get(best.residuals[k], lane) <= ROWS_SHARP;
+        const signed char open = at(best.polished, lane) ? convex_layers::POLISHED : (signed char)convex_layers::Activity::UNCLEAR;
+        for (int i = 0; i < g.m; ++i) kind[i] = told ? (signed char)Lane<T>::get(best.binds[i], lane) : open;
     }
 
   private:
     void measure_at(const T* lam) { measure.residuals(trial.x, lam, trial.nu, off.stationarity, off.slack, off.lack, off.Qx); }
-    void rows_at(const T* lam) { measure.rowwise(trial.x, lam, trial.nu, off.stationarity, off.slack, off.lack, off.Qx); }
+    void rows_at(const T* lam) { measure.rowwise(trial.x, lam, trial.nu, off.stationarity, off.slack, off.lack); }
 
     // stationarity from Qx
     void slope(const T* at_lam, const T* at_nu) {
@@ -168,7 +176,7 @@ struct ActiveSets {
         for (int correction = 0;; ++correction) {
             rowwise(want, trial.lam, tol);
             const Mask sharp = want & negate(done) & (measure.worst <= SHARP);
-            const Mask going = sharp & (measure.row_worst > ROWS_SHARP) & (measure.row_worst < 0.3 * before);
+            const Mask going = sharp & (measure.row_worst > ROWS_SHARP) & (measure.row_worst < 0.7 * before);
             before = measure.row_worst;
             if (!any(going) || correction == SHARPENINGS) return;
             correct();
@@ -210,8 +218,8 @@ struct ActiveSets {
 
     // Keep the point if its residual is the smallest so far; done where it is sharp. Where active rows are dependent a set that was found by
     // corrections ends at a corner of the multipliers, with zeros on rows that do bind: the derivative needs the interior of that face, which
-    // the iteration goes to. Until it has ended (`last`) a point with a doubtful row is not taken.
-    void record(Mask want, T iteration, double tol, bool last) {
+    // the iteration goes to. Until it has ended (`last`) a point with a doubtful row is taken only where the iterate had none and the first set was right.
+    void record(Mask want, T iteration, double tol, bool last, Mask right) {
         // Negative multipliers are cut off, and what is recorded is measured: where h is large beside λ a tiny λᵢ moves hᵀλ by much.
         const T zero = constant<T>(0);
         T lowest = zero;
@@ -229,8 +237,9 @@ struct ActiveSets {
         Mask good = want & (error < best.error);
         if (!any(good)) return;
         const Mask told = beyond_doubt();
-        if (!last) good = good & told;
+        if (!last) good = good & (told | (right & (measure.worst <= SHARP) & (measure.row_worst <= ROWS_SHARP)));
         best.evident = good ? told : best.evident;
+        best.polished = best.polished | good;
         for (int j = 0; j < g.n; ++j) best.x[j] = good ? trial.x[j] : best.x[j];
         for (int i = 0; i < g.m; ++i) {
             best.lam[i] = good ? change.lam[i] : best.lam[i];

@@ -17,6 +17,8 @@ constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
 constexpr double NEAR = 1e-11, ROWS_SHARP = 1e-9;
 // Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: layers/qp/apart.py.
 constexpr double FAR = 1e6;
+// What is so many times what the point leaves of its equations is no rounding of it.
+constexpr double BEYOND = 1e2;
 
 // One problem, or a part of one, and its solution.
 struct Program {
@@ -24,11 +26,12 @@ struct Program {
     Vector q, h, x, y;  // h = (h, b), y = (λ, ν)
     int m;              // rows of G
 
-    Program(const Data& d, const Answer& answer, long index)
-        : Q(Entries::symmetric(d.Q + index * d.Q_stride, d.n)), C(d.G + index * d.G_stride, d.m, d.n),
+    Program(const Data& d, const Sparse* plan, const Answer& answer, long index)
+        : Q(Entries::symmetric(d.Q + index * d.Q_stride, d.n, plan ? &plan->Q : nullptr)), C(d.n),
           q(d.q + index * d.q_stride, d.q + index * d.q_stride + d.n), h(d.h + index * d.h_stride, d.h + index * d.h_stride + d.m),
           x(answer.z + index * d.n, answer.z + (index + 1) * d.n), y(answer.lam + index * d.m, answer.lam + (index + 1) * d.m), m(d.m) {
-        C.append(d.A + index * d.A_stride, d.p);
+        C.append_rows(d.G + index * d.G_stride, d.m, plan ? &plan->G : nullptr);
+        C.append_rows(d.A + index * d.A_stride, d.p, plan ? &plan->A : nullptr);
         const double* b = d.b + index * d.b_stride;
         h.insert(h.end(), b, b + d.p);
         y.insert(y.end(), answer.nu + index * d.p, answer.nu + (index + 1) * d.p);
@@ -106,8 +109,8 @@ void neighbours(const Program& s, Vector z, Vector& g, Vector& c) {
     }
 }
 
-// The class of every row of G, or nothing where one is in doubt.
-std::vector<signed char> kinds(const Program& s, double error) {
+// The class of every row of G, or nothing where one is in doubt; `left` is the largest residual, in norm or in a row.
+std::vector<signed char> kinds(const Program& s, double error, double left) {
     const int n = (int)s.x.size(), m = s.m;
     const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
     const Vector x = sizes(s.x), y = sizes(s.y), h = sizes(s.h), q = sizes(s.q);
@@ -143,7 +146,7 @@ std::vector<signed char> kinds(const Program& s, double error) {
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
         // Neither is clear nor as good as zero: what another polish leaves of it tells.
-        if (!weak && most <= OWN) return {};
+        if (!weak && most <= OWN && most <= BEYOND * left) return {};
         kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
     }
     return kind;
@@ -151,11 +154,14 @@ std::vector<signed char> kinds(const Program& s, double error) {
 
 }  // namespace
 
-void tell_activity(const Data& d, const Answer& answer, long index) {
+void tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long index) {
     const double* residuals = answer.residuals + 6 * index;
     const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
-    if (error > NEAR || *std::max_element(residuals + 3, residuals + 6) > ROWS_SHARP) return;
-    const Program whole(d, answer, index);
+    const double rowwise = *std::max_element(residuals + 3, residuals + 6);
+    const bool polished = answer.kind[index * d.m] == POLISHED;
+    std::fill_n(answer.kind + index * d.m, d.m, UNCLEAR);
+    if (error > NEAR || (rowwise > ROWS_SHARP && !polished)) return;
+    const Program whole(d, plan, answer, index);
     std::vector<int> of_rows, label = parts_of(whole.Q, whole.C, of_rows), place(d.n);
     std::vector<std::vector<int>> variables(d.n), rows(d.n);
     for (int j = 0; j < d.n; ++j) place[j] = (int)variables[label[j]].size(), variables[label[j]].push_back(j);
@@ -171,7 +177,7 @@ void tell_activity(const Data& d, const Answer& answer, long index) {
             most[k] = std::max(most[k], size[k]);
             if (most[k] > FAR * least[k]) return;
         }
-        const std::vector<signed char> own = kinds(part, error);
+        const std::vector<signed char> own = kinds(part, error, std::max(error, rowwise));
         if ((int)own.size() < part.m) return;
         for (int i = 0; i < part.m; ++i) kind[rows[j][i]] = own[i];
     }

@@ -33,9 +33,10 @@ struct Scaled {
     double r;  // size of the right-hand sides
 
     Scaled(const Data& d, long index)
-        : Q(Entries::symmetric(d.Q + index * d.Q_stride, d.n)), C(d.G + index * d.G_stride, d.m, d.n),
+        : Q(Entries::symmetric(d.Q + index * d.Q_stride, d.n, nullptr)), C(d.n),
           q(d.q + index * d.q_stride, d.q + index * d.q_stride + d.n), side(d.h + index * d.h_stride, d.h + index * d.h_stride + d.m), n(d.n), m(d.m) {
-        C.append(d.A + index * d.A_stride, d.p);
+        C.append_rows(d.G + index * d.G_stride, d.m, nullptr);
+        C.append_rows(d.A + index * d.A_stride, d.p, nullptr);
         const double* b = d.b + index * d.b_stride;
         side.insert(side.end(), b, b + d.p);
         ruiz(Q, C, D, E);

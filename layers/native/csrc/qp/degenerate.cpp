@@ -19,17 +19,18 @@ struct System {
     int strong;                     // rows of C that are not weak
     Vector r, x;
 
-    System(const Data& d, const Linearised& call, long index)
-        : H(Entries::symmetric(d.Q + index * d.Q_stride, d.n)), C(d.n), r(call.r_z + index * d.n, call.r_z + (index + 1) * d.n) {
+    System(const Data& d, const Sparse* plan, const Linearised& call, long index)
+        : H(Entries::symmetric(d.Q + index * d.Q_stride, d.n, plan ? &plan->Q : nullptr)), C(d.n), r(call.r_z + index * d.n, call.r_z + (index + 1) * d.n) {
         const signed char* kind = call.kind + index * d.m;
         const double *G = d.G + index * d.G_stride, *rl = call.r_lam + index * d.m, *rn = call.r_nu + index * d.p;
         for (int i = 0; i < d.m; ++i)
             if (kind[i] != INACTIVE) (kind[i] == ACTIVE ? active : weak).push_back(i);
-        for (int i : active) C.append(G + (long)i * d.n, 1), r.push_back(rl[i]);
-        C.append(d.A + index * d.A_stride, d.p);
+        const Pattern *of_G = plan ? &plan->G : nullptr, *of_A = plan ? &plan->A : nullptr;
+        for (int i : active) C.append_row(G, i, of_G), r.push_back(rl[i]);
+        C.append_rows(d.A + index * d.A_stride, d.p, of_A);
         r.insert(r.end(), rn, rn + d.p);
         strong = C.rows;
-        for (int i : weak) C.append(G + (long)i * d.n, 1), r.push_back(call.transpose ? rl[i] : 0);
+        for (int i : weak) C.append_row(G, i, of_G), r.push_back(call.transpose ? rl[i] : 0);
         x.assign(r.size(), 0.0);
     }
 
@@ -80,10 +81,10 @@ double solve(const Element& e, const Vector& r, bool transpose, Vector& best) {
 
 }  // namespace
 
-void solve_degenerate(const Data& d, const Linearised& call, long index) {
+void solve_degenerate(const Data& d, const Sparse* plan, const Linearised& call, long index) {
     const signed char* kind = call.kind + index * d.m;
     if (std::any_of(kind, kind + d.m, [](signed char one) { return one != INACTIVE && one != ACTIVE && one != WEAK; })) return;
-    System s(d, call, index);
+    System s(d, plan, call, index);
     std::vector<int> of_rows, label = parts_of(s.H, s.C, of_rows), place(d.n);
     struct Part {
         std::vector<int> variables, active, weak;

@@ -15,6 +15,8 @@ constexpr int DRIFTED = 6;
 // The active set shows when the largest min(λ, s) is so small beside the smallest max(λ, s), or when only some rows are unclear, those
 // whose min(λ, s) is not small beside their own max(λ, s).
 constexpr double SHOWN = 0.03, UNCLEAR = 0.1;
+// … and a row by itself is told where one of the two is less than this part of the other.
+constexpr double APART = 1e-3;
 constexpr double WAITED = 2;                // iterations that a lane which is ready waits for the others
 
 template <class T, class Systems>
@@ -46,13 +48,13 @@ struct Engine {
     void run(const Options& options, Check&& check) {
         if (g.m == 0) {
             sets.start_from_zero();
-            sets.attempt(negate(sets.done), constant<T>(0), options.tol, false);
+            sets.attempt(negate(sets.done), constant<T>(0), options.tol, false, sets.done);
             sets.done = sets.best.error <= options.tol;
             return;
         }
         if (sys.sets_first()) {
             sets.start_from_zero();
-            sets.attempt(negate(sets.done), constant<T>(0), options.tol, false);
+            sets.attempt(negate(sets.done), constant<T>(0), options.tol, false, sets.done);
             // Dependent rows share their multipliers as the iteration would have them, not as the order of the sets has.
             if (!sys.one_set_of_multipliers()) sets.forget();
             if (!any(negate(sets.done))) return;
@@ -76,7 +78,7 @@ struct Engine {
         for (int j = 0; j < g.n; ++j) sets.trial.x[j] /= g.r * g.D[j];
         for (int i = 0; i < g.m; ++i) sets.trial.lam[i] *= y / g.Eg[i];
         for (int i = 0; i < g.p; ++i) sets.trial.nu[i] *= y / g.Ea[i];
-        sets.attempt(negate(sets.done), constant<T>(0), options.tol, options.interior);
+        sets.attempt(negate(sets.done), constant<T>(0), options.tol, options.interior, sets.done);
         sets.done = sets.best.error <= options.tol;
     }
 
@@ -98,34 +100,39 @@ struct Engine {
         const int most = options.max_iterations < MOST_ITERATIONS ? options.max_iterations : MOST_ITERATIONS;
         T linear = constant<T>(1), waiting = constant<T>(SHOWN), allowed = constant<T>(sys.unclear_rows() * g.m);
         T waited = constant<T>(0);
+        Mask tried = sets.done;
         int iteration = 0;
         for (; iteration <= most; ++iteration) {
             check();
             T mixed = constant<T>(0), apart = constant<T>(1e300), unclear = constant<T>(0);
             const T zero = constant<T>(0), one = constant<T>(1);
+            Mask each = zero < one;
             for (int i = 0; i < g.m; ++i) {
                 const T least = smaller(walk.lam[i], walk.s[i]), most = larger(walk.lam[i], walk.s[i]);
+                each = each & (least <= APART * most);
                 mixed = larger(mixed, least);
                 apart = smaller(apart, most);
                 unclear += least > UNCLEAR * most ? one : zero;
             }
             const Mask near = sys.quick() ? linear <= 1.0 : linear < 1e-1;
-            const Mask ready = negate(sets.done) & near & ((mixed < waiting * apart) | (unclear <= allowed));
+            const Mask ready = negate(sets.done) & near & ((mixed < waiting * apart) | (unclear <= allowed) | (each & negate(tried)));
             waited = ready ? waited + one : zero;
             // Lanes are tried together: the group needs the iterations of its slowest one anyway.
             const bool all_ready = !any(negate(sets.done) & negate(ready));
             if (iteration > 0 && any(ready) && (all_ready || any(ready & (waited > WAITED)))) {
                 guess();
-                sets.attempt(ready, constant<T>(iteration), options.tol, false);
+                sets.attempt(ready, constant<T>(iteration), options.tol, false, each);
                 // an attempt that failed: wait until the active set shows much better
                 waiting = ready ? waiting * 0.03 : waiting;
                 allowed = ready ? (unclear > one ? 0.5 * unclear : -one) : allowed;
+                tried = tried | (ready & each);
                 waited = zero;
             }
             if (!any(negate(sets.done)) || iteration == most) break;
             const T mu = dot(walk.lam, walk.s, g.ldm) * (1.0 / g.m);
-            if (iteration >= DRIFTED) walk.measure_residuals(sets);
-            const T alpha = walk.step(mu);
+            const bool drifted = iteration >= DRIFTED;
+            if (drifted) walk.measure_residuals(sets);
+            const T alpha = walk.step(mu, drifted);
             linear *= 1 - alpha;
             const Mask ends = negate(mu > 1e-15) & (linear < 1e-12);
             if (!any(negate(sets.done) & negate(ends)) || !any(negate(sets.done) & (alpha > 1e-7))) break;
@@ -148,7 +155,7 @@ struct Engine {
     void settle(double tol, T iteration) {
         if (!any(negate(sets.done))) return;
         guess();
-        sets.attempt(negate(sets.done), iteration, tol, true);
+        sets.attempt(negate(sets.done), iteration, tol, true, sets.done);
         std::memcpy(sets.trial.x, walk.x, g.ldn * sizeof(T));
         std::memcpy(sets.trial.lam, walk.lam, g.ldm * sizeof(T));
         std::memcpy(sets.trial.nu, walk.nu, g.ldp * sizeof(T));

@@ -5,6 +5,8 @@
 #include <numeric>
 #include <vector>
 
+#include "qp/structure.hpp"
+
 namespace convex_layers {
 
 using Vector = std::vector<double>;
@@ -24,24 +26,19 @@ class Entries {
     Vector value;
 
     explicit Entries(int columns_) : columns(columns_) {}
-    Entries(const double* M, int rows_, int columns_) : columns(columns_) { append(M, rows_); }
-    // ½(M + Mᵀ) of a square matrix
-    static Entries symmetric(const double* M, int n) {
+    // ½(M + Mᵀ) of a square matrix; here and below a pattern, if there is one, says where M may have entries
+    static Entries symmetric(const double* M, int n, const Pattern* pattern) {
         Entries out(n);
-        Vector row(n);
-        for (int i = 0; i < n; ++i) {
-            for (int j = 0; j < n; ++j) row[j] = 0.5 * (M[(long)i * n + j] + M[(long)j * n + i]);
-            out.append(row.data(), 1);
-        }
+        for (int i = 0; i < n; ++i) out.append(i, pattern, [&](int j) { return 0.5 * (M[(long)i * n + j] + M[(long)j * n + i]); });
         return out;
     }
 
-    void append(const double* M, int more) {
-        for (int i = 0; i < more; ++i, ++rows) {
-            for (int j = 0; j < columns; ++j)
-                if (M[(long)i * columns + j] != 0) column.push_back(j), value.push_back(M[(long)i * columns + j]);
-            start.push_back((int)column.size());
-        }
+    // Row i of M, or rows 0 to `count`
+    void append_row(const double* M, int i, const Pattern* pattern) {
+        append(i, pattern, [&](int j) { return M[(long)i * columns + j]; });
+    }
+    void append_rows(const double* M, int count, const Pattern* pattern) {
+        for (int i = 0; i < count; ++i) append_row(M, i, pattern);
     }
     // A row of another matrix, its column j at place[j]
     void append(const Entries& from, int i, const std::vector<int>& place) {
@@ -87,6 +84,21 @@ class Entries {
     }
     void add_sizes_transposed(const double* y, double* x) const {
         each([&](int i, int j, double a) { x[j] += std::fabs(a * y[i]); });
+    }
+
+  private:
+    template <class At>
+    void append(int i, const Pattern* pattern, const At& at) {
+        const auto add = [&](int j) {
+            const double a = at(j);
+            if (a != 0) column.push_back(j), value.push_back(a);
+        };
+        if (pattern)
+            for (int k = pattern->start[i]; k < pattern->start[i + 1]; ++k) add(pattern->column[k]);
+        else
+            for (int j = 0; j < columns; ++j) add(j);
+        ++rows;
+        start.push_back((int)column.size());
     }
 };
 

@@ -15,7 +15,7 @@ struct Measure {
     T *g_size, *a_size, *column_size, *share;
     T* pull;  // maxᵢ |Gᵢⱼ| / ‖Gᵢ‖ and that of A, in the units of columns
     T* held;  // |Q||z| + |q|
-    typename Lane<T>::Mask cancel;  // where multipliers add up to next to nothing of what they are, in some column: row by row
+    typename Lane<T>::Mask cancel;  // where multipliers hold up a given number that is next to nothing of them: row by row
 
     static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + 3L * padded<T>(d.n) + 6 * 8; }
     Measure(Arena& arena, Group<T, M>& group) : g(group) {
@@ -105,13 +105,10 @@ struct Measure {
     }
 
     // The same row by row, each against the terms that it adds up. After residuals() at this point; λ ≥ 0.
-    void rowwise(const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack, const T* Qx) {
+    void rowwise(const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack) {
         sizes(x, lam, nu);
         cancel = constant<T>(0) > 1.0;
-        for (int j = 0; j < g.n; ++j) {
-            const T net = absolute(Qx[j] + g.q[j]);
-            cancel = cancel | ((net > 0.0) & (net < CANCELLED * (column_size[j] - held[j])));
-        }
+        for (int j = 0; j < g.n; ++j) cancel = cancel | ((absolute(g.q[j]) > 0.0) & (held[j] < CANCELLED * column_size[j]));
         const Mask excused = raise_to_noise(lam, stationarity, slack, lack);
         ratios(lam, stationarity, slack, lack);
         const Mask asked = excused & negate(whole);

@@ -20,6 +20,7 @@ template <class T>
 struct DenseSystems {
     using Mask = typename Lane<T>::Mask;
     using Matrix = Dense<T>;
+    static constexpr bool CORRECTED = false;
     Group<T, Matrix>& g;
     static constexpr bool SINGLE = Lane<T>::count == 1;
     // Q alone: the factor of Q + ε I, its smallest pivot, and whether all lanes can do with it.
@@ -27,6 +28,7 @@ struct DenseSystems {
     bool curved;
     // A step of the interior point: Q + AᵀA, once it has been computed, and the factor of that with GᵀWG, a few weighted rows at a time.
     T *base, *U, *inverse, *weighted;
+    const T* weight;
     bool based;
     // The rows of a Schur complement, those of A in a step and the active ones of a set: half = U⁻ᵀCᵀ and the factor of S = halfᵀhalf.
     T *half, *S, *S_inverse;
@@ -102,6 +104,7 @@ struct DenseSystems {
 
     // [Q + GᵀWG, Aᵀ; A, 0] for weights w.
     void newton(const T* w) {
+        weight = w;
         const long size = (long)g.n * g.ldn * sizeof(T);
         if (!based) {
             std::memcpy(base, g.Q.data, size);
@@ -112,9 +115,9 @@ struct DenseSystems {
         for (int i0 = 0; i0 < g.m; i0 += DEPTH) {
             const int depth = g.m - i0 < DEPTH ? g.m - i0 : DEPTH;
             for (int i = 0; i < depth; ++i) {
-                const V weight = Lane<T>::splat(w[i0 + i]);
+                const V by = Lane<T>::splat(w[i0 + i]);
                 for (int j = 0; j < g.ldn; j += Lane<T>::width)
-                    pack(weighted + (long)i * g.ldn + j) = weight * pack(g.G.row(i0 + i) + j);
+                    pack(weighted + (long)i * g.ldn + j) = by * pack(g.G.row(i0 + i) + j);
             }
             add_gram(g.G.row(i0), weighted, depth, g.n, g.ldn, U);
         }
@@ -123,7 +126,14 @@ struct DenseSystems {
         if (g.p) schur(U, inverse, g.A.data, g.p, lowest);
     }
 
-    void newton_solve(T* x, T* nu) const { solve(U, inverse, g.A.data, g.p, true, x, nu); }
+    // [Q, Gᵀ, Aᵀ; G, −W⁻¹, 0; A, 0, 0] (x, λ, ν): right-hand side in, solution and Gx out. λ is taken out and comes back as W (Gx − its side).
+    void newton_solve(T* x, T* lam, T* nu, T* Gx) const {
+        for (int i = 0; i < g.m; ++i) lam[i] *= weight[i];
+        g.G.add_transposed(lam, x);
+        solve(U, inverse, g.A.data, g.p, true, x, nu);
+        g.G.multiply(x, Gx);
+        for (int i = 0; i < g.m; ++i) lam[i] = weight[i] * Gx[i] - lam[i];
+    }
 
     // [Q, Cᵀ; C, 0] where C holds the active rows of G and all of A.
     void active(const T* on) {

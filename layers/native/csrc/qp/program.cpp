@@ -111,7 +111,7 @@ double SolvedFamily::pull_back(const Kernels& kernels, const std::vector<const d
     }
     double *dz = pieces[0], *dn = pieces[1], *dl = pieces[2], *error = all.data() + batch_ * (n + p + m);
     const Linearised call{solved_.kind.data(), solved_.status.data(), dz, dl, dn, true, dz, dl, dn, error};
-    solve_linearised(kernels, data({dz, n}, {dl, m}, {dn, p}), call, threads, poll);
+    solve_linearised(kernels, data({dz, n}, {dl, m}, {dn, p}), solved_.structure.get(), call, threads, poll);
 
     bool apart = true;  // every gradient has rows of its own for every element
     for (std::size_t source = 0; source < gradients.size(); ++source) {

@@ -9,6 +9,7 @@ template <class T>
 struct SeparableSystems {
     using Mask = typename Lane<T>::Mask;
     using Matrix = Zeros<T>;
+    static constexpr bool CORRECTED = false;
     Group<T, Matrix>& g;
     int ldp;
     T *At, *half, *S, *S_inverse, *diagonal, *root_inverse, *weight, *y, *probe;
@@ -50,7 +51,14 @@ struct SeparableSystems {
         std::memcpy(weight, w, g.ldm * sizeof(T));
         build();
     }
-    void newton_solve(T* x, T* nu) const { solve(x, nu); }
+    // As in newton.hpp.
+    void newton_solve(T* x, T* lam, T* nu, T* Gx) const {
+        for (int i = 0; i < g.m; ++i) lam[i] *= weight[i];
+        g.G.add_transposed(lam, x);
+        solve(x, nu);
+        g.G.multiply(x, Gx);
+        for (int i = 0; i < g.m; ++i) lam[i] = weight[i] * Gx[i] - lam[i];
+    }
 
     // Active rows are enforced up to SHIFT times their multiplier; refinement does the rest.
     void active(const T* on) {

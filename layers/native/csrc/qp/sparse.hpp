@@ -5,6 +5,7 @@
 
 namespace CORE {
 
+constexpr double CANCELLED = 1e-13, RAISED = 1e-7;  // a pivot of this size or less becomes that
 constexpr double SUSPICIOUS = 1e3;  // size of a regularised inverse that may be that of a singular matrix
 
 // Numbers between ½ and 1 in size, the same ones every time.
@@ -23,6 +24,7 @@ template <class T>
 struct SparseSystems {
     using Mask = typename Lane<T>::Mask;
     using Matrix = Zeros<T>;
+    static constexpr bool CORRECTED = true;  // a direction, by its residual
     Group<T, Matrix>& g;
     const Sparse& plan;
     T *L, *inverse, *work, *values, *shift;
@@ -61,7 +63,7 @@ struct SparseSystems {
         const int stored = plan.Q.count() + plan.G.count() + plan.A.count();
         for (int k = plan.Q.count(); k < stored; ++k) values[k] = constant<T>(0);
         for (int i = g.n; i < g.n + g.m + g.p; ++i) shift[i] = constant<T>(-1);
-        curvature_pivot = factor();
+        curvature_pivot = factor(1e-300);
     }
 
     void newton(const T* w) {
@@ -72,14 +74,16 @@ struct SparseSystems {
         factor();
     }
 
-    // [Q + GᵀWG, Aᵀ; A, 0](x, ν) = (x, ν): the row λ of the larger matrix has the right-hand side zero.
-    void newton_solve(T* x, T* nu) const {
+    // [Q, Gᵀ, Aᵀ; G, −W⁻¹, 0; A, 0, 0] (x, λ, ν): right-hand side in, solution and Gx out.
+    void newton_solve(T* x, T* lam, T* nu, T* Gx) const {
         for (int j = 0; j < g.n; ++j) work[plan.place[j]] = x[j];
-        for (int i = 0; i < g.m; ++i) work[plan.place[g.n + i]] = constant<T>(0);
+        for (int i = 0; i < g.m; ++i) work[plan.place[g.n + i]] = lam[i];
         for (int i = 0; i < g.p; ++i) work[plan.place[g.n + g.m + i]] = nu[i];
         substitute();
         for (int j = 0; j < g.n; ++j) x[j] = work[plan.place[j]];
+        for (int i = 0; i < g.m; ++i) lam[i] = work[plan.place[g.n + i]];
         for (int i = 0; i < g.p; ++i) nu[i] = work[plan.place[g.n + g.m + i]];
+        g.G.multiply(x, Gx);
     }
 
     void active(const T* on) {
@@ -152,7 +156,7 @@ struct SparseSystems {
     }
 
     // Row k of L solves a triangular system with the rows above. Returns the smallest pivot of x.
-    T factor() {
+    T factor(double cancelled = CANCELLED) {
         const int N = g.n + g.m + g.p;
         T lowest = constant<T>(1e300);
         for (int k = 0; k < N; ++k) {
@@ -175,8 +179,9 @@ struct SparseSystems {
                 pivot -= value * scaled;
             }
             if (unknown < g.n) lowest = smaller(lowest, pivot);
-            const T one = constant<T>(1);
-            inverse[k] = 1.0 / (absolute(pivot) > 1e-300 ? pivot : one);
+            // What cancels is rounding of the pivots before.
+            const T least = constant<T>(unknown < g.n ? RAISED : -RAISED);
+            inverse[k] = 1.0 / (absolute(pivot) > cancelled ? pivot : least);
         }
         return lowest;
     }

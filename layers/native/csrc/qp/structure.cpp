@@ -16,6 +16,7 @@ namespace {
 
 constexpr double MOST_FILLED = 0.35;  // denser matrices are not looked at further
 constexpr int MOST_UNKNOWNS = 4000;
+constexpr long CHUNK = 4096;  // entries that are looked at before it is asked whether there are too many
 constexpr std::size_t KEPT = 32;            // plans
 constexpr long KEPT_ENTRIES = 20'000'000;  // of L, in all of them
 
@@ -26,34 +27,67 @@ struct Rows {
     Pattern view(int rows) const { return {rows, start.data(), column.data()}; }
 };
 
-// Where any problem of the batch has a nonzero. A matrix that fills up ends the search.
-bool scan(const double* M, long stride, long batch, int rows, int columns, bool symmetric, std::vector<char>& mask) {
-    const long size = (long)rows * columns, problems = stride ? batch : 1;
+using Mask = std::vector<char>;
+
+// Eight numbers, or eight marks, that are all zero; most of a sparse matrix is told so.
+bool none(const double* v) {
+    std::uint64_t bits[8], all = 0;
+    std::memcpy(bits, v, sizeof bits);
+    for (const auto one : bits) all |= one;
+    return all << 1 == 0;  // whatever the signs
+}
+bool none(const char* marks) {
+    std::uint64_t bits;
+    std::memcpy(&bits, marks, sizeof bits);
+    return bits == 0;
+}
+
+// Call visit(k) for 0 ≤ k < size but where eight at a time are zero.
+template <class S, class Visit>
+void visit_some(const S* values, long size, const Visit& visit) {
+    long k = 0;
+    for (; k + 8 <= size; k += 8)
+        if (!none(values + k))
+            for (long l = k; l < k + 8; ++l) visit(l);
+    for (; k < size; ++k) visit(k);
+}
+
+// Where any problem of the batch has a nonzero; false where the first one has more than `most`.
+bool scan(const double* M, long stride, long batch, long size, double most, Mask& mask) {
+    const long problems = stride ? batch : 1;
     mask.assign(size, 0);
-    long filled = 0;
     for (long i = 0; i < problems; ++i) {
         const double* values = M + i * stride;
-        for (long k = 0; k < size; ++k)
-            if (values[k] != 0 && !mask[k]) {
-                mask[k] = 1;
-                ++filled;
-            }
-        if (i == 0 && symmetric && filled > MOST_FILLED * size) return false;
+        long filled = 0;
+        for (long k = 0; k < size && filled <= most; k += CHUNK)
+            visit_some(values + k, std::min(CHUNK, size - k), [&](long l) {
+                const char there = values[k + l] != 0;
+                mask[k + l] |= there;
+                filled += there;
+            });
+        if (i == 0 && filled > most) return false;
+        most = (double)size;
     }
-    if (symmetric)
-        for (int i = 0; i < rows; ++i)
-            for (int j = 0; j < i; ++j) {
-                const char any = mask[(long)i * columns + j] | mask[(long)j * columns + i];
-                mask[(long)i * columns + j] = mask[(long)j * columns + i] = any;
-            }
     return true;
 }
 
-Rows compress(const std::vector<char>& mask, int rows, int columns, bool diagonal) {
+// Marks on both sides of the diagonal, and on it.
+void symmetrise(Mask& mask, long n) {
+    for (long i = 0; i < n; ++i) {
+        mask[i * n + i] = 1;
+        visit_some(mask.data() + i * n, n, [&](long j) {
+            if (mask[i * n + j]) mask[j * n + i] = 1;
+        });
+    }
+}
+
+Rows compress(const Mask& mask, int rows, int columns) {
     Rows out;
     for (int i = 0; i < rows; ++i) {
-        for (int j = 0; j < columns; ++j)
-            if (mask[(long)i * columns + j] || (diagonal && i == j)) out.column.push_back(j);
+        const char* row = mask.data() + (long)i * columns;
+        visit_some(row, columns, [&](long j) {
+            if (row[j]) out.column.push_back((int)j);
+        });
         out.start.push_back((int)out.column.size());
     }
     return out;
@@ -206,13 +240,15 @@ std::shared_ptr<const Structure> analyse(const Data& d) {
     static std::mutex lock;
     static std::list<std::shared_ptr<const Structure>> kept;
     if ((long)d.n + d.m + d.p > MOST_UNKNOWNS || d.n < 8) return nullptr;
-    std::vector<char> mask;
-    if (!scan(d.Q, d.Q_stride, d.batch, d.n, d.n, true, mask)) return nullptr;
-    Rows Q = compress(mask, d.n, d.n, true);
-    scan(d.G, d.G_stride, d.batch, d.m, d.n, false, mask);
-    Rows G = compress(mask, d.m, d.n, false);
-    scan(d.A, d.A_stride, d.batch, d.p, d.n, false, mask);
-    Rows A = compress(mask, d.p, d.n, false);
+    Mask mask;
+    const long n = d.n, of_Q = n * n, of_G = n * d.m, of_A = n * d.p;
+    if (!scan(d.Q, d.Q_stride, d.batch, of_Q, MOST_FILLED * (double)of_Q, mask)) return nullptr;
+    symmetrise(mask, n);
+    Rows Q = compress(mask, d.n, d.n);
+    scan(d.G, d.G_stride, d.batch, of_G, (double)of_G, mask);
+    Rows G = compress(mask, d.m, d.n);
+    scan(d.A, d.A_stride, d.batch, of_A, (double)of_A, mask);
+    Rows A = compress(mask, d.p, d.n);
     const double cells = (double)d.n * (d.n + d.m + d.p);
     if (Q.column.size() + G.column.size() + A.column.size() > 0.6 * cells) return nullptr;
     const std::lock_guard<std::mutex> guard(lock);

@@ -13,15 +13,16 @@ struct Walk {
     Systems& sys;
     T *x, *lam, *nu, *s;                               // the iterate
     T *off_stationarity, *off_slack, *off_equality;    // Qx + q + Gᵀλ + Aᵀν, Gx + s − h, Ax − b there
-    T *weight, *target_s;                              // λ/s, and what s is to lose for the sake of complementarity
+    T *ratio, *weight, *target_s;                      // s/λ, λ/s, and what s is to lose for the sake of complementarity
     T *dx, *dlam, *dnu, *ds, *Gdx;                     // the direction
+    T *cx, *clam, *cnu, *Gcx;                          // a correction of it
 
-    static long entries(const Data& d) { return 3L * padded<T>(d.n) + 8L * padded<T>(d.m) + 3L * padded<T>(d.p) + 14 * 8; }
+    static long entries(const Data& d) { return 4L * padded<T>(d.n) + 11L * padded<T>(d.m) + 4L * padded<T>(d.p) + 19 * 8; }
 
     Walk(Arena& a, Group<T, Matrix>& group, Systems& systems) : g(group), sys(systems) {
-        for (T** v : {&x, &off_stationarity, &dx}) *v = zeros<T>(a, g.ldn);
-        for (T** v : {&lam, &s, &off_slack, &weight, &target_s, &dlam, &ds, &Gdx}) *v = zeros<T>(a, g.ldm);
-        for (T** v : {&nu, &off_equality, &dnu}) *v = zeros<T>(a, g.ldp);
+        for (T** v : {&x, &off_stationarity, &dx, &cx}) *v = zeros<T>(a, g.ldn);
+        for (T** v : {&lam, &s, &off_slack, &ratio, &weight, &target_s, &dlam, &ds, &Gdx, &clam, &Gcx}) *v = zeros<T>(a, g.ldm);
+        for (T** v : {&nu, &off_equality, &dnu, &cnu}) *v = zeros<T>(a, g.ldp);
     }
 
     // Least-squares start, pushed inside: layers/qp/interior_point/iteration.py.
@@ -30,14 +31,10 @@ struct Walk {
         for (int i = 0; i < g.m; ++i) weight[i] = constant<T>(1);
         sys.newton(weight);
         for (int j = 0; j < g.n; ++j) x[j] = -g.q[j];
+        std::memcpy(lam, g.h, g.ldm * sizeof(T));
         std::memcpy(nu, g.b, g.ldp * sizeof(T));
-        g.G.add_transposed(g.h, x);
-        sys.newton_solve(x, nu);
-        g.G.multiply(x, Gdx);
-        for (int i = 0; i < g.m; ++i) {
-            lam[i] = Gdx[i] - g.h[i];
-            s[i] = -lam[i];
-        }
+        sys.newton_solve(x, lam, nu, Gdx);
+        for (int i = 0; i < g.m; ++i) s[i] = -lam[i];
         push(lam);
         push(s);
         measure_residuals(sets);
@@ -53,16 +50,19 @@ struct Walk {
     }
 
     // One predictor-corrector step; returns its length.
-    T step(T mu) {
-        for (int i = 0; i < g.m; ++i) weight[i] = lam[i] / (s[i] + WEIGHT_SHIFT * lam[i]);
+    T step(T mu, bool corrected) {
+        for (int i = 0; i < g.m; ++i) {
+            ratio[i] = s[i] / lam[i];
+            weight[i] = 1 / (ratio[i] + WEIGHT_SHIFT);
+        }
         sys.newton(weight);
         for (int i = 0; i < g.m; ++i) target_s[i] = s[i];
-        direction();
+        direction(corrected);
         const T reach = longest(1.0);
         const T rest = 1 - reach, sigma = rest * rest * rest * mu;
         // The predictor is walked only as far as `reach`: that is what its second-order term is worth.
         for (int i = 0; i < g.m; ++i) target_s[i] = s[i] - (sigma - reach * reach * ds[i] * dlam[i]) / lam[i];
-        direction();
+        direction(corrected);
         const T alpha = longest(STEP_FRACTION);
         for (int j = 0; j < g.n; ++j) x[j] += alpha * dx[j];
         for (int i = 0; i < g.m; ++i) {
@@ -87,17 +87,33 @@ struct Walk {
     }
 
     // Newton direction for `off_…` and complementarity λ ∘ target_s.
-    void direction() {
-        for (int i = 0; i < g.m; ++i) dlam[i] = weight[i] * (target_s[i] - off_slack[i]);
+    void direction(bool corrected) {
         for (int j = 0; j < g.n; ++j) dx[j] = -off_stationarity[j];
+        for (int i = 0; i < g.m; ++i) dlam[i] = target_s[i] - off_slack[i];
         for (int i = 0; i < g.p; ++i) dnu[i] = -off_equality[i];
-        g.G.add_transposed(dlam, dx);
-        sys.newton_solve(dx, dnu);
-        g.G.multiply(dx, Gdx);
+        sys.newton_solve(dx, dlam, dnu, Gdx);
+        if (corrected && Systems::CORRECTED) correct();
+        // of complementarity, so that a slack of 1e-14 is not lost in the rounding of Gx
+        for (int i = 0; i < g.m; ++i) ds[i] = -target_s[i] - ratio[i] * dlam[i];
+    }
+
+    // The factor is that of a regularised matrix, and weights on dependent rows cost it digits.
+    void correct() {
+        g.Q.multiply(dx, cx);
+        for (int j = 0; j < g.n; ++j) cx[j] += off_stationarity[j];
+        g.G.add_transposed(dlam, cx);
+        g.A.add_transposed(dnu, cx);
+        for (int j = 0; j < g.n; ++j) cx[j] = -cx[j];
+        for (int i = 0; i < g.m; ++i) clam[i] = target_s[i] - off_slack[i] - Gdx[i] + ratio[i] * dlam[i];
+        g.A.multiply(dx, cnu);
+        for (int i = 0; i < g.p; ++i) cnu[i] = -off_equality[i] - cnu[i];
+        sys.newton_solve(cx, clam, cnu, Gcx);
+        for (int j = 0; j < g.n; ++j) dx[j] += cx[j];
         for (int i = 0; i < g.m; ++i) {
-            dlam[i] = weight[i] * Gdx[i] - dlam[i];
-            ds[i] = -off_slack[i] - Gdx[i];
+            dlam[i] += clam[i];
+            Gdx[i] += Gcx[i];
         }
+        for (int i = 0; i < g.p; ++i) dnu[i] += cnu[i];
     }
 
     T longest(double fraction) const {

@@ -1,6 +1,8 @@
 // Gradients of matrices: scale · (u vᵀ + w xᵀ) for every element, written once. Bound by memory, so no instruction set is chosen.
 #include "simd/schedule.hpp"
 
+#include <algorithm>
+
 namespace convex_layers {
 
 void outer_pair(const Outer& o, int threads) {
@@ -10,7 +12,11 @@ void outer_pair(const Outer& o, int threads) {
             double* out = o.out + b * o.rows * o.columns;
             for (long i = 0; i < o.rows; ++i) {
                 const double a = o.scale * u[i], c = o.scale * w[i];
-                for (long j = 0; j < o.columns; ++j) out[i * o.columns + j] = a * v[j] + c * x[j];
+                double* row = out + i * o.columns;
+                if (a == 0 && c == 0)  // most rows of G: those that do not bind
+                    std::fill_n(row, o.columns, 0.0);
+                else
+                    for (long j = 0; j < o.columns; ++j) row[j] = a * v[j] + c * x[j];
             }
         }
     };

@@ -61,13 +61,14 @@ void derivative_part(const Data& data, const Sparse* plan, const Linearised& cal
     using Derivative = CORE::Derivative<T, Systems>;
     Derivative* one = static_cast<Derivative*>(arena.zeros(sizeof(Derivative)));
     new (one) Derivative(arena, data, plan);
-    bool plain[Lane<T>::count];
+    bool plain[Lane<T>::count], any_plain = false;
     for (int lane = 0; lane < Lane<T>::count; ++lane) {
         const long index = first + lane < last ? first + lane : last - 1;
         one->g.load(data, index, lane);
         plain[lane] = one->load(call, index, lane);
+        any_plain = any_plain || plain[lane];
     }
-    one->run();
+    if (any_plain) one->run();
     for (int lane = 0; lane < Lane<T>::count && first + lane < last; ++lane) one->store(call, first + lane, lane, plain[lane]);
 }
 

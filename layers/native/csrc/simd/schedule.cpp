@@ -156,22 +156,24 @@ void spread(long batch, int threads, const std::function<void(long, long)>& part
     if (failure) std::rethrow_exception(failure);
 }
 
-void solve(const Kernels& k, const Data& data, const Options& options, const Answer& answer, Poll poll) {
-    const auto structure = analyse(data);
-    const Sparse* plan = structure ? &sparse_of(*structure) : nullptr;
+namespace {
+
+void solve(const Kernels& k, const Data& data, const Sparse* plan, const Options& options, const Answer& answer, Poll poll) {
     const Choice choice = k.choose(data, plan);
     parallel(data.batch, choice, options.threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
         k.solve(choice, data, plan, options, answer, arena, first, last, watch);
         for (long i = first; i < last; ++i)
-            if (data.m && answer.status[i] == OPTIMAL && answer.kind[i * data.m] == UNCLEAR) tell_activity(data, answer, i);
+            if (data.m && answer.status[i] == OPTIMAL && answer.kind[i * data.m] < 0) tell_activity(data, plan, answer, i);
             else if (answer.status[i] == LEFT && !options.interior) prove(data, answer, i);
     });
 }
 
+}  // namespace
+
 Solved::Solved(const Kernels& k, const Data& d, const Options& options, Poll poll)
     : z(d.batch * d.n), lam(d.batch * d.m), nu(d.batch * d.p), s(d.batch * d.m), objective(d.batch), residuals(6 * d.batch),
-      kind(d.batch * d.m), status(d.batch), iterations(d.batch) {
-    solve(k, d, options,
+      kind(d.batch * d.m), status(d.batch), iterations(d.batch), structure(analyse(d)) {
+    solve(k, d, structure ? &sparse_of(*structure) : nullptr, options,
           {z.data(), lam.data(), nu.data(), s.data(), objective.data(), residuals.data(), kind.data(), status.data(), iterations.data()}, poll);
 }
 
@@ -190,14 +192,13 @@ double largest(const double* error, long batch) {
     return most;
 }
 
-void solve_linearised(const Kernels& k, const Data& data, const Linearised& call, int threads, Poll poll) {
-    const auto structure = analyse(data);
+void solve_linearised(const Kernels& k, const Data& data, const Structure* structure, const Linearised& call, int threads, Poll poll) {
     const Sparse* plan = structure ? &sparse_of(*structure) : nullptr;
     const Choice choice = k.choose(data, plan);
     parallel(data.batch, choice, threads, poll, [&](Arena& arena, long first, long last, Watch&) {
         k.solve_linearised(choice, data, plan, call, arena, first, last);
         for (long i = first; i < last; ++i)
-            if (call.status[i] == OPTIMAL && !(call.error[i] <= ANSWERED)) solve_degenerate(data, call, i);
+            if (call.status[i] == OPTIMAL && !(call.error[i] <= ANSWERED)) solve_degenerate(data, plan, call, i);
     });
 }
 

@@ -1,6 +1,7 @@
 // The engine as module.cpp sees it.
 #pragma once
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "simd/system.hpp"
@@ -12,7 +13,8 @@ extern const Kernels avx512_kernels, avx2_kernels, baseline_kernels;
 // The widest instruction set that this processor has, with at most so many lanes.
 const Kernels& kernels(int most_lanes);
 
-void solve(const Kernels&, const Data&, const Options&, const Answer&, Poll);
+class Structure;
+
 void outer_pair(const Outer&, int threads);
 
 // A solved batch: what is known of every element, from which arrays are fetched when somebody asks for them.
@@ -20,6 +22,7 @@ struct Solved {
     std::vector<double> z, lam, nu, s, objective, residuals;
     std::vector<signed char> kind;
     std::vector<long long> status, iterations;
+    std::shared_ptr<const Structure> structure;  // of the problems, null where they are taken as dense
 
     Solved() = default;
     Solved(const Kernels&, const Data&, const Options&, Poll);
@@ -35,7 +38,7 @@ double largest(const double* error, long batch);
 // Call part(first, last) for equal parts of a batch on several threads.
 void spread(long batch, int threads, const std::function<void(long, long)>& part);
 
-void solve_linearised(const Kernels&, const Data&, const Linearised&, int threads, Poll);
+void solve_linearised(const Kernels&, const Data&, const Structure*, const Linearised&, int threads, Poll);
 
 void solve_cones(const Kernels&, const ConeData&, int max_iterations, int threads, const ConeAnswer&, Poll);
 void solve_cones_linearised(const Kernels&, const ConeData&, const ConeLinearised&, int threads, Poll);
