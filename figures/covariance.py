@@ -17,13 +17,14 @@ def draw(tables: dict[str, Frame]) -> Figure:
     that the learned estimate came to, block of test years by block.
     """
     intervals = tables["intervals"].fillna({"baseline": ""})
-    figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+    figure = Figure(figsize=(11.0, 3.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     levels = rows_of(intervals, metric="volatility", baseline="")
     _forest(left, levels.assign(other=levels["method"]), 100)
     left.set(xlabel="volatility of daily returns (% a year)", title="level")
     pairs = rows_of(intervals, metric="variance", method=LEARNED)
-    pairs = pairs[pairs["baseline"] != ""]
+    # Equal weights are so far away that nothing else could be told apart.
+    pairs = pairs[~pairs["baseline"].isin(("", "equal_weight"))]
     _forest(middle, pairs.assign(other=pairs["baseline"]), 1e4)
     middle.axvline(0, color="0.3", linewidth=0.8)
     middle.set(xlabel="variance against ... (1e-4 a year)", title="learned through the portfolio")
@@ -60,7 +61,7 @@ def _shares(axes: Axes, rows: Frame) -> None:
     shrunk = 1 - wide["shrinkage sample"]
     axes.plot(wide.index, shrunk, "-", color=COLOURS[LEARNED], label="shrinkage")
     axes.set(ylim=(0, 1), xlabel="first test year", title="learned correlations")
-    axes.legend(fontsize=6, loc="lower left")
+    axes.legend(fontsize=6, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 if __name__ == "__main__":
