@@ -122,23 +122,26 @@ def scoreboard(rows: Rows) -> str:
 
 def losses(rows: Rows) -> str:
     """Return how many meetings the layer wins, and behind whom it ends on which data, by how much at worst."""
-    worst: dict[str, dict[tuple[str, str], dict[str, str]]] = {}
+    worst: dict[str, dict[str, dict[str, dict[str, str]]]] = {}
     for row in rows:
         if row["outcome"] == "loses":
-            pairs = worst.setdefault(row["experiment"], {})
-            kept = pairs.setdefault((row["method"], row["rival"]), row)
-            pairs[row["method"], row["rival"]] = max(kept, row, key=lambda one: abs(float(one["change"])))
-    lines = [f"- `{data}`: {'; '.join(map(_lost, pairs.values()))}" for data, pairs in worst.items()]
-    return "\n".join(
-        ["", f"{meetings(rows)} It loses (changes in the mean, the worst of several):", "", *lines, ""]
-    )
+            rivals = worst.setdefault(row["experiment"], {}).setdefault(row["method"], {})
+            kept = rivals.setdefault(row["rival"], row)
+            rivals[row["rival"]] = max(kept, row, key=lambda one: abs(float(one["change"])))
+    lines = [f"- `{data}`: {'; '.join(map(_behind, pairs.values()))}" for data, pairs in worst.items()]
+    return "\n".join(["", f"{meetings(rows)} It loses (means, at worst):", "", *lines, ""])
 
 
-def _lost(row: dict[str, str]) -> str:
-    relative = row["unit"] == "relative change"
-    change = interval(row | {"lo": "", "hi": ""}, "change", relative)
-    on = "" if relative else f" in {row['metric']}"
-    return f"{method_name(row['method'])} behind {method_name(row['rival'])} ({change}{on})"
+def _behind(rivals: dict[str, dict[str, str]]) -> str:
+    """Return one method and those that it ends behind, in words."""
+    said: list[str] = []
+    for name, row in rivals.items():
+        relative = row["unit"] == "relative change"
+        change = interval(row | {"lo": "", "hi": ""}, "change", relative)
+        on = "" if relative else " in " + row["metric"]
+        said.append(f"{method_name(name)} ({change}{on})")
+    (method,) = {row["method"] for row in rivals.values()}
+    return f"{method_name(method)} behind {', '.join(said)}"
 
 
 def meetings(rows: Rows) -> str:
