@@ -38,7 +38,7 @@ def page() -> str:
             "",
             "## Where the layer loses",
             "",
-            f"{meetings(contests)} Pairs are of the same seeds. It loses:",
+            f"{meetings(contests)} Pairs are of the same seeds. Lost:",
             "",
             met([row for row in contests if row["outcome"] == "loses"]),
             behind(contests),

@@ -129,7 +129,7 @@ def losses(rows: Rows) -> str:
             kept = rivals.setdefault(row["rival"], row)
             rivals[row["rival"]] = max(kept, row, key=lambda one: abs(float(one["change"])))
     lines = [f"- `{data}`: {'; '.join(map(_behind, pairs.values()))}" for data, pairs in worst.items()]
-    return "\n".join(["", f"{meetings(rows)} It loses (means, at worst):", "", *lines, ""])
+    return "\n".join(["", f"{meetings(rows)} Lost (means, at worst):", "", *lines, ""])
 
 
 def _behind(rivals: dict[str, dict[str, str]]) -> str:
@@ -149,8 +149,8 @@ def meetings(rows: Rows) -> str:
     outcomes = [row["outcome"] for row in rows]
     wins, loses, still = (outcomes.count(name) for name in ("wins", "loses", "open"))
     return (
-        f"Of {len(rows)} meetings with methods without a layer, on the same data, it wins {wins}, "
-        f"loses {loses}, and in {still} the interval holds no difference."
+        f"{len(rows)} meetings with methods without a layer, on the same data: {wins} won, {loses} lost, "
+        f"{still} open, whose interval holds no difference."
     )
 
 
