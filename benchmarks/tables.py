@@ -70,7 +70,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Run:
-    """What all lines of a run have in common; `kernel` is what made the matrix product of `product_gflops`."""
+    """What all lines of a run have in common; `kernel` is what made the matrix product of `product_gflops`.
+
+    `versions` are those of the packages, as JSON.
+    """
 
     commit: str
     threads: int
@@ -89,7 +92,10 @@ def quartiles(seconds: Sequence[float]) -> dict[str, float | int]:
 
 
 def write(path: Path, lines: Sequence[Line], run: Run) -> None:
-    """Write the table, five significant digits; what was written before is replaced."""
-    table = pd.DataFrame([asdict(line) | asdict(run) for line in lines])
+    """Write the table, five significant digits, and versions.json beside it; what was written before is replaced."""
+    common = asdict(run)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Once, since it would be most of the table.
+    path.with_name("versions.json").write_text(common.pop("versions") + "\n", encoding="utf-8")
+    table = pd.DataFrame([asdict(line) | common for line in lines])
     table.to_csv(path, index=False, float_format="%.5g")

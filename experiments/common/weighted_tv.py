@@ -71,7 +71,10 @@ def matrices(height: int, width: int) -> tuple[Tensor, Tensor]:
     cols = np.concatenate([first, second, pixels + row, first, second, pixels + row])
     signs = np.repeat([-1.0, 1.0, -1.0, 1.0, -1.0, -1.0], count)
     G = torch.sparse_coo_tensor(
-        np.stack([rows, cols]), torch.from_numpy(signs), (2 * count, size), check_invariants=True
+        torch.from_numpy(np.stack([rows, cols])),
+        torch.from_numpy(signs),
+        (2 * count, size),
+        check_invariants=True,
     )
     return Q, G.coalesce()
 
@@ -148,7 +151,7 @@ class MappedTV(nn.Module):
         weights = self.weights(noisy)
         if self.window is None:
             return self._solved(noisy, weights).z[:, : noisy[0].numel()].reshape(noisy.shape)
-        pixels, pairs = window_places(*noisy.shape[1:], *self.window, self.stride)
+        pixels, pairs = window_places((noisy.shape[1], noisy.shape[2]), self.window, self.stride)
         parts, of_parts = noisy.flatten(1)[:, pixels], weights[:, pairs]
         found = self._solved(parts.reshape(-1, *self.window), of_parts.flatten(0, 1)).z[:, : pixels.shape[1]]
         total = torch.zeros_like(noisy.flatten(1)).index_add(
@@ -168,10 +171,9 @@ class MappedTV(nn.Module):
         return self.layer.solve(Q, torch.cat((-noisy.flatten(1), weights), 1), G, h)
 
 
-def window_places(
-    height: int, width: int, window_height: int, window_width: int, stride: int
-) -> tuple[Tensor, Tensor]:
+def window_places(size: tuple[int, int], window: tuple[int, int], stride: int) -> tuple[Tensor, Tensor]:
     """The pixels of every window, one in each row, and its pairs."""
+    (height, width), (window_height, window_width) = size, window
     pairs = Pairs(height, width)
     pixel, along, down = np.arange(height * width).reshape(height, width), pairs.along, pairs.down
     pixels: list[np.ndarray] = []

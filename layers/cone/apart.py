@@ -150,11 +150,13 @@ def _part(
     ends = np.cumsum([c.zero, c.nonneg, len(c.soc), len(c.psd), c.exp, len(c.power)])
     zero, nonneg, soc, psd, exp, power = np.split(blocks, ends[:-1])
     cones = Cones(
-        int(zero.sum()), int(nonneg.sum()), *(
-            tuple(v for v, mine in zip(own, which, strict=True) if mine)
-            for own, which in ((c.soc, soc), (c.psd, psd))
-        ), int(exp.sum()), tuple(a for a, mine in zip(c.power, power, strict=True) if mine),
-    )  # fmt: skip
+        zero=int(zero.sum()),
+        nonneg=int(nonneg.sum()),
+        soc=tuple(size for size, mine in zip(c.soc, soc, strict=True) if mine),
+        psd=tuple(order for order, mine in zip(c.psd, psd, strict=True) if mine),
+        exp=int(exp.sum()),
+        power=tuple(a for a, mine in zip(c.power, power, strict=True) if mine),
+    )
     x, y = np.cumsum(variables) - 1, np.cumsum(rows) - 1
     P, A = np.flatnonzero(variables[structure.P_cols]), np.flatnonzero(variables[structure.A_cols])
     own = ConeStructure(

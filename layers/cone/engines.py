@@ -175,7 +175,11 @@ def _clarabel(data: Data, limits: Limits) -> Claim:
         P_values, q, A_values, b = given[i]
         solver = clarabel.DefaultSolver(P(P_values[upper]), q, A(A_values), b, cones, settings)
         if entries > LONG:
-            solver.set_termination_callback(lambda info: _told(progress, i, info) or stop.is_set())
+
+            def stops(info: Any) -> bool:
+                return _told(progress, i, info) or stop.is_set()
+
+            solver.set_termination_callback(stops)
         return solver.solve()
 
     threads = limits.threads if entries > SHARED else 1

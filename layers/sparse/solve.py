@@ -54,9 +54,7 @@ def solve(problem: SparseQP, request: Request) -> Solution:
     def shaped(value: Tensor) -> Tensor:
         return value.reshape((*batch, *value.shape[1:]))
 
-    progress.tell(
-        f"{program.batch} solved to a residual of {float(found.residuals.largest.max()):.0e}", last=True
-    )
+    progress.tell(f"{program.batch} done", last=True)
     y, s = shaped(found.y), shaped(found.s)
     point = found.x.detach(), found.y.detach(), found.s.detach()
     return Solution(
