@@ -44,7 +44,7 @@ def _pictures(figure: SubFigure, tables: dict[str, Frame], methods: list[str]) -
     for axes, method in zip(panels, methods, strict=False):
         grid = _grid(tables["signals"], method)
         axes.imshow(grid if method == "noisy" else np.where(seen, grid, np.nan), cmap="gray", vmin=0, vmax=1)
-        axes.set_title(SHORT[method], color=COLOURS[method])
+        axes.set_title(SHORT.get(method) or NAMES[method], color=COLOURS[method])
     if len(maps):
         grid = maps.pivot_table(index="row", columns="column", values="value")
         drawn = panels[-1].imshow(grid.to_numpy(), cmap="viridis")

@@ -102,7 +102,7 @@ def _of_dense(matrix: Tensor) -> Entries:
         there = (matrix != 0).reshape(prod(lead), height, width).any(0)
         cols, rows = np.nonzero(there.mT.cpu().numpy())
     with lasting():
-        places = Places((height, width), rows, cols, lead, torch.arange(rows.size))
+        places = Places((height, width), rows, cols, lead, torch.arange(rows.size, device="cpu"))
     places = _remembered(np.vstack([rows, cols]), matrix.shape, lambda: places)
     place = torch.from_numpy(rows * width + cols).to(matrix.device)
     return Entries(places, matrix.double().reshape(*lead, height * width).index_select(-1, place))

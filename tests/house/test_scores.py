@@ -67,10 +67,17 @@ def test_an_application_is_named_by_the_first_words_of_its_program():
 def test_what_is_lost_is_listed_and_what_is_won_is_counted():
     rows = [meeting(), meeting(outcome="wins", rival="untuned"), meeting(outcome="open", change="-0.01")]
     page = losses(rows)
-    assert "Of 3 meetings" in page
-    assert "wins 1, loses 1, and in 1 the interval" in page
-    assert page.count("|`markowitz`|") == 1
-    assert "|risk aversion searched|final_cost, test|+10.0 [+5.0, +15.0] %|5|" in page
+    assert "3 meetings" in page
+    assert "1 won, 1 lost, 1 open" in page
+    assert page.count("`markowitz`") == 1
+    assert "behind risk aversion searched (+10.0 %)" in page
+
+
+def test_of_several_losses_to_one_rival_the_worst_is_told_and_rivals_share_a_line():
+    rows = [meeting(change="0.1"), meeting(change="0.3"), meeting(change="0.2", rival="untuned")]
+    page = losses(rows)
+    assert "(+30.0 %), " in page and "(+20.0 %)" in page and "+10.0" not in page
+    assert page.count("- `") == 1
 
 
 def test_worse_in_the_mean_follows_the_good_direction():

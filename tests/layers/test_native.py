@@ -280,8 +280,13 @@ def test_what_is_called_optimal_is_so_on_the_caller_s_data(seed: int) -> None:
     solved = raw.status == Status.OPTIMAL
     assert solved.sum() > 50
     assert (true.largest[solved] <= 1e-8).all()
-    for found, expected in zip(raw.residuals.unbind(-1), true.values.unbind(-1), strict=True):
-        assert ((found - expected).abs()[solved] <= 1e-12 + 1e-3 * expected[solved]).all()
+    Q, q, _, h, _, b = data
+    terms = torch.cat([(Q @ raw.z[..., None])[..., 0] * raw.z, q * raw.z, h * raw.lam, b * raw.nu], dim=-1)
+    # two sums of the gap differ by the rounding of terms that cancel, as those of bounds that meet
+    rounding = (16 * 2**-52 * terms.abs().sum(-1) / terms.sum(-1).abs()).nan_to_num(0.0)
+    for k, (found, expected) in enumerate(zip(raw.residuals.unbind(-1), true.values.unbind(-1), strict=True)):
+        room = 1e-12 + (1e-3 + rounding * (k == 2)) * expected
+        assert ((found - expected).abs() <= room)[solved].all()
 
 
 def test_a_weakly_active_constraint_beside_an_unsolved_element(monkeypatch) -> None:
