@@ -54,8 +54,8 @@ def _curves(axes: Axes, task: Frame, metric: str) -> None:
         axes.plot(some.index, some, "o", color=COLOURS[method], markersize=4, label=NAMES[method])
     if refused:
         words = "refused:\n" + "\n".join(NAMES[method] for method in refused)
-        at = {"horizontalalignment": "right", "verticalalignment": "top"}
-        axes.text(0.97, 0.97, words, transform=axes.transAxes, fontsize=7, **at)
+        corner = axes.transAxes
+        axes.text(0.97, 0.97, words, transform=corner, fontsize=7, ha="right", va="top")
 
 
 if __name__ == "__main__":
