@@ -98,8 +98,7 @@ def solve_qp(
         :func:`engines` lists them.
     adjoint : str or Adjoint
         How our solution is differentiated: a name of :func:`adjoints`, or, with settings of its own, a value such as
-        ``Smoothed(kappa=1e-3)`` (docs/adjoints.md); ``"auto"`` is ``"implicit"``. A third-party layer takes ``"auto"``
-        only.
+        ``Smoothed(kappa=1e-3)`` (docs/adjoints.md); ``"auto"`` is ``"implicit"``, and all that third parties take.
     tol : float
         ``OPTIMAL`` means that the relative KKT residuals (:func:`layers.qp.kkt.residuals`) are at most this in norm,
         and, up to a tolerance of 1e-7, that no row misses more than 1e-6 of its own terms (:class:`layers.Status`).
@@ -112,8 +111,7 @@ def solve_qp(
         What to do when an element is not ``OPTIMAL``: raise; fill it with NaN; or return the last iterate (for
         an infeasible or unbounded element, the certificate). Its gradient contribution is zero in the last two.
     verbose : bool
-        Large sparse programs tell in a line on standard error how far they are. An interrupt (Ctrl-C) reaches them
-        either way.
+        Large sparse programs tell on standard error how far they are. Ctrl-C ends them either way.
 
     Returns
     -------

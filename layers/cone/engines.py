@@ -195,10 +195,8 @@ def _clarabel(data: Data, limits: Limits) -> Claim:
 
 def _told(progress: Progress, i: int, info: Any) -> bool:
     """Say how far a program is; False, which stops nothing."""
-    left = max(info.res_primal, info.res_dual)
-    progress.tell(
-        f"program {i}: iteration {info.iterations} of Clarabel, gap {info.gap_abs:.0e}, residual {left:.0e}"
-    )
+    left = f"gap {info.gap_abs:.0e}, residual {max(info.res_primal, info.res_dual):.0e}"
+    progress.tell(f"program {i}: iteration {info.iterations} of Clarabel, {left}")
     return False
 
 
