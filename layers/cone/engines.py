@@ -95,10 +95,8 @@ class Engine:
     Attributes
     ----------
     name : str
-    package : str
-        Module that has to be importable.
-    hint : str
-        What to do where it is not.
+    unavailable : callable
+        Why it cannot be used here, or None.
     supports : callable
         Whether it takes programs of a structure.
     solve : callable
@@ -108,19 +106,23 @@ class Engine:
     """
 
     name: str
-    package: str
-    hint: str
+    unavailable: Callable[[], str | None]
     supports: Callable[[ConeStructure], bool]
     solve: Callable[[Data, Limits], Claim]
     one_word: bool = False
 
-    def unavailable(self) -> str | None:
-        """Why it cannot be used here, or None."""
+
+def needs(package: str, install: str) -> Callable[[], str | None]:
+    """Why a package cannot be used, with what to install; None if it can."""
+
+    def reason() -> str | None:
         try:
-            import_module(self.package)
+            import_module(package)
         except ImportError as error:
-            return f"{error}; {self.hint}"
+            return f"{error}; pip install '{install}'"
         return None
+
+    return reason
 
 
 def configure(settings: Any, limits: Limits, engine: str, *ours: str) -> None:
@@ -335,17 +337,10 @@ def _no_power(structure: ConeStructure) -> bool:
 
 #: conic engines, in the order in which ``"auto"`` tries them
 ENGINES: dict[str, Engine] = {
-    "native": Engine(
-        "native",
-        "layers.native._core",
-        "install a C++17 compiler and run `make setup`, or `pip install --editable .` again",
-        native_cones.supports,
-        _native,
-        one_word=True,
-    ),
-    "moreau": Engine("moreau", "moreau", "pip install 'differentiable-convex-layers[moreau]'", _all, _moreau),
-    "clarabel": Engine("clarabel", "clarabel", "pip install clarabel", _all, _clarabel),
-    "diffcp": Engine("diffcp", "diffcp", "pip install diffcp", _no_power, _diffcp),
+    "native": Engine("native", native_cones.unavailable, native_cones.supports, _native, one_word=True),
+    "moreau": Engine("moreau", needs("moreau", "differentiable-convex-layers[moreau]"), _all, _moreau),
+    "clarabel": Engine("clarabel", needs("clarabel", "clarabel"), _all, _clarabel),
+    "diffcp": Engine("diffcp", needs("diffcp", "diffcp"), _no_power, _diffcp),
 }
 AUTOMATIC = ("native", "moreau", "clarabel")
 #: the same for sparse programs with linear rows

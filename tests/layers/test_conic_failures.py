@@ -14,9 +14,10 @@ from torch import Tensor
 from layers import ConvexLayer, LayerError, ProblemError, SolverError, Status, UnavailableError
 from layers.cone import function as door
 from layers.cone.certificates import infeasibility, unboundedness
-from layers.cone.engines import ENGINES, Claim, Data, Engine, Limits
+from layers.cone.engines import ENGINES, Claim, Data, Engine, Limits, needs
 from layers.cone.function import solve_cone_program
 from layers.cone_program import ConeProgram, Cones, ConeStructure
+from layers.native import qp as native
 from tests.layers.conic_instances import CONES, pattern, random_program, sparse
 
 INSTALLED = [name for name, engine in ENGINES.items() if engine.unavailable() is None]
@@ -101,7 +102,7 @@ def without_last_linear_row(data: Data, limits: Limits) -> Claim:
 
 def install(monkeypatch: pytest.MonkeyPatch, solve: Any) -> None:
     """Put an engine in the registry, and before Clarabel in the automatic choice."""
-    engine = Engine("mutilated", "numpy", "", lambda structure: True, solve)
+    engine = Engine("mutilated", lambda: None, lambda structure: True, solve)
     monkeypatch.setitem(ENGINES, "mutilated", engine)
     monkeypatch.setattr(door, "_available", lambda names: (engine, ENGINES["clarabel"]))
 
@@ -226,9 +227,9 @@ def test_an_engine_that_is_absent_or_does_not_know_the_cone(monkeypatch: pytest.
     with pytest.raises(LayerError, match="does not take this program"):
         solve_cone_program(program, solver="diffcp")
     monkeypatch.setitem(
-        ENGINES, "absent", Engine("absent", "no_such_module", "install it", lambda structure: True, liar)
+        ENGINES, "absent", Engine("absent", needs("no_such_module", "it"), lambda structure: True, liar)
     )
-    with pytest.raises(UnavailableError, match="install it"):
+    with pytest.raises(UnavailableError, match="pip install 'it'"):
         solve_cone_program(program, solver="absent")
 
 
@@ -303,3 +304,20 @@ def test_a_ray_that_leaves_the_cone_in_a_small_row_is_no_ray(length: int) -> Non
     assert unboundedness(program, x)[1].item() > 1e-7
     status = solve_cone_program(program, on_failure="ignore").status
     assert (status != Status.UNBOUNDED).all()
+
+
+def test_a_core_that_cannot_be_used_is_left_out_and_says_why(monkeypatch) -> None:
+    """One built from other sources is there, and can be imported."""
+    monkeypatch.setattr(native, "_core", None)
+    monkeypatch.setattr(native, "_reason", "it was built from other sources")
+    door._available.cache_clear()
+    program = ball(*(torch.tensor(v).double() for v in ([[3.0, 4.0]], [1.0], [-2.0])))
+    try:
+        found = solve_cone_program(program)
+        with pytest.raises(
+            UnavailableError, match="'native' cannot be used: it was built from other sources"
+        ):
+            solve_cone_program(program, solver="native")
+    finally:
+        door._available.cache_clear()
+    assert found.x[0].tolist() == pytest.approx([-0.6, -0.8], abs=1e-9)
