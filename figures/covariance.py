@@ -21,13 +21,13 @@ def draw(tables: dict[str, Frame]) -> Figure:
     left, middle, right = figure.subplots(1, 3)
     levels = rows_of(intervals, metric="volatility", baseline="")
     _forest(left, levels.assign(other=levels["method"]), 100)
-    left.set(xlabel="volatility of daily returns (% a year)", title="level")
+    left.set(xlabel="volatility of daily returns (% a year)", title="each portfolio")
     pairs = rows_of(intervals, metric="variance", method=LEARNED)
     # Equal weights are so far away that nothing else could be told apart.
     pairs = pairs[~pairs["baseline"].isin(("", "equal_weight"))]
     _forest(middle, pairs.assign(other=pairs["baseline"]), 1e4)
     middle.axvline(0, color="0.3", linewidth=0.8)
-    middle.set(xlabel="variance against ... (1e-4 a year)", title="learned through the portfolio")
+    middle.set(xlabel="its variance minus theirs (1e-4 a year)", title="the learned one against")
     _shares(right, rows_of(tables["metrics"], method=LEARNED, split="validation"))
     return figure
 

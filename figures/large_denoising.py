@@ -31,7 +31,7 @@ def draw(tables: dict[str, Frame]) -> Figure:
     figure = Figure(figsize=(10.0, 5.2), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[1, 1.1], squeeze=False)[:, 0]
     _pictures(above, tables, methods)
-    left, right = below.subfigures(1, 2, width_ratios=[1.25, 1], squeeze=False)[0]
+    left, right = below.subfigures(1, 2, width_ratios=[1, 1], squeeze=False)[0]
     _record(left.subplots(), rows_of(signals, experiment="large_denoising_ecg"))
     _ratios(right, rows_of(tables["summary"], metric="output_snr", split="test"))
     return figure
@@ -81,7 +81,7 @@ def _ratios(figure: SubFigure, ratios: Frame) -> None:
         axes.plot([], [], marker, color="0.3", label={"ecg": "record", "image": "image"}[task])
     axes.set_yticks(range(len(methods)), [NAMES[method] for method in methods], fontsize=7)
     axes.invert_yaxis()
-    axes.set_xlabel("output ratio (dB), 95 % interval")
+    axes.set_xlabel("output signal-to-noise ratio (dB)\nmean, 95 % interval over seeds")
     axes.legend(loc="lower center", bbox_to_anchor=(0.3, 1.0), ncols=2, fontsize=7)
 
 
