@@ -141,8 +141,13 @@ def test_no_setting_has_the_name_of_a_section_of_a_sheet():
     assert names & set(SECTIONS) == set()
 
 
-#: degenerate programs of 729 variables: first-order steps do not come near enough for their polish, and say so
-OUT_OF_REACH = {("sudoku_9x9", "admm")}
+#: and says so: degenerate programs of 729 variables, to which first-order steps do not come near enough for their
+#: polish; a singular Q; schedules that settle only as far as the layer solves
+OUT_OF_REACH = {
+    ("sudoku_9x9", "admm"): "ITERATION_LIMIT",
+    ("large_denoising", "qpth"): "Q must be positive definite for qpth",
+    ("task_learning", "cvxpylayers"): "still move after 50 quadratic programs",
+}
 
 
 @pytest.mark.parametrize(
@@ -160,8 +165,8 @@ def test_smoke_run_with_every_layer(experiment, layer, tmp_path):
             run(composed(*overrides), tmp_path)
         return
     if (experiment, layer) in OUT_OF_REACH:
-        with pytest.raises(ConfigError, match="ITERATION_LIMIT"):
-            run(composed(*overrides, *TINY[experiment]), tmp_path)
+        with pytest.raises(ConfigError, match=OUT_OF_REACH[experiment, layer]):
+            run(composed(*overrides, *TINY.get(experiment, ())), tmp_path)
         return
     run(composed(*overrides, *TINY.get(experiment, ())), tmp_path)
     summary = read_table(tmp_path / "summary.csv")
