@@ -159,7 +159,7 @@ def test_a_backend_is_one_file(tree: Path):
         "-k",
         "newcomer or behind",
     )
-    passes(tree, "tests/experiments/test_run.py", "-k", "newcomer and denoising")
+    passes(tree, "tests/experiments/test_run.py", "-k", "newcomer and denoising and not large_denoising")
 
 
 def test_an_adjoint_is_one_file(tree: Path):
