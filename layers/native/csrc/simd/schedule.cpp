@@ -170,9 +170,11 @@ void solve(const Kernels& k, const Data& data, const Sparse* plan, const Options
 
 }  // namespace
 
+// A batch that cannot be is refused by the memory that it would take: no product of it may overflow before.
 Solved::Solved(const Kernels& k, const Data& d, const Options& options, Poll poll)
-    : z(d.batch * d.n), lam(d.batch * d.m), nu(d.batch * d.p), s(d.batch * d.m), objective(d.batch), residuals(6 * d.batch),
-      kind(d.batch * d.m), status(d.batch), iterations(d.batch), structure(analyse(d)) {
+    : z(std::size_t(d.batch) * d.n), lam(std::size_t(d.batch) * d.m), nu(std::size_t(d.batch) * d.p), s(std::size_t(d.batch) * d.m),
+      objective(d.batch), residuals(std::size_t(6) * d.batch), kind(std::size_t(d.batch) * d.m), status(d.batch), iterations(d.batch),
+      structure(analyse(d)) {
     solve(k, d, structure ? &sparse_of(*structure) : nullptr, options,
           {z.data(), lam.data(), nu.data(), s.data(), objective.data(), residuals.data(), kind.data(), status.data(), iterations.data()}, poll);
 }
