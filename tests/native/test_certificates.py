@@ -16,7 +16,7 @@ from tests.layers.instances import random_qp
 from tests.layers.test_certificates import bounded_growth, reachable
 
 if native.unavailable():
-    pytest.skip("the C++ core is not built", allow_module_level=True)
+    pytest.skip(f"no core to test: {native.unavailable()}", allow_module_level=True)
 
 Array = NDArray[np.float64]
 Data = tuple[Array, ...]
