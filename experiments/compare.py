@@ -32,6 +32,9 @@ from experiments.common.stats import (
 from experiments.common.verdicts import MATCHES, NOT_COMPARABLE, REPRODUCED, sentence, verdict
 from experiments.job import check_run
 
+# What tells the rows of one run apart.
+KEY = ("claim", "method", "split", "metric", "step")
+
 
 def published() -> dict[str, Source]:
     """The publications by experiment."""
@@ -64,10 +67,10 @@ def compare(results: Path, experiments: list[str] | None = None) -> list[dict[st
         for row in compare_run(measured(results / place.path), source.claims, size, record["config"]):
             reason = notes[0] if row["verdict"] == NOT_COMPARABLE and not row["reason"] else row["reason"]
             rows.append({**fixed, **row, "reason": reason})
-    found = {(row["experiment"], row["id"]) for row in rows}
+    found = {(row["experiment"], *(row[name] for name in KEY)) for row in rows}
     for name in dict.fromkeys(place.experiment for place in places if place.experiment in sources):
-        missed = [claim for claim in sources[name].claims if (name, claim.id) not in found]
-        rows.extend(_without_run(name, sources[name].paper, claim) for claim in missed)
+        left = (_without_run(name, sources[name].paper, claim) for claim in sources[name].claims)
+        rows.extend(row for row in left if (name, *(row[key] for key in KEY)) not in found)
     return rows
 
 
