@@ -79,9 +79,8 @@ def _without_run(experiment: str, paper: str, claim: Claim) -> dict[str, Any]:
     size = claim.sizes[0] if claim.sizes else "paper"
     unknown = Interval(math.nan, math.nan, math.nan, "none")
     row = _row(claim, unknown, 0, NOT_COMPARABLE, "no tracked run has this number")
-    asked = (
-        f"python -m experiments.run experiment={experiment} size={size} 'methods=[{claim.where['method']}]'"
-    )
+    run = f"python -m experiments.run experiment={experiment} size={size} layer=auto"
+    asked = f"{run} 'methods=[{claim.where['method']}]'"
     return {
         "experiment": experiment,
         "source": paper,
