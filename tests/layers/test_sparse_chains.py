@@ -69,10 +69,11 @@ def test_a_system_with_a_dependent_row_stays_singular() -> None:
     assert SparseSaddle(sp.eye_array(300), D.tocsr()).singular
 
 
-def test_a_curve_smoothed_by_convexity_has_the_derivative_of_the_projection_on_its_face() -> None:
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_curve_smoothed_by_differences_has_the_derivative_of_the_projection_on_its_face(order: int) -> None:
     n = 1500
-    D, t = differences(n, 2), np.linspace(-1.0, 1.0, n)
-    G, h = sparse(-D), torch.zeros(n - 2, dtype=torch.float64)
+    D, t = differences(n, order), np.linspace(-1.0, 1.0, n)
+    G, h = sparse(-D), torch.zeros(n - order, dtype=torch.float64)
     c = torch.tensor(np.sin(3 * t) + 0.05 * np.sin(np.arange(n)), requires_grad=True)
     solution = solve_qp(sparse(sp.eye_array(n)), -c, G, h)
     assert solution.status == Status.OPTIMAL
