@@ -166,7 +166,7 @@ def _linear(config: Config, rng: np.random.Generator, record: Recorder) -> None:
 def _batch(config: Config, rng: np.random.Generator, record: Recorder) -> None:
     """One call, one program after the other, and a bare solver in a loop."""
     size = config.batch
-    for count in sorted({1, -(-size.batch // 2), size.batch}):
+    for count in sorted({1, size.batch}):
         ways = [
             packages.layer(config.layer),
             packages.layer(config.layer, one_by_one=True),
@@ -205,8 +205,13 @@ def _scaling(config: Config, rng: np.random.Generator, record: Recorder) -> None
 def logistic_regression(rng: np.random.Generator) -> Problem:
     """The fit of section 6.1 of cvxpylayers to 30 points of two features, which are its parameters."""
     labels = torch.from_numpy(rng.integers(0, 2, 30).astype(float))
-    made: Any = make_fit(labels, 2, lambda *parts: parts)  # pyright: ignore[reportArgumentType]
-    return *made, [rng.standard_normal((30, 2))]
+    made: list[Any] = []
+
+    def keep(*parts: Any) -> Any:
+        made.extend(parts)
+
+    make_fit(labels, 2, keep)
+    return *made, [rng.standard_normal((30, 2))]  # pyright: ignore[reportReturnType]
 
 
 def _canonical(config: Config, rng: np.random.Generator, record: Recorder) -> None:

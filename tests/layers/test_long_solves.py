@@ -48,7 +48,9 @@ def test_a_path_is_counted_in_few_rounds(monkeypatch: pytest.MonkeyPatch):
     found = fill._independent
     monkeypatch.setattr(fill, "_independent", lambda *given: rounds.append(1) or found(*given))
     n = 4000
-    assert n - 1 <= entries_of_factor(sp.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1])) <= 2 * n
+    assert (
+        n - 1 <= entries_of_factor(sp.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1])) <= 2 * n
+    )
     assert len(rounds) < 40
 
 

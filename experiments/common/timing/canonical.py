@@ -1,7 +1,7 @@
 """From parameters to the data of a cone program: compiled anew by CVXPY, by its map, and by ours.
 
-The two programs of table 1 of cvxpylayers (arXiv 1910.12430): the logistic regression of its section 6.1 and the
-control policy of section 6.2.
+Table 1 of cvxpylayers (arXiv 1910.12430) has two programs, of its sections 6.1 and 6.2; the second, a control policy,
+stands here.
 """
 
 from collections.abc import Callable
@@ -11,35 +11,21 @@ import cvxpy as cp
 import numpy as np
 import torch
 
-from experiments.programs.poisoned_fit import make_fit
 from layers import ConvexLayer
 
 #: With its parameters, the variables wanted, and values of the parameters.
 Problem = tuple[cp.Problem, list[cp.Parameter], list[cp.Variable], list[np.ndarray]]
-POINTS, FEATURES, STATES, CONTROLS = 30, 2, 2, 3
-
-
-def logistic_regression(rng: np.random.Generator) -> Problem:
-    """The fit to 30 points of two features, which are its parameters."""
-    labels = torch.from_numpy(rng.integers(0, 2, POINTS).astype(float))
-    made: Any = make_fit(labels, FEATURES, lambda *parts: parts)  # pyright: ignore[reportArgumentType]
-    return *made, [rng.standard_normal((POINTS, FEATURES))]
+STATES, CONTROLS = 2, 3
 
 
 def stochastic_control(rng: np.random.Generator) -> Problem:
-    """minimise 1/2 |Su|^2 + x'y + r'u subject to |u| <= 1, y = Mu; S, M, x and r are parameters."""
+    """The policy of section 6.2: minimise 1/2 |Su|^2 + x'y + r'u subject to |u| <= 1, y = Mu, u and y the variables."""
     S, M = cp.Parameter((CONTROLS, CONTROLS)), cp.Parameter((STATES, CONTROLS))
     x, r, u, y = cp.Parameter(STATES), cp.Parameter(CONTROLS), cp.Variable(CONTROLS), cp.Variable(STATES)
     cost: Any = 0.5 * cp.sum_squares(S @ u) + x @ y + r @ u
     rules: list[Any] = [cp.norm(u) <= 1, y == M @ u]
     values = [np.eye(CONTROLS), *(rng.standard_normal(p.shape) for p in (M, x, r))]
     return cp.Problem(cp.Minimize(cost), rules), [S, M, x, r], [u], values
-
-
-PROBLEMS: dict[str, Callable[[np.random.Generator], Problem]] = {
-    "logistic regression": logistic_regression,
-    "stochastic control": stochastic_control,
-}
 
 
 def ways(made: Problem) -> dict[str, Callable[[], object]]:
@@ -50,7 +36,8 @@ def ways(made: Problem) -> dict[str, Callable[[], object]]:
     for parameter, value in zip(parameters, values, strict=True):
         parameter.value = value
     # What CVXPY keeps belongs to one problem and one way to compile it.
-    anew, mapped = (cp.Problem(problem.objective, problem.constraints) for _ in range(2))
+    copies: list[Any] = [cp.Problem(problem.objective, problem.constraints) for _ in range(2)]
+    anew, mapped = copies
     return {
         "layer": lambda: ours.canonical_data(*tensors),
         "cvxpy_compiled": lambda: anew.get_problem_data(cp.CLARABEL, ignore_dpp=True),
@@ -67,5 +54,5 @@ def disagreement(made: Problem) -> float:
     problem.solve(cp.CLARABEL, ignore_dpp=True, **tight)
     found = ConvexLayer(problem, parameters, variables)(*(torch.from_numpy(value) for value in values))
     ours = np.concatenate([value.numpy().ravel() for value in found])
-    right = np.concatenate([np.ravel(variable.value) for variable in variables])
+    right = np.concatenate([np.asarray(variable.value).ravel() for variable in variables])
     return float(np.abs(ours - right).max() / np.abs(right).max())

@@ -83,7 +83,7 @@ def _qpth(programs: Programs, setting: Setting) -> Call:
         eps=setting["eps"], verbose=-1, maxIter=100, check_Q_spd=False
     )
     unit, batch = setting["unit"], len(programs.q)
-    # In a unit of its own the objective is 1/2 (uz)'Q(uz) in the same z.
+    # The objective times u squared and the rows times u: the same z, and slack and multipliers times u.
     factors = {"Q": unit**2, "q": unit**2, "G": unit, "h": unit, "A": 1.0, "b": 1.0}
     wide = {k: None if v is None else v.expand(batch, *v.shape[-2:]) if v.dim() == 2 and k.isupper() else v
             for k, v in programs.constants(dense=True).items()}  # fmt: skip
@@ -141,8 +141,7 @@ def _cvxpylayers(engine: str, programs: Programs, setting: Setting) -> Call:
 def _object(programs: Programs, name: str, engine: str) -> Any:
     value = getattr(programs, name)
     if name in programs.learned:
-        psd = {"PSD": True} if name == "Q" and engine == "MOREAU" else {}
-        return cp.Parameter(value.shape[1:], **psd)
+        return cp.Parameter(value.shape[1:], PSD=name == "Q" and engine == "MOREAU")
     return cp.psd_wrap(value) if name == "Q" else value
 
 

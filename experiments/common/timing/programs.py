@@ -123,8 +123,7 @@ def published_sparse(
 
 def banded(n: int, rng: np.random.Generator) -> Programs:
     """Q = I/10 + D'D with the differences D of neighbours, a row z_i - z_(i+1)/2 <= h_i for each pair: bandwidth 1."""
-    D = sp.diags_array([-np.ones(n - 1), np.ones(n - 1)], offsets=[0, 1], shape=(n - 1, n))
-    G = sp.diags_array([np.ones(n - 1), -0.5 * np.ones(n - 1)], offsets=[0, 1], shape=(n - 1, n))
+    D, G = _pairs(n, -1.0, 1.0), _pairs(n, 1.0, -0.5)
     return _alone(D.T @ D + 0.1 * sp.eye_array(n), G, sp.csc_array((0, n)), rng)
 
 
@@ -144,7 +143,7 @@ def random_sparse(n: int, rng: np.random.Generator) -> Programs:
 def grid(n: int, rng: np.random.Generator) -> Programs:
     """An obstacle problem on a square of about n points: Q = I/10 + the Laplacian of the grid, z <= h."""
     side = max(2, math.isqrt(n))
-    D = sp.diags_array([-np.ones(side - 1), np.ones(side - 1)], offsets=[0, 1], shape=(side - 1, side))
+    D = _pairs(side, -1.0, 1.0)
     line, eye = D.T @ D, sp.eye_array(side)
     n = side * side
     Q = sp.kron(line, eye) + sp.kron(eye, line) + 0.1 * sp.eye_array(n)
@@ -156,6 +155,12 @@ FAMILIES: dict[str, Callable[[int, np.random.Generator], Programs]] = {
     "random": random_sparse,
     "grid": grid,
 }
+
+
+def _pairs(n: int, first: float, second: float) -> Any:
+    """A row with two numbers for each pair of neighbours, shape (n - 1, n)."""
+    diagonals: Any = sp.diags_array
+    return diagonals([np.full(n - 1, first), np.full(n - 1, second)], offsets=[0, 1], shape=(n - 1, n))
 
 
 def _rows(count: int, entries: int, n: int, rng: np.random.Generator) -> Any:

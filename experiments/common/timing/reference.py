@@ -11,9 +11,9 @@ diagonal, of either sign, so that it can be factorised in any order, and the ans
 definite and the active rows are independent, or the refinement does not end.
 """
 
+from importlib import import_module
 from typing import Any
 
-import clarabel
 import numpy as np
 import scipy.sparse as sp
 import torch
@@ -34,9 +34,9 @@ class Active:
 
     def __init__(self, program: tuple[Any, ...], active: np.ndarray):
         Q, q, G, h, A, b = program
-        self.program, self.active, (self.p, n) = program, active, A.shape
-        C = sp.vstack([A, sp.csr_array(G)[active]])
-        self.K = sp.block_array([[Q, C.T], [C, None]] if C.shape[0] else [[Q]], format="csc")
+        self.program, self.active, self.p, n = program, active, len(b), len(q)
+        C: Any = sp.vstack([A, sp.csr_array(G)[active]])
+        self.K: Any = sp.block_array([[Q, C.T], [C, None]] if C.shape[0] else [[Q]], format="csc")
         signs = np.r_[np.ones(n), -np.ones(self.K.shape[0] - n)]
         self.known = np.r_[-q, b, h[active]]
         self.factor = splu(
@@ -73,6 +73,7 @@ class Active:
 def solve(program: tuple[Any, ...], tol: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """z, lambda, nu and which rows of G are active, by Clarabel at `tol`."""
     Q, q, G, h, A, b = program
+    clarabel: Any = import_module("clarabel")
     options = clarabel.DefaultSettings()
     options.verbose = False
     options.max_threads = 1
@@ -95,7 +96,7 @@ class _Clarabel(Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (w,) = grad_outputs
-        each = [_gradients(*found, w[i].numpy(), ctx.learned) for i, found in enumerate(ctx.found)]
+        each = [_gradients(found, w[i].numpy(), ctx.learned) for i, found in enumerate(ctx.found)]
         return None, None, None, *(torch.from_numpy(np.stack(column)) for column in zip(*each, strict=True))
 
 
@@ -125,15 +126,8 @@ def on_active_rows(
     raise ArithmeticError(f"no active rows are optimal after {CHANGES} changes of them")
 
 
-def _gradients(
-    z: np.ndarray,
-    lam: np.ndarray,
-    nu: np.ndarray,
-    active: np.ndarray,
-    program: tuple[Any, ...],
-    w: np.ndarray,
-    learned: tuple[str, ...],
-) -> list[np.ndarray]:
+def _gradients(found: tuple[Any, ...], w: np.ndarray, learned: tuple[str, ...]) -> list[np.ndarray]:
+    z, lam, nu, active, program = found
     system = Active(program, active)
     d_z, d_lam, d_nu = system.solve(np.r_[-w, np.zeros(system.K.shape[0] - len(w))])
     ways = {
