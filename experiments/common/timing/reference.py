@@ -11,6 +11,7 @@ diagonal, of either sign, so that it can be factorised in any order, and the ans
 definite and the active rows are independent, or the refinement does not end.
 """
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -144,11 +145,12 @@ def _gradients(found: tuple[Any, ...], w: np.ndarray, learned: tuple[str, ...]) 
 def call(programs: Programs, leaves: dict[str, Tensor], tol: float, *, exact: bool = False) -> Tensor:
     """z, shape (batch, n), one program after the other; `exact` on active rows whose signs are right, to rounding.
 
-    The numbers are those of `programs`; `leaves` are what gradients are asked of.
+    What is learned are `leaves`, the rest is that of `programs`.
 
     Raises
     ------
     ArithmeticError
         If the active rows are not independent, on the way back too.
     """
-    return _Clarabel.apply(programs, tol, exact, *leaves.values())
+    now = replace(programs, **{name: leaf.detach().numpy() for name, leaf in leaves.items()})
+    return _Clarabel.apply(now, tol, exact, *leaves.values())
