@@ -11,7 +11,9 @@ diagonal, of either sign, so that it can be factorised in any order, and the ans
 definite and the active rows are independent, or the refinement does not end.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +30,8 @@ from experiments.common.timing.programs import NAMES, Programs
 SHIFT, REFINEMENTS, RESIDUAL = 1e-9, 20, 1e-12
 #: changes of the active rows until their solution is optimal
 CHANGES = 20
+#: From a program and a tolerance to z, lambda, nu and which rows of G are active.
+Solver = Callable[[tuple[Any, ...], float], tuple[Any, ...]]
 
 
 class Active:
@@ -86,10 +90,10 @@ def solve(program: tuple[Any, ...], tol: float) -> tuple[np.ndarray, np.ndarray,
     return np.asarray(found.x), y[len(b) :], y[: len(b)], (y > s)[len(b) :]
 
 
-class _Clarabel(Function):
+class _Solution(Function):
     @staticmethod
-    def forward(ctx: Any, programs: Programs, tol: float, exact: bool, *leaves: Tensor) -> Tensor:
-        ctx.found = [_one(programs.one(i), tol, exact) for i in range(len(programs.q))]
+    def forward(ctx: Any, programs: Programs, one: Callable[..., tuple[Any, ...]], *leaves: Tensor) -> Tensor:
+        ctx.found = [one(programs.one(i)) for i in range(len(programs.q))]
         ctx.learned = programs.learned
         return torch.from_numpy(np.stack([z for z, *_ in ctx.found]))
 
@@ -98,11 +102,11 @@ class _Clarabel(Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (w,) = grad_outputs
         each = [_gradients(found, w[i].numpy(), ctx.learned) for i, found in enumerate(ctx.found)]
-        return None, None, None, *(torch.from_numpy(np.stack(column)) for column in zip(*each, strict=True))
+        return None, None, *(torch.from_numpy(np.stack(column)) for column in zip(*each, strict=True))
 
 
-def _one(program: tuple[Any, ...], tol: float, exact: bool) -> tuple[Any, ...]:
-    z, lam, nu, active = solve(program, tol)
+def _one(program: tuple[Any, ...], solver: Solver, tol: float, exact: bool) -> tuple[Any, ...]:
+    z, lam, nu, active = solver(program, tol)
     return (*(on_active_rows(program, active) if exact else (z, lam, nu, active)), program)
 
 
@@ -142,10 +146,12 @@ def _gradients(found: tuple[Any, ...], w: np.ndarray, learned: tuple[str, ...]) 
     return [ways[name]() for name in NAMES if name in learned]
 
 
-def call(programs: Programs, leaves: dict[str, Tensor], tol: float, *, exact: bool = False) -> Tensor:
+def call(
+    programs: Programs, leaves: dict[str, Tensor], tol: float, *, exact: bool = False, solver: Solver = solve
+) -> Tensor:
     """z, shape (batch, n), one program after the other; `exact` on active rows whose signs are right, to rounding.
 
-    What is learned are `leaves`, the rest is that of `programs`.
+    What is learned are `leaves`, the rest is that of `programs`; `solver` is Clarabel, or whatever answers like it.
 
     Raises
     ------
@@ -153,4 +159,4 @@ def call(programs: Programs, leaves: dict[str, Tensor], tol: float, *, exact: bo
         If the active rows are not independent, on the way back too.
     """
     now = replace(programs, **{name: leaf.detach().numpy() for name, leaf in leaves.items()})
-    return _Clarabel.apply(now, tol, exact, *leaves.values())
+    return _Solution.apply(now, partial(_one, solver=solver, tol=tol, exact=exact), *leaves.values())
