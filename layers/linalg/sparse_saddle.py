@@ -2,8 +2,9 @@
 
 K is equilibrated and its diagonal raised by ρ above and −ρ below. The result F is quasi-definite, so that it has a
 factorisation in every order (Vanderbei 1995), among them the one of least fill; iterative refinement against K takes
-the trace of ρ off again. The null space of K is a product of one of x and one of y, because H ⪰ 0 and E ⪰ 0: that of
-[H; C], and that of [Cᵀ; −E]. No basis of it is formed: a vector is projected by a solve.
+the trace of ρ off again. Where K has eigenvalues far below ρ that takes for ever: LU with pivoting needs no shift, for
+more fill, and tells such a K from a singular one. The null space of K is a product of one of x and one of y, because
+H ⪰ 0 and E ⪰ 0: that of [H; C], and that of [Cᵀ; −E]. No basis of it is formed: a vector is projected by a solve.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import qdldl
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
 
 Array = NDArray[np.float64]
 
@@ -34,6 +36,9 @@ LEAKED = 1e-14
 NULL = 10 * float(np.finfo(np.float64).eps)
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular
 LEFT = 1e-6
+#: a residual of this part of what was given asks for LU with pivoting; it is tried where the factor of LDLᵀ has so many
+#: entries at most, and trusted where it makes no vector larger than this: its rounding is below LEFT then
+COARSE, MOST_ENTRIES, GROWTH = 1e-10, 2_000_000, 1e9
 
 
 class SparseSaddle:
@@ -85,22 +90,30 @@ class SparseSaddle:
                 break
             except RuntimeError:
                 rho *= RAISE
-        self.usable = self._factor is not None
+        self.usable = self._factor is not None or self._pivoted is not None
 
     def solve(self, r: Array, corrections: int = CORRECTIONS) -> Array:
         """K⁻¹ r in the caller's units; where K is singular, any vector that K takes to r if there is one."""
         return self.scale * self._refined(self.scale * r, corrections)
 
     def _refined(self, r: Array, corrections: int) -> Array:
-        if self._factor is None:
-            return np.zeros_like(r)
-        x = self._factor_solve(r)
+        x, size = self._corrected(self._factor, r, corrections)
+        if size > COARSE * abs(r).max(initial=0.0) and self._pivoted is not None:
+            other, left = self._corrected(self._pivoted, r, corrections)
+            x = other if left < size else x
+        return x
+
+    def _corrected(self, factor: Any, r: Array, corrections: int) -> tuple[Array, float]:
+        """An answer by `factor` after iterative refinement, and the largest entry of its residual."""
+        if factor is None:
+            return np.zeros_like(r), np.inf
+        x = factor.solve(r)
         left, bound = r - self._scaled @ x, FINE * abs(r).max(initial=0.0)
         size = abs(left).max(initial=0.0)
         for _ in range(corrections):
             if not size > bound:
                 break
-            trial = x + self._factor_solve(left)
+            trial = x + factor.solve(left)
             after = r - self._scaled @ trial
             smaller = abs(after).max(initial=0.0)
             if not smaller < size:
@@ -108,11 +121,20 @@ class SparseSaddle:
             x, left, gained, size = trial, after, smaller < GAIN * size, smaller
             if not gained:
                 break
-        return x
+        return x, size
 
-    def _factor_solve(self, r: Array) -> Array:
-        assert self._factor is not None
-        return self._factor.solve(r)
+    @cached_property
+    def _pivoted(self) -> Any:
+        """LU with pivoting (SuperLU, Li 2005); None where it would be large, or K is singular or nearly so."""
+        if self._factor is not None and self._factor.factors()[0].nnz > MOST_ENTRIES:
+            return None
+        try:
+            factor = splu(sp.csc_matrix(self._scaled))
+        except RuntimeError:
+            return None
+        probe = _probe(self.scale.size)
+        grown = abs(factor.solve(probe)).max(initial=0.0)
+        return factor if grown <= GROWTH * abs(probe).max(initial=0.0) else None
 
     @property
     def singular(self) -> bool:
@@ -122,9 +144,14 @@ class SparseSaddle:
     @cached_property
     def _lost(self) -> Array:
         """What does not come back of a vector that was multiplied by K, equilibrated: it is in the null space."""
-        numbers = np.arange(1.0, self.scale.size + 1)
-        probe = np.sin(numbers * numbers)
-        return probe - self._refined(self._scaled @ probe, CORRECTIONS)
+        probe = _probe(self.scale.size)
+        given = self._scaled @ probe
+        lost = probe - self._refined(given, CORRECTIONS)
+        if abs(lost).max(initial=0.0) > LEFT and self._pivoted is not None:
+            # every residual is small where K is nearly singular: what comes back is not
+            self._factor = self._pivoted
+            lost = probe - self._corrected(self._factor, given, CORRECTIONS)[0]
+        return lost
 
     def error(self, x: Array, r: Array, before: Array | None = None) -> float:
         """Largest entry of K x − r relative to the terms of its row, those of r ``before`` a projection among them.
@@ -209,6 +236,12 @@ class _Rows:
     def unseen(self, v: Array) -> Array:
         """v without the shortest e with M e = M v: [I Mᵀ; M 0] (e, w) = (0, M v)."""
         return v - self.saddle.solve(np.concatenate([0.0 * v, self.M @ v]))[: v.size]
+
+
+def _probe(size: int) -> Array:
+    """A vector that is in no subspace of interest."""
+    numbers = np.arange(1.0, size + 1)
+    return np.sin(numbers * numbers)
 
 
 def multiplications(H: Any, C: Any) -> float:
