@@ -70,13 +70,13 @@ def sparse_rows() -> dict[str, SparseRow]:
             SparseRow(f"{name}_1000", "sparse", partial(family, name=name, n=1000, batch=4))
             for name in FAMILIES
         ),
-        SparseRow("control_1002", "sparse", partial(control, steps=167, batch=4)),
+        SparseRow("control_1002", "sparse", partial(control, steps=167, batch=4), "control"),
         SparseRow("published_1024", "sparse", partial(published, n=1024, batch=1)),
         *(
             SparseRow(f"{name}_10000", "large", partial(family, name=name, n=10_000, batch=1))
             for name in FAMILIES
         ),
-        SparseRow("control_10002", "large", partial(control, steps=1667, batch=1)),
-        SparseRow("banded_100000", "large", partial(family, name="banded", n=100_000, batch=1)),
+        SparseRow("control_10002", "large", partial(control, steps=1667, batch=1), "control"),
+        SparseRow("banded_100000", "large", partial(family, name="banded", n=100_000, batch=1), "banded"),
     ]
     return {row.name: row for row in rows}

@@ -46,7 +46,8 @@ def run_sparse_row(row: SparseRow, engines: Sequence[SparseEngine], limits: Limi
         threads = engine.threads or torch.get_num_threads()
         return Contender(engine.name, engine.ours, engine.ladders, build, bare=engine.bare, cores=threads)
 
-    return measure([contender(engine) for engine in engines], _check(right), limits, line)
+    able = [engine for engine in engines if draws[0].sizes[1] <= engine.most]
+    return measure([contender(engine) for engine in able], _check(right), limits, line)
 
 
 def _cotangent(programs: Programs, draw: int) -> Tensor:

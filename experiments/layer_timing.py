@@ -160,7 +160,9 @@ def _linear(config: Config, rng: np.random.Generator, record: Recorder) -> None:
         ones = torch.ones(batch.q.shape, dtype=torch.float64)
         timed = passes(lambda leaves, linear=linear: linear(leaves["q"]), batch, ones)
         timed()
-        _record_times(f"linear {n}", measure({"linear_layer": timed}, config.repetitions, config.seconds), record)
+        _record_times(
+            f"linear {n}", measure({"linear_layer": timed}, config.repetitions, config.seconds), record
+        )
 
 
 def _batch(config: Config, rng: np.random.Generator, record: Recorder) -> None:
