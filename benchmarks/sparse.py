@@ -67,13 +67,13 @@ def sparse_rows() -> dict[str, SparseRow]:
     """Every row by name: `sparse` of about a thousand variables, `large` of ten thousand and more."""
     rows = [
         *(
-            SparseRow(f"{name}_1000", "sparse", partial(family, name=name, n=1000, batch=4))
+            SparseRow(f"{name}_1000", "sparse", partial(family, name=name, n=1000, batch=4), name)
             for name in FAMILIES
         ),
         SparseRow("control_1002", "sparse", partial(control, steps=167, batch=4), "control"),
         SparseRow("published_1024", "sparse", partial(published, n=1024, batch=1)),
         *(
-            SparseRow(f"{name}_10000", "large", partial(family, name=name, n=10_000, batch=1))
+            SparseRow(f"{name}_10000", "large", partial(family, name=name, n=10_000, batch=1), name)
             for name in FAMILIES
         ),
         SparseRow("control_10002", "large", partial(control, steps=1667, batch=1), "control"),
