@@ -37,8 +37,11 @@ NULL = 10 * float(np.finfo(np.float64).eps)
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular
 LEFT = 1e-6
 #: a residual of this part of what was given asks for LU with pivoting; it is tried where the factor of LDLᵀ has so many
-#: entries at most, and trusted where it makes no vector larger than this: its rounding is below LEFT then
-COARSE, MOST_ENTRIES, GROWTH = 1e-10, 2_000_000, 1e9
+#: entries at most
+COARSE, MOST_ENTRIES = 1e-10, 2_000_000
+#: K is regular where no pivot of LU is smaller than this, and no vector of x grows by more than that: C has that
+#: condition, and y its square; what is dependent has a pivot of rounding
+PIVOT, GROWTH = 1e-8, 1e9
 
 
 class SparseSaddle:
@@ -125,14 +128,16 @@ class SparseSaddle:
 
     @cached_property
     def _pivoted(self) -> Any:
-        """LU with pivoting (SuperLU, Li 2005); None where it would be large, or K is singular or nearly so."""
+        """LU with pivoting (SuperLU, Li 2005); None where it would be large, or K is not clearly regular."""
         if self._factor is not None and self._factor.factors()[0].nnz > MOST_ENTRIES:
             return None
         try:
             factor = splu(sp.csc_matrix(self._scaled))
         except RuntimeError:
             return None
-        probe = _probe(self.scale.size)
+        if not abs(factor.U.diagonal()).min(initial=1.0) >= PIVOT:
+            return None
+        probe = np.where(np.arange(self.scale.size) < self.n, _probe(self.scale.size), 0.0)
         grown = abs(factor.solve(probe)).max(initial=0.0)
         return factor if grown <= GROWTH * abs(probe).max(initial=0.0) else None
 
@@ -145,12 +150,11 @@ class SparseSaddle:
     def _lost(self) -> Array:
         """What does not come back of a vector that was multiplied by K, equilibrated: it is in the null space."""
         probe = _probe(self.scale.size)
-        given = self._scaled @ probe
-        lost = probe - self._refined(given, CORRECTIONS)
+        lost = probe - self._refined(self._scaled @ probe, CORRECTIONS)
         if abs(lost).max(initial=0.0) > LEFT and self._pivoted is not None:
-            # every residual is small where K is nearly singular: what comes back is not
+            # every residual is small where K is nearly singular, and what comes back of y is not much
             self._factor = self._pivoted
-            lost = probe - self._corrected(self._factor, given, CORRECTIONS)[0]
+            return np.zeros_like(lost)
         return lost
 
     def error(self, x: Array, r: Array, before: Array | None = None) -> float:

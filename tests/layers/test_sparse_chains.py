@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from layers import Status, solve_qp
+from layers.cone_program import Cones, ConeStructure
 from layers.linalg.sparse_saddle import SparseSaddle
 
 
@@ -29,6 +30,19 @@ def differences(length: int, order: int) -> sp.sparray:
     for _ in range(order):
         D = D[1:] - D[:-1]
     return D
+
+
+def test_what_is_read_from_dense_matrices_counts_where_bounds_are_taken_out() -> None:
+    few, many = (bounded(n) for n in (500, 5000))
+    assert not few.sparse_pays(few.core_work())
+    assert many.sparse_pays(many.core_work())
+
+
+def bounded(n: int) -> ConeStructure:
+    """A diagonal objective, n bounds and one equality."""
+    each = np.arange(n)
+    rows, columns = np.stack([0 * each, 1 + each], 1).ravel(), np.repeat(each, 2)
+    return ConeStructure(n, n + 1, Cones(zero=1, nonneg=n), each, each, rows, columns)
 
 
 def test_a_regular_system_with_eigenvalues_far_below_the_shift_is_solved_and_not_called_singular() -> None:
@@ -55,10 +69,11 @@ def test_a_system_with_a_dependent_row_stays_singular() -> None:
     assert SparseSaddle(sp.eye_array(300), D.tocsr()).singular
 
 
-def test_a_curve_smoothed_by_convexity_has_the_derivative_of_the_projection_on_its_face() -> None:
+@pytest.mark.parametrize("order", [2, 3])
+def test_a_curve_smoothed_by_differences_has_the_derivative_of_the_projection_on_its_face(order: int) -> None:
     n = 1500
-    D, t = differences(n, 2), np.linspace(-1.0, 1.0, n)
-    G, h = sparse(-D), torch.zeros(n - 2, dtype=torch.float64)
+    D, t = differences(n, order), np.linspace(-1.0, 1.0, n)
+    G, h = sparse(-D), torch.zeros(n - order, dtype=torch.float64)
     c = torch.tensor(np.sin(3 * t) + 0.05 * np.sin(np.arange(n)), requires_grad=True)
     solution = solve_qp(sparse(sp.eye_array(n)), -c, G, h)
     assert solution.status == Status.OPTIMAL
