@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-#: columns of at most this multiple of the least count are taken out together
+#: columns of at most this multiple of the least count, and one more, are taken out together: without the one more a
+#: round finds the two ends of a path, and there are n / 2 rounds (20,000 variables: 7.6 s against 0.01 s)
 ALIKE = 1.2
 #: the part of all places, or the number of entries, beyond which what is left is taken to fill up
 FULL, MANY = 0.3, 1e8
@@ -39,7 +40,7 @@ def entries_of_factor(pattern: Any) -> float:
         size, degree = graph.shape[0], np.diff(graph.indptr)
         if graph.nnz >= min(FULL * size * (size - 1), MANY):
             return found + size * (size - 1) / 2
-        taken = _independent(graph, degree <= ALIKE * degree.min(), rng)
+        taken = _independent(graph, degree <= ALIKE * degree.min() + 1, rng)
         found += float(degree[taken].sum())
         rest = np.flatnonzero(~taken)
         columns = graph[np.flatnonzero(taken)][:, rest]
