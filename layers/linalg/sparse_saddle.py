@@ -65,6 +65,8 @@ class SparseSaddle:
         What was added to the diagonal of the equilibrated matrix.
     usable : bool
         Whether there is a factorisation.
+    entries : int
+        Of its factor.
 
     Notes
     -----
@@ -127,10 +129,14 @@ class SparseSaddle:
         return x, size
 
     @cached_property
+    def entries(self) -> int:
+        """Of the factor of LDLᵀ, the lower half."""
+        return 0 if self._factor is None else int(self._factor.factors()[0].nnz)
+
+    @cached_property
     def _pivoted(self) -> Any:
         """LU with pivoting (SuperLU, Li 2005); None where it would be large, or K is not clearly regular."""
-        filled = 0 if self._factor is None else self._factor.factors()[0].nnz
-        if self.scale.size > 2 * self.n or filled > MOST_FILL * self.K.nnz:
+        if self.scale.size > 2 * self.n or self.entries > MOST_FILL * self.K.nnz:
             return None  # dependent for sure, or dear
         try:
             factor = splu(sp.csc_matrix(self._scaled))
