@@ -16,6 +16,8 @@ from layers.qp.shares import shares
 
 #: what sᵢ or λᵢ is of the terms of its own row, from which on it is clear
 OWN = 1e-6
+#: what is next to nothing of all rows
+LITTLE = 2e-6
 #: the part of the terms around it that a number may be by rounding, at a point whose numbers are right to rounding
 ROUNDING = 1e-15
 
@@ -68,7 +70,7 @@ def _of_whole(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, noise: Tensor) ->
     reach = 10 * relative_residual(problem, z, lam, nu).clamp(min=1e-18, max=1e-6).sqrt().unsqueeze(-1)
     weak = (larger <= WEAK_TOLERANCE) | ((larger <= reach) & (smaller >= WEAK_RATIO * larger))
     kind = torch.where(lam_hat > s_hat, ACTIVE, INACTIVE)
-    doubt = ((~weak & (sizes[0].maximum(sizes[1]) <= OWN)) | (smaller > OWN)).any(-1)
+    doubt = ((~weak & (sizes[0].maximum(sizes[1]) <= LITTLE)) | (smaller > OWN)).any(-1)
     some = (weak.any(-1) & ~doubt).nonzero().squeeze(-1)
     if some.numel():  # what only noise around it makes nothing may be a number
         fine = shares(weighted.take(some), *(v[some] for v in point), ROUNDING)

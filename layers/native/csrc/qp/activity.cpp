@@ -17,8 +17,9 @@ constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
 constexpr double NEAR = 1e-11;
 // Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: layers/qp/apart.py.
 constexpr double FAR = 1e6;
-// What is so many times what the point leaves of its equations, or ROUNDING, is not theirs: their condition is rarely more.
-constexpr double BEYOND = 1e8, ROUNDING = 1e-16;
+// Next to nothing of all rows. What is BEYOND times what the point leaves of its equations in norm, or ROUNDING, is not theirs, whose condition is
+// rarely more; a slack is not if it is BEYOND_ROWS times what is left row by row as well.
+constexpr double LITTLE = 2e-6, BEYOND = 1e8, BEYOND_ROWS = 1e6, ROUNDING = 1e-16;
 
 // One problem, or a part of one, and its solution.
 struct Program {
@@ -109,8 +110,9 @@ void neighbours(const Program& s, Vector z, Vector& g, Vector& c) {
     }
 }
 
-// The class of every row of G, or nothing where one is in doubt; `left` is the largest residual of an equation in norm.
-std::vector<signed char> kinds(const Program& s, double error, double left) {
+// The class of every row of G, or nothing where one is in doubt; `left` is the largest residual of an equation in norm,
+// `rowwise` of any row.
+std::vector<signed char> kinds(const Program& s, double error, double left, double rowwise) {
     const int n = (int)s.x.size(), m = s.m;
     const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
     const Vector x = sizes(s.x), y = sizes(s.y), h = sizes(s.h), q = sizes(s.q);
@@ -144,10 +146,11 @@ std::vector<signed char> kinds(const Program& s, double error, double left) {
         const auto both = [](double size, double share) { return share > OWN ? std::max(share, size) : size; };
         const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
         const double size = std::max(room / scale, s.y[i] / y_hat);
+        const double noise = std::max(BEYOND * std::max(left, ROUNDING), room / scale > s.y[i] / y_hat ? BEYOND_ROWS * rowwise : 0);
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
         // Neither is clear nor as good as zero, or both are clear: what is left of them at a point to rounding tells.
-        if (!weak && size <= OWN && size <= BEYOND * std::max(left, ROUNDING)) return {};
+        if (!weak && size <= std::min(noise, LITTLE)) return {};
         if (least > OWN) return {};
         kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
     }
@@ -178,7 +181,7 @@ void tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long
             most[k] = std::max(most[k], size[k]);
             if (most[k] > FAR * least[k]) return;
         }
-        const std::vector<signed char> own = kinds(part, error, std::max(residuals[0], residuals[1]));
+        const std::vector<signed char> own = kinds(part, error, std::max(residuals[0], residuals[1]), rowwise);
         if ((int)own.size() < part.m) return;
         for (int i = 0; i < part.m; ++i) kind[rows[j][i]] = own[i];
     }
