@@ -73,7 +73,7 @@ def _of_whole(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, noise: Tensor) ->
     doubt = ((~weak & (sizes[0].maximum(sizes[1]) <= LITTLE)) | (smaller > OWN)).any(-1)
     some = (weak.any(-1) & ~doubt).nonzero().squeeze(-1)
     if some.numel():  # what only noise around it makes nothing may be a number
-        fine = shares(weighted.take(some), *(v[some] for v in point), ROUNDING)
+        fine = shares(weighted.take(some), *(v[some] for v in point), noise=ROUNDING)
         doubt = doubt.index_copy(0, some, (weak[some] & (fine[0].maximum(fine[1]) > OWN)).any(-1))
     return _enforced(weighted, torch.where(weak, WEAK, kind).to(torch.int8)), doubt
 
