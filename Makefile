@@ -65,10 +65,11 @@ test: setup  ## the fast tests, each kind once | 3
 test-slow: setup  ## the tests marked slow, which `make test` leaves out | 3
 	$(PYTEST) -m slow
 
-# The adversary's programs in `make test-all`: blocks that are always the same, some five minutes of two cores.
+# The adversary's programs in `make test-all`: blocks that are always the same, about two minutes of one
+# quiet core; where it takes longer, ten minutes end it.
 ASKED := --seed 501 --blocks 40 --minutes 10 --workers 2
 .PHONY: test-all
-test-all: setup  ## every test, and 16,000 programs of the adversary; .ci/run takes it | 11
+test-all: setup  ## every test, and 16,000 programs of the adversary; .ci/run takes it | 8
 	$(PYTEST)
 	OMP_NUM_THREADS=1 $(PYTHON) -m tests.adversary $(ASKED)
 
