@@ -14,11 +14,12 @@ namespace {
 constexpr int HOPS = 2;
 constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
 // A point with a larger residual, in norm or in one row, is polished again before anybody tells.
-constexpr double NEAR = 1e-11, ROWS_SHARP = 1e-9;
+constexpr double NEAR = 1e-11;
 // Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: layers/qp/apart.py.
 constexpr double FAR = 1e6;
-// What is so many times what the point leaves of its equations is no rounding of it.
-constexpr double BEYOND = 1e2;
+// Next to nothing of all rows. What is BEYOND times what the point leaves of its equations in norm, or ROUNDING, is not theirs, whose condition is
+// rarely more; a slack is not if it is BEYOND_ROWS times what is left row by row as well.
+constexpr double LITTLE = 2e-6, BEYOND = 1e8, BEYOND_ROWS = 1e6, ROUNDING = 1e-16;
 
 // One problem, or a part of one, and its solution.
 struct Program {
@@ -109,8 +110,9 @@ void neighbours(const Program& s, Vector z, Vector& g, Vector& c) {
     }
 }
 
-// The class of every row of G, or nothing where one is in doubt; `left` is the largest residual, in norm or in a row.
-std::vector<signed char> kinds(const Program& s, double error, double left) {
+// The class of every row of G, or nothing where one is in doubt; `left` is the largest residual of an equation in norm,
+// `rowwise` of any row.
+std::vector<signed char> kinds(const Program& s, double error, double left, double rowwise) {
     const int n = (int)s.x.size(), m = s.m;
     const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
     const Vector x = sizes(s.x), y = sizes(s.y), h = sizes(s.h), q = sizes(s.q);
@@ -143,10 +145,13 @@ std::vector<signed char> kinds(const Program& s, double error, double left) {
         const double row = own[i] ? g[i] : std::max(g[i], NOISE * (given_g[i] > 0 ? std::min(scale, near_g[i]) : scale));
         const auto both = [](double size, double share) { return share > OWN ? std::max(share, size) : size; };
         const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
+        const double size = std::max(room / scale, s.y[i] / y_hat);
+        const double noise = std::max(BEYOND * std::max(left, ROUNDING), room / scale > s.y[i] / y_hat ? BEYOND_ROWS * rowwise : 0);
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
-        // Neither is clear nor as good as zero: what another polish leaves of it tells.
-        if (!weak && most <= OWN && most <= BEYOND * left) return {};
+        // Neither is clear nor as good as zero, or both are clear: what is left of them at a point to rounding tells.
+        if (!weak && size <= std::min(noise, LITTLE)) return {};
+        if (least > OWN) return {};
         kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
     }
     return kind;
@@ -158,9 +163,8 @@ void tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long
     const double* residuals = answer.residuals + 6 * index;
     const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
     const double rowwise = *std::max_element(residuals + 3, residuals + 6);
-    const bool polished = answer.kind[index * d.m] == POLISHED;
     std::fill_n(answer.kind + index * d.m, d.m, UNCLEAR);
-    if (error > NEAR || (rowwise > ROWS_SHARP && !polished)) return;
+    if (error > NEAR || rowwise > ROWS_SHARP) return;
     const Program whole(d, plan, answer, index);
     std::vector<int> of_rows, label = parts_of(whole.Q, whole.C, of_rows), place(d.n);
     std::vector<std::vector<int>> variables(d.n), rows(d.n);
@@ -177,7 +181,7 @@ void tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long
             most[k] = std::max(most[k], size[k]);
             if (most[k] > FAR * least[k]) return;
         }
-        const std::vector<signed char> own = kinds(part, error, std::max(error, rowwise));
+        const std::vector<signed char> own = kinds(part, error, std::max(residuals[0], residuals[1]), rowwise);
         if ((int)own.size() < part.m) return;
         for (int i = 0; i < part.m; ++i) kind[rows[j][i]] = own[i];
     }

@@ -4,11 +4,8 @@
 
 namespace convex_layers {
 
-// UNCLEAR at a point that corrections have brought as near as they go: another polish would leave the same.
-constexpr signed char POLISHED = -2;
-
 // Every row of the element `index`, which is solved, becomes ACTIVE, INACTIVE or WEAK. Several weak rows may pin each other: they become UNCLEAR,
-// and so does a point that is neither sharp nor polished. The plan is null where the matrices are taken as dense.
+// and so does a point that is not sharp. The plan is null where the matrices are taken as dense.
 void tell_activity(const Data&, const Sparse*, const Answer&, long index);
 
 }  // namespace convex_layers
