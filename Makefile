@@ -181,7 +181,7 @@ proofs: setup  ## every proof, and proofs/LEDGER.md | 2
 	tools/bench_setup.sh $(PYTHON)
 
 .PHONY: bench
-bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 35
+bench: .venv-bench/.ready  ## every peer side by side on a quiet machine; docs/benchmarks.md says what comes out | 42
 	.venv-bench/bin/python -m benchmarks --output benchmarks
 	$(PYTHON) -m figures.benchmarks
 	$(pages)

@@ -16,7 +16,7 @@ from experiments.common.provenance import processor
 #: distributions that no experiment uses
 PEERS = (
     *("proxsuite", "libdqp", "qpsolvers", "daqp", "piqp", "quadprog"),
-    *("elastiqp", "pounce-solver", "ffolayer"),
+    *("elastiqp", "pounce-solver", "ffolayer", "osqp"),
 )
 
 

@@ -34,7 +34,7 @@ Setting = dict[str, Any]
 Call = Callable[[dict[str, Tensor]], Tensor]
 TOLERANCES: tuple[Setting, ...] = tuple({"tol": tol} for tol in (1e-9, 1e-11, 1e-12))
 OSQP: tuple[Setting, ...] = tuple(
-    {"eps_abs": eps, "eps_rel": eps, "max_iter": 20_000, "polishing": True} for eps in (1e-6, 1e-9)
+    {"eps_abs": eps, "eps_rel": eps, "max_iter": 4000, "polishing": True} for eps in (1e-6, 1e-9)
 )
 DQP: tuple[tuple[Setting, ...], ...] = tuple(
     tuple(

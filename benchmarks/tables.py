@@ -106,10 +106,15 @@ def kept(path: Path, run: Run, measured: Sequence[str]) -> Frame:
         If they are of another machine or number of threads, or of other versions of the packages.
     """
     table = pd.read_csv(path)
-    then = {name: sorted(set(table[name])) for name in ("machine", "threads")}
-    then["versions"] = [json.loads(path.with_name("versions.json").read_text("utf-8"))]
-    now = {"machine": [run.machine], "threads": [run.threads], "versions": [json.loads(run.versions)]}
-    differ = [name for name in now if then[name] != now[name]]
+    facts = {"machine": run.machine, "threads": run.threads}
+    differ = [name for name, value in facts.items() if set(table[name]) != {value}]
+    then, now = (
+        json.loads(text) for text in (path.with_name("versions.json").read_text("utf-8"), run.versions)
+    )
+    # A package that had no place in the list had none in the rows.
+    differ += (
+        ["versions"] if any(now[name] != version for name, version in then.items() if name in now) else []
+    )
     if differ:
         sys.exit(
             f"error: {path} is of other {' and '.join(differ)}; measure all rows, or write elsewhere (--output)"

@@ -133,7 +133,8 @@ def side_by_side(
     right, given = exact(batch, w, config.checked), dict[str, Timed]()
     for method in methods:
         call, off, reason = climb(method, batch, w, right)
-        record.metric("difference", what, 0, off, "1", method.name)
+        if off == off:  # it answered
+            record.metric("difference", what, 0, off, "1", method.name)
         if call is None:
             record.refusal(what, 0, reason, method.name)
         else:

@@ -74,6 +74,10 @@ def test_rows_that_were_not_asked_for_stay_if_the_machine_is_the_same(tmp_path: 
     table.assign(threads=7).to_csv(tmp_path / "results.csv", index=False)
     with pytest.raises(SystemExit, match="of other threads; measure all rows"):
         _run(tmp_path, "--rows", "tiny", "--engines", "auto", "--keep")
+    versions = tmp_path / "versions.json"
+    versions.write_text(versions.read_text("utf-8").replace('"torch": "', '"torch": "0.'), "utf-8")
+    with pytest.raises(SystemExit, match="of other threads and versions"):
+        _run(tmp_path, "--rows", "tiny", "--engines", "auto", "--keep")
 
 
 def test_an_unknown_row_is_refused_with_the_names_there_are(tmp_path: Path):
