@@ -29,6 +29,8 @@ from layers.solution import LOOSE, Residuals, Status
 #: an engine whose answer did not do gets a second chance at this multiple of its tolerance, and at least at that
 TIGHTER, SMALLEST = 1e-3, 1e-13
 
+#: residual of a polished point whose active set is another one
+MISSED = 1e-6
 #: residual of a polished point that needs no Newton's method, and of one that needs no second attempt
 POLISHED = 1e-11
 
@@ -119,7 +121,8 @@ def _scaled(
     """
     # engines scale rows as well: it did not help on sparse linear programs, and lost digits on badly scaled ones
     scaled = ScaledProgram.plain(program) if linear(program) else ScaledProgram.of(program, norms)
-    point = _attempt(program, norms, scaled, engines[0], limits, tol)
+    # a tighter answer tells the active set of linear rows more often than Newton's method mends what its polish missed
+    point = _attempt(program, norms, scaled, engines[0], limits, tol, mend=not linear(program))
     tighter = replace(limits, tol=max(TIGHTER * limits.tol, SMALLEST))
     if tol <= LOOSE and not program.structure.cones.linear:
         point = _sharpened(program, norms, scaled, engines[0], replace(limits, tol=SMALLEST), point)
@@ -172,11 +175,18 @@ def _in_units_of(program: ConeProgram, point: ConePoint) -> ScaledProgram:
 
 
 def _attempt(
-    program: ConeProgram, norms: kkt.Norms, scaled: ScaledProgram, engine: Engine, limits: Limits, tol: float
+    program: ConeProgram,
+    norms: kkt.Norms,
+    scaled: ScaledProgram,
+    engine: Engine,
+    limits: Limits,
+    tol: float,
+    *,
+    mend: bool = True,
 ) -> ConePoint:
-    """One engine at one tolerance, judged in the caller's units."""
+    """One engine at one tolerance, judged in the caller's units; not to ``mend`` leaves what a polish has missed."""
     claim = _ask(scaled.program, engine, limits)
-    point = _back(program, norms, scaled, _judged(scaled.program, claim, tol), tol)
+    point = _back(program, norms, scaled, _judged(scaled.program, claim, tol, mend), tol)
     # Newton's method was judged in scaled units: where it did not do in the caller's, the engine's own point may.
     claimed = torch.from_numpy(claim.status).to(program.q.device)
     certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
@@ -252,13 +262,16 @@ def _ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:
 
 
 def _refined(
-    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, wanted: Tensor
+    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, wanted: Tensor, most: float = torch.inf
 ) -> tuple[Iterate, Residuals]:
-    """By the active set where all rows are linear and sparse; else Newton's method with parts of v of one size."""
+    """By the active set where all rows are linear and sparse; else Newton's method with parts of v of one size.
+
+    What a polish has left beyond ``most`` stays as it is.
+    """
     if linear(program) and wanted.all():
         norms = kkt.Norms.of(program)
         (near_x, near_y, near_s), error = polish(program, x, y, s, norms)
-        if (error.largest <= POLISHED).all():
+        if ((error.largest <= POLISHED) | (error.largest > most)).all():
             return Iterate(near_x, near_s - near_y, near_y, near_s), error
     point, error = _by_newton(program, ScaledProgram.balanced(program, y, s), (x, y, s), wanted)
     index = (wanted & (error.largest > POLISHED)).nonzero().squeeze(-1)
@@ -288,13 +301,13 @@ def _tensors(claim: Claim, device: torch.device) -> tuple[Tensor, ...]:
     )
 
 
-def _judged(program: ConeProgram, claim: Claim, tol: float) -> ConePoint:
+def _judged(program: ConeProgram, claim: Claim, tol: float, mend: bool) -> ConePoint:
     """Refine what an engine says of a scaled program, and judge it there."""
     device = program.q.device
     x, y, s = _tensors(claim, device)
     claimed = torch.from_numpy(claim.status).to(device)
     certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
-    refined, error = _refined(program, x, y, s, ~certifies)
+    refined, error = _refined(program, x, y, s, ~certifies, torch.inf if mend else max(tol, MISSED))
     status = torch.where(error.within(tol), int(Status.OPTIMAL), claimed)
     contradicted = (claimed == Status.OPTIMAL) & ~error.within(tol)
     x, y = refined.x, refined.y

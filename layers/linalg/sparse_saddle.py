@@ -21,6 +21,11 @@ Array = NDArray[np.float64]
 
 #: ρ of an equilibrated matrix, and by how much it is raised, how often, where rounding makes a pivot of the wrong sign
 SHIFT, RAISE, RAISES = 1e-8, 100.0, 3
+#: ρ where refinement stalls: what K does to some vector is far less than the first, as along a chain of a thousand
+#: rows; the part of what is given that tells, and the one where K is known to have such a vector
+FINER, STALLED, DELICATE = 1e-14, 1e-6, 1e-12
+#: what K does to a vector of its null space is at most this part of it
+NOTHING = 1e-12
 #: passes of the scaling
 PASSES = 4
 #: corrections of a solve, the part of a residual that each has to take off, and the residual that needs none
@@ -34,6 +39,10 @@ LEAKED = 1e-14
 NULL = 10 * float(np.finfo(np.float64).eps)
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular
 LEFT = 1e-6
+#: entries of what is lost beyond this part of the largest are where null vectors have any
+SUPPORT = 1e-13
+#: what rounding may leave of it where K is regular, and some vector all but lost; a null space hardly ever so little
+FAINT = 1e-3
 
 
 class SparseSaddle:
@@ -75,7 +84,7 @@ class SparseSaddle:
         self._scaled = scaled
         self._upper = sp.triu(scaled + sp.diags_array(np.full(size, np.finfo(float).tiny)), format="csc")
         signs = np.concatenate([np.ones(self.n), -np.ones(k)])
-        self._factor, self.shift = None, signs
+        self._factor, self.shift, self._delicate = None, signs, False
         rho = SHIFT
         for _ in range(RAISES):
             self.shift = rho * signs
@@ -94,13 +103,23 @@ class SparseSaddle:
     def _refined(self, r: Array, corrections: int) -> Array:
         if self._factor is None:
             return np.zeros_like(r)
-        x = self._factor_solve(r)
+        x, left = self._corrected(self._factor, np.zeros_like(r), r, corrections)
+        size = abs(left).max(initial=0.0)
+        stalled = size > (DELICATE if self._delicate else STALLED) * abs(r).max(initial=0.0)
+        if stalled and abs(self._scaled @ left).max() > NOTHING * size:
+            finer, after = self._corrected(self._finer or self._factor, x, r, corrections)
+            x = finer if abs(after).max() < size else x
+        return x
+
+    def _corrected(self, factor: Any, x: Array, r: Array, corrections: int) -> tuple[Array, Array]:
+        """x and r − K x, corrected while its largest entry falls."""
+        x = x + factor.solve(r - self._scaled @ x)
         left, bound = r - self._scaled @ x, FINE * abs(r).max(initial=0.0)
         size = abs(left).max(initial=0.0)
         for _ in range(corrections):
             if not size > bound:
                 break
-            trial = x + self._factor_solve(left)
+            trial = x + factor.solve(left)
             after = r - self._scaled @ trial
             smaller = abs(after).max(initial=0.0)
             if not smaller < size:
@@ -108,23 +127,39 @@ class SparseSaddle:
             x, left, gained, size = trial, after, smaller < GAIN * size, smaller
             if not gained:
                 break
-        return x
+        return x, left
 
-    def _factor_solve(self, r: Array) -> Array:
-        assert self._factor is not None
-        return self._factor.solve(r)
+    @cached_property
+    def _finer(self) -> Any:
+        """The factorisation with hardly any shift; None if there is none."""
+        signs = np.sign(self.shift)
+        try:
+            return qdldl.Solver(sp.csc_matrix(self._upper + sp.diags_array(FINER * signs)), upper=True)
+        except RuntimeError:
+            return None
 
     @property
     def singular(self) -> bool:
         """Whether K is: what it does not see of a vector does not come back."""
         return not self.usable or not abs(self._lost).max(initial=0.0) <= LEFT
 
+    @property
+    def faint(self) -> bool:
+        """Whether what is lost may be rounding: K is singular, or its multipliers are hardly determined."""
+        return self.usable and bool(abs(self._lost).max(initial=0.0) <= FAINT)
+
     @cached_property
     def _lost(self) -> Array:
         """What does not come back of a vector that was multiplied by K, equilibrated: it is in the null space."""
         numbers = np.arange(1.0, self.scale.size + 1)
         probe = np.sin(numbers * numbers)
-        return probe - self._refined(self._scaled @ probe, CORRECTIONS)
+        given = self._scaled @ probe
+        lost = probe - self._refined(given, CORRECTIONS)
+        size = abs(lost).max(initial=0.0)
+        if size > LEFT and abs(self._scaled @ lost).max() > NOTHING * size:
+            self._delicate = True
+            lost = probe - self._refined(given, CORRECTIONS)
+        return lost
 
     def error(self, x: Array, r: Array, before: Array | None = None) -> float:
         """Largest entry of K x − r relative to the terms of its row, those of r ``before`` a projection among them.
@@ -195,20 +230,30 @@ class SparseSaddle:
     def _seen(self) -> list[_Rows | None]:
         """The columns of K that multiply x, and those that multiply y; None where K loses nothing."""
         halves = (slice(0, self.n), slice(self.n, self.scale.size))
-        lost = [abs(self._lost[own]).max(initial=0.0) > LEFT for own in halves]
-        return [_Rows(self.K[:, own]) if some else None for own, some in zip(halves, lost, strict=True)]
+        size = abs(self._lost)
+        return [
+            _Rows(self.K[:, own], size[own] > SUPPORT * size[own].max())
+            if size[own].max(initial=0.0) > LEFT
+            else None
+            for own in halves
+        ]
 
 
 class _Rows:
-    """A matrix M whose null space vectors are projected on."""
+    """A matrix M whose null space vectors are projected on; they are zero off ``support``."""
 
-    def __init__(self, M: Any) -> None:
-        self.M = M.tocsr()[np.flatnonzero(np.diff(M.tocsr().indptr))]
+    def __init__(self, M: Any, support: Any) -> None:
+        self.support = np.flatnonzero(support)
+        M = M.tocsc()[:, self.support].tocsr()
+        self.M = M[np.flatnonzero(np.diff(M.indptr))]
         self.saddle = SparseSaddle(sp.eye_array(self.M.shape[1]), self.M)
 
     def unseen(self, v: Array) -> Array:
         """v without the shortest e with M e = M v: [I Mᵀ; M 0] (e, w) = (0, M v)."""
-        return v - self.saddle.solve(np.concatenate([0.0 * v, self.M @ v]))[: v.size]
+        own, found = v[self.support], np.zeros_like(v)
+        step = self.saddle.solve(np.concatenate([0.0 * own, self.M @ own]))
+        found[self.support] = own - step[: own.size]
+        return found
 
 
 def multiplications(H: Any, C: Any) -> float:
