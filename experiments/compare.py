@@ -7,6 +7,7 @@ common/verdicts.py; everything else is computed from the tables.
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,9 @@ from experiments.common.stats import (
 from experiments.common.verdicts import MATCHES, NOT_COMPARABLE, REPRODUCED, sentence, verdict
 from experiments.job import check_run
 
+# What tells the rows of one run apart.
+KEY = ("claim", "method", "split", "metric", "step")
+
 
 def published() -> dict[str, Source]:
     """The publications by experiment."""
@@ -40,6 +44,8 @@ def published() -> dict[str, Source]:
 def compare(results: Path, experiments: list[str] | None = None) -> list[dict[str, Any]]:
     """One row for each claim and each run found in `results`/<experiment>/<size>/<layer>, with its changes if any.
 
+    A claim that none of these runs has a number for keeps a row without one: what is published is not forgotten.
+
     Raises
     ------
     ConfigError
@@ -47,7 +53,8 @@ def compare(results: Path, experiments: list[str] | None = None) -> list[dict[st
     """
     rows: list[dict[str, Any]] = []
     sources = published()
-    for place in selected(results, experiments, changed=True):
+    places = selected(results, experiments, changed=True)
+    for place in places:
         record = check_run(results, place)
         if place.experiment not in sources:
             continue
@@ -60,7 +67,29 @@ def compare(results: Path, experiments: list[str] | None = None) -> list[dict[st
         for row in compare_run(measured(results / place.path), source.claims, size, record["config"]):
             reason = notes[0] if row["verdict"] == NOT_COMPARABLE and not row["reason"] else row["reason"]
             rows.append({**fixed, **row, "reason": reason})
+    found = {(row["experiment"], *(row[name] for name in KEY)) for row in rows}
+    for name in dict.fromkeys(place.experiment for place in places if place.experiment in sources):
+        left = (_without_run(name, sources[name].paper, claim) for claim in sources[name].claims)
+        rows.extend(row for row in left if (name, *(row[key] for key in KEY)) not in found)
     return rows
+
+
+def _without_run(experiment: str, paper: str, claim: Claim) -> dict[str, Any]:
+    """The row of a claim that no run has a number for."""
+    size = claim.sizes[0] if claim.sizes else "paper"
+    unknown = Interval(math.nan, math.nan, math.nan, "none")
+    row = _row(claim, unknown, 0, NOT_COMPARABLE, "no tracked run has this number")
+    run = f"python -m experiments.run experiment={experiment} size={size} layer=auto"
+    asked = f"{run} 'methods=[{claim.where['method']}]'"
+    return {
+        "experiment": experiment,
+        "source": paper,
+        "size": size,
+        "layer": "auto",
+        "command": asked,
+        "note": row["reason"],
+        **row,
+    }
 
 
 def measured(run: Path) -> Frame:
@@ -84,22 +113,26 @@ def compare_run(
         if found is None:
             continue
         holds = verdict(claim, found, len(values), size)
-        yield {
-            "id": claim.id,
-            "claim": claim.claim if claim.change else f"{claim.where['method']}: {claim.claim}",
-            **{name: str(claim.where.get(name, "")) for name in ("method", "split", "metric", "step")},
-            "printed": " / ".join(claim.value),
-            "published": claim.target,
-            "ours": found.mean,
-            "lo": found.lo,
-            "hi": found.hi,
-            "interval": found.kind,
-            "unit": "relative change" if claim.change else "as in the paper",
-            "seeds": len(values),
-            "verdict": holds,
-            "post_hoc": "post hoc" if claim.post_hoc else "",
-            "reason": _reason(claim, holds),
-        }
+        yield _row(claim, found, len(values), holds, _reason(claim, holds))
+
+
+def _row(claim: Claim, found: Interval, seeds: int, holds: str, reason: str) -> dict[str, Any]:
+    return {
+        "id": claim.id,
+        "claim": claim.claim if claim.change else f"{claim.where['method']}: {claim.claim}",
+        **{name: str(claim.where.get(name, "")) for name in ("method", "split", "metric", "step")},
+        "printed": " / ".join(claim.value),
+        "published": claim.target,
+        "ours": found.mean,
+        "lo": found.lo,
+        "hi": found.hi,
+        "interval": found.kind,
+        "unit": "relative change" if claim.change else "as in the paper",
+        "seeds": seeds,
+        "verdict": holds,
+        "post_hoc": "post hoc" if claim.post_hoc else "",
+        "reason": reason,
+    }
 
 
 def ours(claim: Claim, values: Frame, config: dict[str, Any]) -> Interval:

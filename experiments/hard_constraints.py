@@ -41,7 +41,7 @@ from experiments.common.constrained.network import TRAINED, Answer, Finish, Reci
 from experiments.common.constrained.piecewise import Piecewise
 from experiments.common.constrained.problem import Problem, complete, correct, project
 from experiments.common.constrained.program import ORDERS, Program, Size, optimum
-from experiments.common.errors import require, require_one_of
+from experiments.common.errors import require
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
 
@@ -92,9 +92,7 @@ class Config(RunConfig):
         """Raise a `ConfigError` for the first setting that cannot be used."""
         super().check()
         check_methods(self.methods, METHODS)
-        require(len(self.problems) > 0, "problems", self.problems, f"some of {list(PROBLEMS)}")
-        for name in self.problems:
-            require_one_of("problems", name, PROBLEMS)
+        check_methods(self.problems, PROBLEMS, "problems")
         self.data.check("data")
         self.asked.check("asked")
         require(self.points > 1, "points", self.points, "at least 2 points of the function")

@@ -33,7 +33,6 @@ from experiments.common.config import LayerConfig, RunConfig, check_methods
 from experiments.common.decisions import grid, shop
 from experiments.common.decisions.grid import Grid, run_grid
 from experiments.common.decisions.shop import Shop, run_shop
-from experiments.common.errors import require, require_one_of
 from experiments.common.recorder import Recorder
 from experiments.common.results import Tables
 
@@ -56,9 +55,7 @@ class Config(RunConfig):
         """Raise a `ConfigError` for the first setting that cannot be used."""
         super().check()
         check_methods(self.methods, METHODS)
-        require(len(self.problems) > 0, "problems", self.problems, f"some of {list(PROBLEMS)}")
-        for name in self.problems:
-            require_one_of("problems", name, PROBLEMS)
+        check_methods(self.problems, PROBLEMS, "problems")
         self.newsvendor.check("newsvendor")
         self.load.check("load")
 

@@ -13,7 +13,7 @@ TICKS = {FLOOR: "0", 1e-3: "0.1 %", 1e-2: "1 %", 1e-1: "10 %", 1.0: "100 %"}
 
 
 def draw(tables: dict[str, Frame]) -> Figure:
-    """A panel for each test split; bands are the range over seeds, dots the published curve of the same method."""
+    """A panel for each test split; bands are the range over seeds, dots the published curves, of their own data."""
     curves = rows_of(tables["metrics"], metric="board_error")
     curves = curves.assign(value=curves["value"].clip(lower=FLOOR), step=curves["step"] / 1000)
     figure = Figure(figsize=(7.2, 3.5), layout="constrained")
@@ -24,7 +24,6 @@ def draw(tables: dict[str, Frame]) -> Figure:
     panels[0].set(ylabel="wrong boards (unit: all test boards)", ylim=(0.8 * FLOOR, 1.2))
     panels[0].set_yscale("log")
     panels[0].set_yticks(list(TICKS), list(TICKS.values()))
-    panels[0].plot([], [], ".:", color="0.4", mfc="black", mec="black", label="published, of its own data")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=7)
     return figure
 
@@ -34,6 +33,7 @@ def _panel(axes: Axes, rows: Frame) -> None:
         own = rows_of(rows, method=method)
         if method.endswith("_published"):
             axes.plot(own["step"], own["value"], ":", color=COLOURS[method], linewidth=0.9)
+            axes.plot([], [], ".:", color=COLOURS[method], mfc="black", mec="black", label=NAMES[method])
             dots(axes, own["step"], own["value"], None)
         else:
             band(axes, own, method)

@@ -30,6 +30,8 @@ Indices = NDArray[np.int64]
 #: most multiplications of a factorisation for which dense matrices are taken unseen, and what a multiplication among
 #: sparse entries costs in dense ones: measured
 LARGE, SPARSE_COST = 3e8, 10.0
+#: what reading an entry of a dense matrix costs the core, in multiplications: measured, 1,000 to 3,000 variables
+READ = 100.0
 #: what an entry of a sparse factor takes while two are held, that of the engine and ours, each a number and a place
 BYTES = 32
 #: a shared matrix with an entry in so many places, or more of them, is multiplied as a whole
@@ -179,7 +181,8 @@ class ConeStructure:
     def core_work(self, taken_out: int = 0) -> float:
         """Multiplications of a factorisation of the core, which takes bounds and a diagonal objective out.
 
-        Of linear rows, without ``taken_out`` variables and as many equalities that define them.
+        Of linear rows, without ``taken_out`` variables and as many equalities that define them. What is taken out was
+        read from dense matrices all the same.
         """
         n, m, p = self.n - taken_out, self.cones.nonneg, self.cones.zero - taken_out
         dense = dense_work(n, m, p)
@@ -190,7 +193,7 @@ class ConeStructure:
             and np.array_equal(self.P_rows, everywhere)
             and np.array_equal(self.P_cols, everywhere)
         ):
-            dense = min(dense, dense_work(p, 0, 0) + n * p * p / 2)
+            dense = min(dense, dense_work(p, 0, 0) + n * p * p / 2 + READ * (n + m) * n)
         return dense
 
     @cached_property

@@ -9,20 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from layers.backends import BACKENDS
-from layers.errors import LayerError, ProblemError, SolverError, UnavailableError, refuse_inference
-from layers.linalg.products import dot, mv
+from layers.backends.checked import solve_with_backend
+from layers.errors import LayerError, ProblemError
 from layers.modes.opaque import opaque
 from layers.native import qp as native
-from layers.policy import check_options, describe_failures, require_choice
-from layers.problem import QP, check_values, make_qp
+from layers.policy import check_options, require_choice
+from layers.problem import QP, make_qp
 from layers.qp import dispatch, hosted
 from layers.qp.adjoints import ADJOINTS, bound, check_adjoint, named
 from layers.qp.degeneracy import degeneracy
 from layers.qp.engines import ENGINES, Guess, Request
-from layers.qp.function import Outputs, under_policy
+from layers.qp.function import Outputs
 from layers.qp.gradients import Adjoint
-from layers.qp.kkt import residuals, slack
-from layers.solution import Degeneracy, Point, Residuals, Solution, Status
+from layers.solution import Degeneracy, Residuals, Solution
 from layers.sparse import SparseQP, pays
 from layers.sparse import solve as solve_sparsely
 
@@ -159,7 +158,7 @@ def solve_checked(given: QP, request: Request, warm_start: Solution | None) -> S
         return _solve_sparse(given, request, warm_start)
     problem = dispatch.prepared(given, request.solver)
     if request.solver in BACKENDS:
-        outputs = _solve_with_backend(problem, request)
+        outputs = solve_with_backend(problem, request)
     else:
         if warm_start is not None:
             request = request._replace(guess=_guess(warm_start, problem))
@@ -295,11 +294,6 @@ def _solve_sparse(given: QP, request: Request, warm_start: Solution | None) -> S
     return _cast(solve_sparsely(problem, request), given.q.dtype)
 
 
-def _finite(z: Tensor, solved: Tensor) -> Tensor:
-    """z with finite constants where an element failed: 0 · NaN in a backward pass would spoil shared arguments."""
-    return torch.where(solved.unsqueeze(-1), z, z.detach().nan_to_num())
-
-
 def _degeneracy(*given: Tensor) -> Degeneracy:
     """Degeneracy of a solution, in its batch shape."""
     tensors = [t.detach() for t in given]
@@ -307,41 +301,6 @@ def _degeneracy(*given: Tensor) -> Degeneracy:
     batch = problem.batch_shape
     found = degeneracy(problem.flatten(), *(v.reshape(batch.numel(), v.shape[-1]) for v in point))
     return found.reshape(batch)
-
-
-@opaque
-def _solve_with_backend(problem: QP, request: Request) -> Outputs:
-    """A third-party layer under our checks: its answer is OPTIMAL only if it satisfies the KKT conditions."""
-    name, tol, on_failure = request.solver, request.tol, request.on_failure
-    backend = BACKENDS[name]
-    reason = backend.unavailable()
-    if reason is not None:
-        raise UnavailableError(f"solver={name!r} cannot be used: {reason}")
-    detached = QP(*(t.detach() for t in problem.tensors))
-    check_values(detached, request.precision)
-    batch, flat = problem.batch_shape, detached.flatten()
-    z, lam, nu = backend.solve(problem, tol, request.max_iterations)
-    point = [v.detach().reshape(batch.numel(), v.shape[-1]) for v in (z, lam, nu)]
-    error = residuals(flat, point[0], point[1], point[2])
-    status = torch.full(error.gap.shape, Status.ITERATION_LIMIT, dtype=torch.int64, device=z.device)
-    # In norm: a layer that does not refine leaves noise where a zero should be, and its rows are not measured by that.
-    status = torch.where(error.relative.amax(-1) <= tol, int(Status.OPTIMAL), status)
-    status = torch.where(torch.isnan(point[0]).any(-1), int(Status.NUMERICAL_FAILURE), status)
-    iterations = torch.full_like(status, -1)
-    if on_failure == "raise" and (status != Status.OPTIMAL).any():
-        answer = Point.without_certificate(point[0], point[1], point[2], status, error, iterations)
-        raise SolverError(f"{name}: {describe_failures(answer, batch, problem.h, request.precision)}")
-    good = _finite(z, (status == Status.OPTIMAL).reshape(batch))
-    try:
-        value = 0.5 * dot(mv(problem.Q, good), good) + dot(problem.q, good)
-        s = slack(problem, good)
-    except RuntimeError as error_of_torch:
-        refuse_inference(error_of_torch, problem.named)
-        raise
-    relative = error.values.reshape(*batch, 6)
-    kind = status.new_zeros((*batch, problem.m), dtype=torch.int8)  # its derivative is its own
-    outputs = Outputs(z, lam, nu, value, s, kind, status.reshape(batch), relative, iterations.reshape(batch))
-    return under_policy(outputs, on_failure)
 
 
 def _cast(solution: Solution, dtype: torch.dtype) -> Solution:

@@ -131,7 +131,9 @@ def printed(row: dict[str, str]) -> str:
 
 
 def ours(row: dict[str, str]) -> str:
-    """Return our number with its interval, or with a digit more than the published one."""
+    """Return our number with its interval, or with a digit more than the published one; nothing where no run has it."""
+    if not row["ours"]:
+        return ""
     relative = row["unit"] == "relative change"
     if row["lo"] or relative:
         return interval(row, "ours", relative)

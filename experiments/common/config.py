@@ -96,8 +96,8 @@ def check_seeds(name: str, seeds: list[int]) -> None:
     require(min(seeds) >= 0, name, seeds, "non-negative integers")
 
 
-def check_methods(given: list[str], valid: tuple[str, ...]) -> None:
-    """Raise a `ConfigError` unless `given` names some of the `valid` methods."""
-    require(len(given) > 0, "methods", given, f"some of {list(valid)}")
-    for method in given:
-        require_one_of("methods", method, valid)
+def check_methods(given: list[str], valid: tuple[str, ...], key: str = "methods") -> None:
+    """Raise a `ConfigError` unless `given`, the setting `key`, names some of `valid`."""
+    require(len(given) > 0, key, given, f"some of {list(valid)}")
+    for name in given:
+        require_one_of(key, name, valid)

@@ -10,21 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.common.monthly import LOOKBACK, YEAR, Monthly, daily_changes, decisions
 from experiments.common.prices import Prices
 
-LOOKBACK = 504  # trading days in a sample covariance, about two years
-YEAR, QUARTER, MONTH = 252, 63, 21  # in trading days
+QUARTER, MONTH = 63, 21  # in trading days
 FEATURES = ("momentum", "last month", "volatility", "below high")
 
 
 @dataclass(frozen=True)
-class Market:
+class Market(Monthly):
     """One row for each month.
 
     Attributes
     ----------
-    months : array of datetime64[M], shape (rows,)
-        The months whose returns are earned.
     features : Tensor, shape (rows, assets, 4)
         `FEATURES` of each asset, standardised over the assets of a month.
     covariance : Tensor, shape (rows, assets, assets)
@@ -33,28 +31,19 @@ class Market:
         1 + return in the month.
     """
 
-    months: np.ndarray
     features: Tensor
     covariance: Tensor
     gross: Tensor
 
-    def rows(self, first_year: int, last_year: int) -> np.ndarray:
-        """The rows of the months from January of `first_year` to December of `last_year`."""
-        years = self.months.astype("datetime64[Y]").astype(int) + 1970
-        return np.flatnonzero((years >= first_year) & (years <= last_year))
-
 
 def make_market(prices: Prices) -> Market:
     """The rows of all months before which there are `LOOKBACK` days of prices."""
-    ends = prices.month_ends
-    known = ends[:-1] >= LOOKBACK
-    closing, after = ends[:-1][known], ends[1:][known]
-    daily = np.diff(prices.values, axis=0) / prices.values[:-1]
-    # Row d of `daily` is the return of day d + 1, so the last one known on day d is row d - 1.
+    months, closing, after = decisions(prices)
+    daily = daily_changes(prices)
     covariance = np.stack([MONTH * np.cov(daily[day - LOOKBACK : day], rowvar=False) for day in closing])
     features = np.stack([_features(prices.values, daily, day) for day in closing])
     return Market(
-        months=prices.months[1:][known],
+        months=months,
         features=torch.from_numpy(features),
         covariance=torch.from_numpy(covariance),
         gross=torch.from_numpy(prices.values[after] / prices.values[closing]),

@@ -6,7 +6,6 @@ are not (survivors only) is told in docs/data.md.
 """
 
 import gzip
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.common.errors import ConfigError, require, require_one_of
+from experiments.common.files import checked_bytes
 
 PACKAGE = "skfolio"
 FILE = "skfolio/datasets/data/sp500_dataset.csv.gz"
@@ -90,18 +90,9 @@ def load_prices() -> Prices:
 
 def parse_prices(path: Path) -> Prices:
     """The prices in `path`, a compressed CSV file; raises ConfigError if it is missing or was altered."""
-    try:
-        packed = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(
-            f"prices: {path.name} is missing from {PACKAGE}; install it again: make setup"
-        ) from None
-    digest = hashlib.sha256(packed).hexdigest()
-    if digest != SHA256:
-        raise ConfigError(
-            f"prices: {path.name} has sha256 {digest[:12]}..., expected {SHA256[:12]}...: another version of "
-            f"{PACKAGE}, or an altered file; install the pinned one: make setup"
-        )
+    missing = f" from {PACKAGE}; install it again: make setup"
+    altered = f"another version of {PACKAGE}, or an altered file; install the pinned one: make setup"
+    packed = checked_bytes(path, SHA256, "prices", missing, altered)
     lines = gzip.decompress(packed).decode("ascii").splitlines()
     cells = [line.split(",") for line in lines]
     days = np.array([row[0] for row in cells[1:]], dtype="datetime64[D]")

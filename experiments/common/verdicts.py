@@ -7,7 +7,8 @@ reproduced         published settings, and ours lies within 10 % (a factor of 1.
 better             neither of these, ours lies on the good side, and our interval leaves the published value out
 trend              of changes: neither of these, but our interval has the published sign
 not reproduced     none of these
-not comparable     other data, model, length or size than the published ones, or another kind of number: never counted
+not comparable     other data, model, length or size than the published ones, another kind of number, or no tracked run
+                   that has it: never counted
 =================  ==================================================================================================
 """
 

@@ -23,13 +23,16 @@ from layers.linalg.products import dot, max_abs, one_where_zero
 TOLERANCE = 1e-7
 #: in an equation by itself, terms below this multiple of what they could be count as that much: an engine's rounding
 SMALL = 1e-4
+#: the sum that a certificate makes negative is more than this multiple of its terms: below is their rounding
+ROUNDING = 1e-13
 
 
 def infeasibility(program: ConeProgram, y: Tensor) -> tuple[Tensor, Tensor]:
     """A certificate that no point is feasible, y ∈ K* with Aᵀy = 0 and bᵀy = −1, and its relative error, ``(B,)``.
 
-    bᵀy = (Ax + s)ᵀy ≥ 0 for every feasible x, so y with bᵀy < 0 leaves none. The error of Aᵀy is relative to the terms
-    of each column, where every row of A has size one: a large row that y hardly uses excuses nothing.
+    bᵀy = (Ax + s)ᵀy ≥ 0 for every feasible x, so y with bᵀy < 0 beyond rounding leaves none. The error of Aᵀy is
+    relative to the terms of each column, where every row of A has size one: a large row that y hardly uses excuses
+    nothing.
     """
     value = dot(program.b, y)
     y = project_dual(
@@ -39,7 +42,8 @@ def infeasibility(program: ConeProgram, y: Tensor) -> tuple[Tensor, Tensor]:
     size = _between(AT_of(_magnitudes(program), y.abs()), column * max_abs(row * y).unsqueeze(-1))
     error = max_abs(AT_of(program, y) / size)
     claim = dot(program.b, y)
-    return y / -torch.where(claim < 0, claim, -torch.ones_like(claim)).unsqueeze(-1), _if(claim < 0, error)
+    known = claim < -ROUNDING * dot(program.b.abs(), y.abs())
+    return y / -torch.where(claim < 0, claim, -torch.ones_like(claim)).unsqueeze(-1), _if(known, error)
 
 
 def unboundedness(program: ConeProgram, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -55,7 +59,8 @@ def unboundedness(program: ConeProgram, x: Tensor) -> tuple[Tensor, Tensor]:
     leaves = project(program.structure.cones, s) - s
     error = max_abs(leaves / _between(A_of(terms, x.abs()), row * size))
     bends = P_of(program, x) / _between(P_of(terms, x.abs()), kkt.Norms.of(program).P_row * size)
-    return x, _if(value < 0, error.maximum(max_abs(bends)))
+    known = dot(program.q, x) < -ROUNDING * dot(program.q.abs(), x.abs())
+    return x, _if(known, error.maximum(max_abs(bends)))
 
 
 def _magnitudes(program: ConeProgram) -> ConeProgram:

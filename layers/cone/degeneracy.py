@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from layers.cone.kkt import scales
+from layers.cone.linearised.sparse import element, linear
 from layers.cone.products import A_places, P_places
 from layers.cone.projections import Decomposition, decompose, groups
 from layers.cone.projections.frames import smat
@@ -20,6 +22,7 @@ from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram, Indices
 from layers.linalg.faces import face_dimension
 from layers.linalg.shortest import rank
+from layers.linalg.sparse_saddle import SparseSaddle
 from layers.solution import Degeneracy
 
 #: δ and 1 − δ below this are zero
@@ -34,7 +37,8 @@ def degeneracy(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, shown: Ind
     ``margin`` is the smallest of sᵢ + yᵢ over linear rows, of the absolute eigenvalues of s − y over second-order and
     semidefinite cones, and of the largest entry of (s, y) over exponential and power cones, each relative to scale.
 
-    Cost: an orthogonal decomposition of (P, A) for each element.
+    Cost: of large sparse programs two factorisations of each element, which tell that it is not degenerate; else an
+    orthogonal decomposition of (P, A).
     """
     scale = scales(program, x, y)
     margin, weak = _margin(program, y / scale.y.unsqueeze(-1), s / scale.row)
@@ -70,6 +74,8 @@ def _margin(program: ConeProgram, y: Tensor, s: Tensor) -> tuple[Tensor, Tensor]
 
 def _of_one(program: ConeProgram, at: Decomposition, weak: Tensor, shown: Indices, i: int) -> tuple[int, int]:
     """Dependent rows and the dimension of the set of minimisers of one element."""
+    if linear(program) and _regular(program, at, weak[i].cpu().numpy(), i):
+        return 0, 0
     one, s = torch.tensor([i], device=weak.device), program.structure
     P, A = (v if v.dim() == 1 else v[i] for v in (program.P, program.A))
     whole_P, whole_A = A.new_zeros(s.n, s.n), A.new_zeros(s.m, s.n)
@@ -81,3 +87,13 @@ def _of_one(program: ConeProgram, at: Decomposition, weak: Tensor, shown: Indice
     return int(pinned.sum()) - rank(C[pinned]), face_dimension(
         np.vstack([whole_P.cpu().numpy(), C[held]]), C[loose], shown
     )
+
+
+def _regular(program: ConeProgram, at: Decomposition, weak: NDArray[np.bool_], i: int) -> bool:
+    """Whether the conditions of a sparse element determine its solution, with its weakly active rows and without."""
+    P, A = element(program, i)
+    C, active = A.tocsr(), at.inside[i].cpu().numpy() <= NONE
+    with_weak, without = np.flatnonzero(active | weak), np.flatnonzero(active & ~weak)
+    if SparseSaddle(P, C[with_weak]).singular:
+        return False
+    return with_weak.size == without.size or not SparseSaddle(P, C[without]).singular

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from importlib.util import find_spec
 from threading import Event
 from typing import Any
 
@@ -113,16 +113,8 @@ class Engine:
 
 
 def needs(package: str, install: str) -> Callable[[], str | None]:
-    """Why a package cannot be used, with what to install; None if it can."""
-
-    def reason() -> str | None:
-        try:
-            import_module(package)
-        except ImportError as error:
-            return f"{error}; pip install '{install}'"
-        return None
-
-    return reason
+    """Why a package cannot be used, with what to install; None if it is there. Importing it would take seconds."""
+    return lambda: None if find_spec(package) else f"no module named {package!r}; pip install '{install}'"
 
 
 def configure(settings: Any, limits: Limits, engine: str, *ours: str) -> None:

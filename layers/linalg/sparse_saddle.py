@@ -2,8 +2,9 @@
 
 K is equilibrated and its diagonal raised by ρ above and −ρ below. The result F is quasi-definite, so that it has a
 factorisation in every order (Vanderbei 1995), among them the one of least fill; iterative refinement against K takes
-the trace of ρ off again. The null space of K is a product of one of x and one of y, because H ⪰ 0 and E ⪰ 0: that of
-[H; C], and that of [Cᵀ; −E]. No basis of it is formed: a vector is projected by a solve.
+the trace of ρ off again. Where K has eigenvalues far below ρ that takes for ever: LU with pivoting needs no shift, for
+more fill, and tells such a K from a singular one. The null space of K is a product of one of x and one of y, because
+H ⪰ 0 and E ⪰ 0: that of [H; C], and that of [Cᵀ; −E]. No basis of it is formed: a vector is projected by a solve.
 """
 
 from __future__ import annotations
@@ -16,16 +17,12 @@ import qdldl
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
+from scipy.sparse.linalg import splu
 
 Array = NDArray[np.float64]
 
 #: ρ of an equilibrated matrix, and by how much it is raised, how often, where rounding makes a pivot of the wrong sign
 SHIFT, RAISE, RAISES = 1e-8, 100.0, 3
-#: ρ where refinement stalls: what K does to some vector is far less than the first, as along a chain of a thousand
-#: rows; the part of what is given that tells, and the one where K is known to have such a vector
-FINER, STALLED, DELICATE = 1e-14, 1e-6, 1e-12
-#: what K does to a vector of its null space is at most this part of it
-NOTHING = 1e-12
 #: passes of the scaling
 PASSES = 4
 #: corrections of a solve, the part of a residual that each has to take off, and the residual that needs none
@@ -41,8 +38,14 @@ NULL = 10 * float(np.finfo(np.float64).eps)
 LEFT = 1e-6
 #: entries of what is lost beyond this part of the largest are where null vectors have any
 SUPPORT = 1e-13
-#: what rounding may leave of it where K is regular, and some vector all but lost; a null space hardly ever so little
-FAINT = 1e-3
+#: what K does to a vector of its null space is at most this part of it
+NOTHING = 1e-12
+#: a residual of this part of what was given asks for LU with pivoting; it is tried where the factor of LDLᵀ has so many
+#: entries at most
+COARSE, MOST_ENTRIES = 1e-10, 2_000_000
+#: K is regular where no pivot of LU is smaller than this, and no vector of x grows by more than that: C has that
+#: condition, and y its square; what is dependent has a pivot of rounding
+PIVOT, GROWTH = 1e-8, 1e9
 
 
 class SparseSaddle:
@@ -84,7 +87,7 @@ class SparseSaddle:
         self._scaled = scaled
         self._upper = sp.triu(scaled + sp.diags_array(np.full(size, np.finfo(float).tiny)), format="csc")
         signs = np.concatenate([np.ones(self.n), -np.ones(k)])
-        self._factor, self.shift, self._delicate = None, signs, False
+        self._factor, self.shift = None, signs
         rho = SHIFT
         for _ in range(RAISES):
             self.shift = rho * signs
@@ -94,26 +97,30 @@ class SparseSaddle:
                 break
             except RuntimeError:
                 rho *= RAISE
-        self.usable = self._factor is not None
+        self.usable = self._factor is not None or self._pivoted is not None
 
     def solve(self, r: Array, corrections: int = CORRECTIONS) -> Array:
         """K⁻¹ r in the caller's units; where K is singular, any vector that K takes to r if there is one."""
         return self.scale * self._refined(self.scale * r, corrections)
 
     def _refined(self, r: Array, corrections: int) -> Array:
-        if self._factor is None:
-            return np.zeros_like(r)
-        x, left = self._corrected(self._factor, np.zeros_like(r), r, corrections)
+        x, left = self._corrected(self._factor, r, corrections)
         size = abs(left).max(initial=0.0)
-        stalled = size > (DELICATE if self._delicate else STALLED) * abs(r).max(initial=0.0)
-        if stalled and abs(self._scaled @ left).max() > NOTHING * size:
-            finer, after = self._corrected(self._finer or self._factor, x, r, corrections)
-            x = finer if abs(after).max() < size else x
+        coarse = size > COARSE * abs(r).max(initial=0.0) and not self._unseen(left)
+        if coarse and self._pivoted is not None:
+            other, after = self._corrected(self._pivoted, r, corrections)
+            x = other if abs(after).max() < size else x
         return x
 
-    def _corrected(self, factor: Any, x: Array, r: Array, corrections: int) -> tuple[Array, Array]:
-        """x and r − K x, corrected while its largest entry falls."""
-        x = x + factor.solve(r - self._scaled @ x)
+    def _unseen(self, v: Array) -> bool:
+        """Whether K takes v to nothing: it is in the null space."""
+        return bool(abs(self._scaled @ v).max(initial=0.0) <= NOTHING * abs(v).max(initial=0.0))
+
+    def _corrected(self, factor: Any, r: Array, corrections: int) -> tuple[Array, Array]:
+        """An answer by `factor` after iterative refinement, and its residual."""
+        if factor is None:
+            return np.zeros_like(r), r
+        x = factor.solve(r)
         left, bound = r - self._scaled @ x, FINE * abs(r).max(initial=0.0)
         size = abs(left).max(initial=0.0)
         for _ in range(corrections):
@@ -130,35 +137,34 @@ class SparseSaddle:
         return x, left
 
     @cached_property
-    def _finer(self) -> Any:
-        """The factorisation with hardly any shift; None if there is none."""
-        signs = np.sign(self.shift)
+    def _pivoted(self) -> Any:
+        """LU with pivoting (SuperLU, Li 2005); None where it would be large, or K is not clearly regular."""
+        if self._factor is not None and self._factor.factors()[0].nnz > MOST_ENTRIES:
+            return None
         try:
-            return qdldl.Solver(sp.csc_matrix(self._upper + sp.diags_array(FINER * signs)), upper=True)
+            factor = splu(sp.csc_matrix(self._scaled))
         except RuntimeError:
             return None
+        if not abs(factor.U.diagonal()).min(initial=1.0) >= PIVOT:
+            return None
+        probe = np.where(np.arange(self.scale.size) < self.n, _probe(self.scale.size), 0.0)
+        grown = abs(factor.solve(probe)).max(initial=0.0)
+        return factor if grown <= GROWTH * abs(probe).max(initial=0.0) else None
 
     @property
     def singular(self) -> bool:
         """Whether K is: what it does not see of a vector does not come back."""
         return not self.usable or not abs(self._lost).max(initial=0.0) <= LEFT
 
-    @property
-    def faint(self) -> bool:
-        """Whether what is lost may be rounding: K is singular, or its multipliers are hardly determined."""
-        return self.usable and bool(abs(self._lost).max(initial=0.0) <= FAINT)
-
     @cached_property
     def _lost(self) -> Array:
         """What does not come back of a vector that was multiplied by K, equilibrated: it is in the null space."""
-        numbers = np.arange(1.0, self.scale.size + 1)
-        probe = np.sin(numbers * numbers)
-        given = self._scaled @ probe
-        lost = probe - self._refined(given, CORRECTIONS)
-        size = abs(lost).max(initial=0.0)
-        if size > LEFT and abs(self._scaled @ lost).max() > NOTHING * size:
-            self._delicate = True
-            lost = probe - self._refined(given, CORRECTIONS)
+        probe = _probe(self.scale.size)
+        lost = probe - self._refined(self._scaled @ probe, CORRECTIONS)
+        if abs(lost).max(initial=0.0) > LEFT and not self._unseen(lost) and self._pivoted is not None:
+            # every residual is small where K is nearly singular, and what comes back of y is not much
+            self._factor = self._pivoted
+            return np.zeros_like(lost)
         return lost
 
     def error(self, x: Array, r: Array, before: Array | None = None) -> float:
@@ -254,6 +260,12 @@ class _Rows:
         step = self.saddle.solve(np.concatenate([0.0 * own, self.M @ own]))
         found[self.support] = own - step[: own.size]
         return found
+
+
+def _probe(size: int) -> Array:
+    """A vector that is in no subspace of interest."""
+    numbers = np.arange(1.0, size + 1)
+    return np.sin(numbers * numbers)
 
 
 def multiplications(H: Any, C: Any) -> float:

@@ -17,7 +17,7 @@ from layers.linalg.semidefinite import first_of
 from layers.linalg.sparse_curvature import check_sparse_curvature
 from layers.modes.kept import lasting
 from layers.modes.look import look
-from layers.problem import AXES, QP
+from layers.problem import AXES, QP, broadcast
 from layers.qp.adjoints import bound
 from layers.qp.engines import Request
 from layers.sparse.adjoint import CONE_ADJOINTS
@@ -103,7 +103,7 @@ class SparseQP:
         P = _placed(self.Q.values, shape.of_P, shape.structure.P_rows.size)
         P = 0.5 * (P + P.index_select(-1, torch.from_numpy(shape.structure.P_mirror).to(P.device)))
         filled = [one.values for one in (self.A, self.G) if one.places.shape[0]] or [self.A.values]
-        lead = torch.broadcast_shapes(*(values.shape[:-1] for values in filled))
+        lead = broadcast([values.shape[:-1] for values in filled])
         A = torch.cat([values.expand(*lead, -1) for values in filled], -1)
         A = A.index_select(-1, shape.of_A.to(A.device))
         q, h, b = (v.double().expand(*batch, v.shape[-1]) for v in (g.q, g.h, g.b))

@@ -6,12 +6,12 @@ import torch
 
 from experiments import denoising
 from experiments.common.denoisers import PureOptNet, TunedTV
-from experiments.common.errors import ConfigError
 from experiments.common.signals import Data, make_signals
 from experiments.common.total_variation import total_variation
 from experiments.common.training import Recipe, Split, fit, mean_squared_error, predict
 from experiments.denoising import Config, best_weight, make_data
 from layers import QPLayer
+from tests.experiments.refused import assert_refused
 
 LAYER = QPLayer(tol=1e-9)
 
@@ -149,11 +149,4 @@ def test_weight_is_the_best_of_the_grid_on_the_split_it_is_given():
     ],
 )
 def test_settings_that_cannot_be_used_are_told_before_anything_runs(field, value, message):
-    config = small_config()
-    owner, name = config, field
-    while "." in name:
-        first, _, name = name.partition(".")
-        owner = getattr(owner, first)
-    setattr(owner, name, value)
-    with pytest.raises(ConfigError, match=message):
-        config.check()
+    assert_refused(small_config(), field, value, message)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from experiments.common.allocation import Rule, decision, equal_weight, even, sharpe, simulate
-from experiments.common.market import FEATURES, LOOKBACK, Market, make_market, shrunk
+from experiments.common.market import FEATURES, Market, make_market, shrunk
+from experiments.common.monthly import LOOKBACK
 from experiments.common.prices import Prices, load_prices
 from layers import QPLayer
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from experiments import representation
-from experiments.common.errors import ConfigError
 from experiments.common.piecewise_linear import MaxOfLinear, interpolation, piecewise_linear, relu
 from experiments.common.training import Recipe
 from experiments.representation import Config, Data, creases, evaluate, make_data, train
 from layers import QPLayer
+from tests.experiments.refused import assert_refused
 
 LAYER = QPLayer(tol=1e-9)
 
@@ -96,14 +96,7 @@ def test_the_layer_learns_the_function_and_a_network_of_three_units_does_not():
     ],
 )
 def test_settings_that_cannot_be_used_are_told_before_anything_runs(field, value, message):
-    config = small_config()
-    owner, name = config, field
-    while "." in name:
-        first, _, name = name.partition(".")
-        owner = getattr(owner, first)
-    setattr(owner, name, value)
-    with pytest.raises(ConfigError, match=message):
-        config.check()
+    assert_refused(small_config(), field, value, message)
 
 
 def test_methods_are_those_of_the_tables():

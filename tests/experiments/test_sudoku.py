@@ -15,6 +15,7 @@ from experiments.common.sudoku.training import dead_units, fit, predict, score
 from experiments.common.training import Recipe
 from experiments.sudoku import Config, Data, make_data, make_model
 from layers import QPLayer
+from tests.experiments.refused import assert_refused
 
 LAYER = QPLayer(tol=1e-9)
 
@@ -199,14 +200,7 @@ def test_published_curves_have_nineteen_points_of_one_thousand_boards():
     ],
 )
 def test_settings_that_cannot_be_used_are_told_before_anything_runs(field, value, message):
-    config = small_config()
-    owner, name = config, field
-    while "." in name:
-        first, _, name = name.partition(".")
-        owner = getattr(owner, first)
-    setattr(owner, name, value)
-    with pytest.raises(ConfigError, match=message):
-        config.check()
+    assert_refused(small_config(), field, value, message)
 
 
 def test_a_network_takes_and_returns_the_type_and_device_of_the_puzzles():

@@ -13,6 +13,7 @@ from experiments.common.sudoku.subspace import Stage, Subspace, fit_stage, pairs
 from experiments.common.sudoku.training import repeated
 from experiments.sudoku_9x9 import Config, Data, angles_to_rules, make_data, training_puzzles
 from layers import QPLayer, solve_qp
+from tests.experiments.refused import assert_refused
 
 LAYER = QPLayer(tol=1e-9)
 
@@ -189,11 +190,4 @@ def test_training_puzzles_have_the_mean_number_of_givens_and_known_solutions():
     ],
 )
 def test_settings_that_cannot_be_used_are_told_before_anything_runs(field, value, message):
-    config = small_config()
-    owner, name = config, field
-    while "." in name:
-        first, _, name = name.partition(".")
-        owner = getattr(owner, first)
-    setattr(owner, name, value)
-    with pytest.raises(ConfigError, match=message):
-        config.check()
+    assert_refused(small_config(), field, value, message)

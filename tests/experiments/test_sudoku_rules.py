@@ -20,6 +20,7 @@ from experiments.common.sudoku.search import solutions
 from experiments.common.sudoku.subspace import Subspace, hiding
 from experiments.sudoku_rules import Config, Data, evaluate, learn, learn_permuted, test_splits
 from layers import QPLayer
+from tests.experiments.refused import assert_refused
 
 test_splits.__test__ = False  # its name is what it makes, and no test
 TRUE = {tuple(np.flatnonzero(row).tolist()) for row in true_constraints(2)}
@@ -229,11 +230,4 @@ def test_no_puzzles_are_told():
     ],
 )
 def test_settings_that_cannot_be_used_are_told_before_anything_runs(field, value, message):
-    config = small_config()
-    owner, name = config, field
-    while "." in name:
-        first, _, name = name.partition(".")
-        owner = getattr(owner, first)
-    setattr(owner, name, value)
-    with pytest.raises(ConfigError, match=message):
-        config.check()
+    assert_refused(small_config(), field, value, message)

@@ -306,6 +306,22 @@ def test_a_ray_that_leaves_the_cone_in_a_small_row_is_no_ray(length: int) -> Non
     assert (status != Status.UNBOUNDED).all()
 
 
+def test_a_sum_that_is_negative_by_rounding_alone_proves_nothing(rng) -> None:
+    # ten steps up of 0.1 and one down of 1 around a circle: what is left of their sum is rounding
+    size, negative = 11, 0
+    A = torch.eye(size).double() - torch.eye(size).double().roll(1, 0)
+    for _ in range(20):
+        b = torch.from_numpy(rng.permutation(np.array([0.1] * 10 + [-1.0])))[None]
+        zero = torch.zeros(1, size, dtype=torch.float64)
+        circle = sparse(torch.eye(size).double(), zero, A, b, Cones(nonneg=size))
+        y = torch.ones(1, size, dtype=torch.float64)
+        negative += sum(b[0].tolist()) < 0
+        assert infeasibility(circle, y)[1].item() == torch.inf
+        falls = sparse(torch.zeros(size, size).double(), b, A, zero, Cones(nonneg=size))
+        assert unboundedness(falls, -y if b.sum() > 0 else y)[1].item() == torch.inf
+    assert negative
+
+
 def test_a_core_that_cannot_be_used_is_left_out_and_says_why(monkeypatch) -> None:
     """One built from other sources is there, and can be imported."""
     monkeypatch.setattr(native, "_core", None)

@@ -13,7 +13,7 @@ LONGEST = 60.0
 
 def claim(row: Row) -> Markup:
     """Return ours over the published value: a dot with its interval, the published value and 10 % around it."""
-    target, ours = float(row["published"]), float(row["ours"])
+    target, ours = float(row["published"]), float(row["ours"] or "nan")
     if target == 0 or not math.isfinite(ours):
         return Markup("")
     ends = sorted(float(row[name]) / target for name in ("lo", "hi") if row[name])

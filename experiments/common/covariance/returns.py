@@ -8,25 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.common.monthly import YEAR, Monthly, daily_changes, decisions
 from experiments.common.performance import block_orders
 from experiments.common.prices import Prices
 from experiments.common.results import Row
 from experiments.common.stats import Interval
 
-YEAR = 252  # trading days
-LOOKBACK = 504  # trading days before the first decision
 #: name -> unit
 MEASURES = {"variance": "1/year", "volatility": "1/year^0.5", "turnover": "1/year"}
 
 
 @dataclass(frozen=True)
-class Months:
-    """One row for each month, decided on the last trading day before it.
+class Months(Monthly):
+    """One row for each month that portfolios are held.
 
     Attributes
     ----------
-    months : array of datetime64[M], shape (rows,)
-        The months that portfolios are held.
     closing : array of int, shape (rows,)
         How many daily returns are known at the decision.
     daily : array, shape (days, assets)
@@ -40,32 +37,23 @@ class Months:
         Trading days of each month.
     """
 
-    months: np.ndarray
     closing: np.ndarray
     daily: np.ndarray
     moments: Tensor
     growth: Tensor
     days: Tensor
 
-    def rows(self, first_year: int, last_year: int) -> np.ndarray:
-        """The rows of the months from January of `first_year` to December of `last_year`."""
-        years = self.months.astype("datetime64[Y]").astype(int) + 1970
-        return np.flatnonzero((years >= first_year) & (years <= last_year))
-
 
 def make_months(prices: Prices, half_lives: list[float]) -> Months:
-    """The rows of all months before which `LOOKBACK` daily returns are known."""
-    ends = prices.month_ends
-    known = ends[:-1] >= LOOKBACK
-    closing, after = ends[:-1][known], ends[1:][known]
-    daily = np.diff(prices.values, axis=0) / prices.values[:-1]
+    """The rows of all months before which enough daily returns are known."""
+    months, closing, after = decisions(prices)
+    daily = daily_changes(prices)
     days = after - closing
     steps = np.minimum(np.arange(days.max() + 1), days[:, None])
     growth = prices.values[closing[:, None] + steps] / prices.values[closing][:, None]
-    # Row d of `daily` is the return of day d + 1, so `closing` is also how many of them are known.
     moments = np.stack([_moments(daily, closing, 0.5 ** (1 / half)) for half in half_lives], 1)
     return Months(
-        months=prices.months[1:][known],
+        months=months,
         closing=closing,
         daily=daily,
         moments=torch.from_numpy(moments),

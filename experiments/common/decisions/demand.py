@@ -4,14 +4,13 @@ Where the file comes from and what was done to it is told in docs/data.md. Deman
 unit is not known.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from experiments.common.errors import ConfigError
+from experiments.common.files import checked_bytes
 from experiments.common.sources import ROOT
 
 FILE = ROOT / "experiments" / "data" / "nsw_demand.csv"
@@ -50,18 +49,8 @@ def load_demand() -> Demand:
 
 def parse_demand(path: Path) -> Demand:
     """The demand in the CSV file `path`; raises `ConfigError` if it is missing or was altered."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(
-            f"demand: {path.name} is missing; it is tracked: git checkout -- {FILE.relative_to(ROOT)}"
-        ) from None
-    digest = hashlib.sha256(text).hexdigest()
-    if digest != SHA256:
-        raise ConfigError(
-            f"demand: {path.name} has sha256 {digest[:12]}..., expected {SHA256[:12]}...: an altered file; "
-            f"git checkout -- {FILE.relative_to(ROOT)}"
-        )
+    again = f"git checkout -- {FILE.relative_to(ROOT)}"
+    text = checked_bytes(path, SHA256, "demand", f"; it is tracked: {again}", f"an altered file; {again}")
     rows = [line.split(",") for line in text.decode("ascii").splitlines()[1:]]
     dates = np.array([row[0] for row in rows], dtype="datetime64[D]")
     return Demand(dates, np.array([row[1:] for row in rows], dtype=float))

@@ -73,9 +73,6 @@ def _of_one(
         if not error <= ACCURATE and sum(columns.shape) <= MOST_DENSE:
             K = sp.block_array([[P, C.T, columns[:n]], [C, None, columns[n:]]], format="csr")
             found, error = shortest(K.T if transpose else K, r)
-        if not error <= ACCURATE and saddle is not None and saddle.faint:
-            found = saddle.solve(r)
-            error = saddle.error(found, r)
     dy = np.zeros_like(r2)
     dy[active] = found[n : n + C.shape[0]]
     if not transpose:
