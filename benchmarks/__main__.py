@@ -13,6 +13,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", default="", help="names or groups, separated by commas; all unless given")
     parser.add_argument("--engines", default="", help="names, separated by commas; all unless given")
+    parser.add_argument("--keep", action="store_true", help="what the output has of other rows stays there")
     parser.add_argument("--quick", action="store_true", help="few repeats, no memory: the ratios are rough")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every engine")
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks"), help="folder of the tables")

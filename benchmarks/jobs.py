@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -14,9 +15,13 @@ from benchmarks.engines import Engine, all_engines
 from benchmarks.measure import Limits
 from benchmarks.programs import run_row
 from benchmarks.rows import Row, all_rows
+from benchmarks.sparse import sparse_rows
+from benchmarks.sparse_engines import SparseEngine, sparse_engines
+from benchmarks.sparse_programs import run_sparse_row
 from benchmarks.tables import Line
 
 Work = Callable[[Collection[str], tuple[float, float]], list[Line]]
+Named = TypeVar("Named", ConvexEngine, SparseEngine)
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,13 @@ class Job:
 
 
 def engine_names() -> list[str]:
-    """Every engine, of quadratic programs and of convex programs."""
-    return list(dict.fromkeys([*all_engines(), *convex_engines()]))
+    """Every engine, of quadratic, convex and sparse programs."""
+    return list(dict.fromkeys([*all_engines(), *convex_engines(), *sparse_engines()]))
 
 
 def absent(names: Collection[str]) -> dict[str, str]:
     """Which of the engines cannot be used here, and why."""
-    everyone = [*all_engines().values(), *convex_engines().values()]
+    everyone = [*all_engines().values(), *convex_engines().values(), *sparse_engines().values()]
     reasons = {engine.name: engine.unavailable() for engine in everyone if engine.name in names}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
@@ -53,6 +58,7 @@ def all_jobs(names: Collection[str], limits: Limits) -> list[Job]:
     """The jobs of this machine in order, on the engines `names`; those on CUDA where there is a device."""
     engines = [engine for engine in all_engines().values() if engine.name in names]
     layers = [engine for engine in convex_engines().values() if engine.name in names]
+    sparse = [engine for engine in sparse_engines().values() if engine.name in names]
     jobs = [
         Job(row.name, row.group, row.family, _program(row, engines, limits))
         for row in all_rows().values()
@@ -67,7 +73,16 @@ def all_jobs(names: Collection[str], limits: Limits) -> list[Job]:
         )
         for row in convex_rows().values()
     ]
-    return [*jobs, Job("construction", GROUP, "", lambda out, _: construction(_without(layers, out), limits))]
+    jobs.append(Job("construction", GROUP, "", lambda out, _: construction(_without(layers, out), limits)))
+    return jobs + [
+        Job(
+            row.name,
+            row.group,
+            row.family,
+            lambda out, _, row=row: run_sparse_row(row, _without(sparse, out), limits),
+        )
+        for row in sparse_rows().values()
+    ]
 
 
 def _program(row: Row, engines: list[Engine], limits: Limits) -> Work:
@@ -78,5 +93,5 @@ def _program(row: Row, engines: list[Engine], limits: Limits) -> Work:
     return work
 
 
-def _without(layers: list[ConvexEngine], out: Collection[str]) -> list[ConvexEngine]:
+def _without(layers: list[Named], out: Collection[str]) -> list[Named]:
     return [layer for layer in layers if layer.name not in out]

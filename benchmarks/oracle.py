@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.optimize import nnls
 
 Arrays = dict[str, np.ndarray]
 
@@ -69,10 +70,21 @@ def _on_active_set(
     K = np.block([[Q, C.T], [C, np.zeros((len(C), len(C)))]])
     exact = np.linalg.lstsq(K, right, rcond=None)[0]
     n, k = len(q), int(active.sum())
+    if exact[n : n + k].min(initial=0.0) < 0:
+        exact = _with_signs(exact, -(Q @ exact[:n] + q), C.T, k)
     lam = np.zeros(len(h))
     lam[active] = exact[n : n + k]
     error = np.asarray(np.abs(K @ exact - right).max())
     return {"z": exact[:n], "lam": lam, "nu": exact[n + k :], "active": active, "K": K, "error": error}
+
+
+def _with_signs(exact: np.ndarray, force: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+    """The same point with multipliers whose first k are not negative, if dependent rows leave a choice."""
+    found, _ = nnls(np.hstack([rows, -rows[:, k:]]), force, maxiter=100 * rows.size)
+    count = rows.shape[1] - k
+    y = found[: k + count]
+    y[k:] -= found[k + count :]
+    return np.concatenate([exact[: len(force)], y])
 
 
 def gradients(point: Arrays, w: np.ndarray) -> Arrays:

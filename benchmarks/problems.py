@@ -29,6 +29,8 @@ class Data:
         Which of the two mini-batches.
     previous : Data, optional
         The same samples one epoch earlier, where an engine may start warm.
+    degenerate : bool
+        Active rows depend on each other or have no multiplier: only what is learned has a gradient.
     """
 
     Q: Tensor
@@ -40,6 +42,7 @@ class Data:
     learned: tuple[str, ...] = NAMES
     draw: int = 0
     previous: Data | None = None
+    degenerate: bool = False
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -96,7 +99,7 @@ def random_programs(draw: int, batch: int, n: int, m: int, p: int) -> Data:
     q = rng.standard_normal((batch, n))
     Q = root @ root.transpose(0, 2, 1) / n + 0.1 * np.eye(n)
     present = "Qq" + "Gh" * (m > 0) + "Ab" * (p > 0)
-    return _data(Q, q, G, (G @ z0)[..., 0] + slack, A, (A @ z0)[..., 0], learned=tuple(present), draw=draw)
+    return data_of(Q, q, G, (G @ z0)[..., 0] + slack, A, (A @ z0)[..., 0], learned=tuple(present), draw=draw)
 
 
 def sudoku_4x4(draw: int, batch: int = 150) -> Data:
@@ -105,7 +108,7 @@ def sudoku_4x4(draw: int, batch: int = 150) -> Data:
     A = np.random.default_rng(40).uniform(size=(40, 64)) + 1e-2 * draw
     q = -_puzzles(rng, batch, side=2, givens=5).reshape(batch, 64)
     eye = np.eye(64)
-    return _data(0.1 * eye, q, -eye, np.zeros(64), A, A.sum(1), learned=("A", "b"), draw=draw)
+    return data_of(0.1 * eye, q, -eye, np.zeros(64), A, A.sum(1), learned=("A", "b"), draw=draw)
 
 
 def sudoku_4x4_second_epoch(draw: int, batch: int = 150) -> Data:
@@ -123,7 +126,7 @@ def sudoku_9x9(draw: int) -> Data:
     logits = rng.standard_normal((9, 9, 9)) + 2 * _puzzles(rng, 1, side=3, givens=25)[0]
     guess = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     eye = np.eye(729)
-    return _data(0.1 * eye, -0.1 * guess.reshape(1, 729), -eye, np.zeros(729), rules, rules.sum(1) / 9,
+    return data_of(0.1 * eye, -0.1 * guess.reshape(1, 729), -eye, np.zeros(729), rules, rules.sum(1) / 9,
                  learned=("q", "A", "b"), draw=draw)  # fmt: skip
 
 
@@ -136,7 +139,7 @@ def denoising(draw: int, batch: int = 150) -> Data:
     q = np.concatenate([-noisy, np.full((batch, 99), 13.0)], 1)
     Q = (1 + 1e-3 * draw) * np.diag(np.r_[np.ones(100), np.full(99, 1e-4)])
     G = (1 + 1e-3 * draw) * np.block([[D, -eye], [-D, -eye]])
-    return _data(Q, q, G, np.zeros(198), learned=("Q", "q", "G", "h"), draw=draw)
+    return data_of(Q, q, G, np.zeros(198), learned=("Q", "q", "G", "h"), draw=draw)
 
 
 def portfolio(draw: int, batch: int = 128) -> Data:
@@ -145,7 +148,7 @@ def portfolio(draw: int, batch: int = 128) -> Data:
     factors = fixed.standard_normal((20, 4))
     Q = factors @ factors.T + np.diag(fixed.uniform(0.2, 1.0, 20))
     eye = np.eye(20)
-    return _data(Q, -rng.standard_normal((batch, 20)), -eye, np.zeros(20), np.ones((1, 20)), np.ones(1),
+    return data_of(Q, -rng.standard_normal((batch, 20)), -eye, np.zeros(20), np.ones((1, 20)), np.ones(1),
                  learned=("q",), draw=draw)  # fmt: skip
 
 
@@ -160,10 +163,10 @@ def control(draw: int, batch: int) -> Data:
     Q = response.T @ response + (0.1 + 0.01 * draw) * np.eye(10)
     q = 2.4 * rng.standard_normal((batch, 4)) @ np.concatenate(powers[1:]).T @ response
     eye = np.eye(10)
-    return _data(Q, q, np.concatenate([eye, -eye]), np.ones(20), learned=("Q", "q"), draw=draw)
+    return data_of(Q, q, np.concatenate([eye, -eye]), np.ones(20), learned=("Q", "q"), draw=draw)
 
 
-def _data(
+def data_of(
     Q: np.ndarray,
     q: np.ndarray,
     G: np.ndarray,
@@ -173,6 +176,7 @@ def _data(
     learned: tuple[str, ...] = NAMES,
     draw: int = 0,
 ) -> Data:
+    """Arrays as programs; equalities that are absent get no row."""
     n = q.shape[-1]
     A, b = (np.zeros((0, n)), np.zeros(0)) if A is None or b is None else (A, b)
     t = [torch.from_numpy(np.ascontiguousarray(x)) for x in (Q, q, G, h, A, b)]

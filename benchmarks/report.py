@@ -127,7 +127,7 @@ def text(results: Frame) -> str:
     facts = results.iloc[0]
     device = f"{facts['accelerator']} beside " if (results["group"] == "gpu").any() else ""
     lines = [
-        f"{device}{facts['machine']}, {facts['threads']} threads, commit {facts['commit'][:12]}; matrix product "
+        f"{device}{facts['machine']}, {facts['threads']} threads, {_commits(results)}; matrix product "
         f"{facts['product_gflops']:.0f} GFLOP/s ({facts['kernel']}), copy {facts['copy_gbytes']:.0f} GB/s. "
         "Medians, forward + backward, beside the fastest accurate layer of others.",
         "",
@@ -149,6 +149,14 @@ def text(results: Frame) -> str:
         for what, value, demand in found
     ]
     return "\n".join(lines) + "\n"
+
+
+def _commits(results: Frame) -> str:
+    """Which commit was measured, or which groups at which."""
+    groups = results.groupby("commit", sort=False)["group"].unique()
+    if len(groups) == 1:
+        return f"commit {groups.index[0][:12]}"
+    return ", ".join(f"commit {commit[:12]} ({', '.join(names)})" for commit, names in groups.items())
 
 
 def _bare(table: Frame) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks import problems
+from benchmarks import degenerate, problems
 from benchmarks.problems import Data
 
 
@@ -19,7 +19,8 @@ class Row:
     name : str
     group : str
         ``peers``: random programs with nothing shared. ``applications``: real layers. ``latency``. ``batch``,
-        ``size``: sweeps. ``accuracy``: every setting of every engine, chosen or not. ``gpu``: on CUDA.
+        ``size``: sweeps. ``degenerate``: active rows that depend on each other or have no multiplier. ``accuracy``:
+        every setting of every engine, chosen or not. ``gpu``: on CUDA.
     make : callable
         ``draw -> Data``.
     memory : bool
@@ -74,6 +75,14 @@ def all_rows() -> dict[str, Row]:
         Row("control_32", "applications", partial(problems.control, batch=32)),
         Row("sudoku_9x9", "applications", problems.sudoku_9x9, memory=True),
         Row("single", "latency", _random(1, 8, 8, 2)),
+        Row(
+            "dependent_64x20",
+            "degenerate",
+            partial(degenerate.dependent, batch=64, n=20, active=8, dependent=6),
+        ),
+        Row("weak_64x20", "degenerate", partial(degenerate.weak, batch=64, n=20, weak=5)),
+        Row("transport_32x100", "degenerate", partial(degenerate.transport, batch=32, side=10)),
+        Row("corners_64x50", "degenerate", partial(degenerate.corners, batch=64, n=50)),
         Row("accuracy_32x8", "accuracy", _random(32, 8, 16, 4)),
         Row("accuracy_64x64", "accuracy", _random(64, 64, 64, 40)),
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import sys
 import time
@@ -13,7 +15,7 @@ import torch
 from benchmarks import history, machine, report
 from benchmarks.jobs import Job, absent, all_jobs, engine_names
 from benchmarks.measure import QUICK, Limits
-from benchmarks.tables import Line, Run, write
+from benchmarks.tables import Line, Run, kept, write
 from experiments.common.provenance import git_state, versions
 
 #: marks a commit from which the code that computes differs
@@ -48,12 +50,15 @@ def measure_all(
 ) -> None:
     """Run the jobs in order; an engine that has lost patience in a family stays out of the rest of it."""
     lines: list[Line] = []
+    others = kept(given.output / "results.csv", facts, [job.name for job in jobs]) if given.keep else None
     peaks = 1e9 * facts.product_gflops, 1e9 * facts.copy_gbytes
     slow: dict[str, set[str]] = {}
     for job in jobs:
         start = time.perf_counter()
         try:
-            found = job.work({*out, *slow.get(job.family, ())}, peaks)
+            # Some packages print at every call.
+            with contextlib.redirect_stdout(io.StringIO()):
+                found = job.work({*out, *slow.get(job.family, ())}, peaks)
         except ArithmeticError as error:
             # A row whose reference does not stand has no result; the others have.
             print(f"{job.name}: left out: {error}", flush=True)
@@ -62,7 +67,7 @@ def measure_all(
         if job.family:
             limit = 1e3 * limits.patience
             slow.setdefault(job.family, set()).update(x.engine for x in found if x.median_ms > limit)
-        write(given.output / "results.csv", lines, facts)
+        write(given.output / "results.csv", lines, facts, others)
         print(f"{job.name}: {time.perf_counter() - start:.0f} s", flush=True)
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+# A pandas.DataFrame, whose own annotations leave the type of almost every selection open.
+Frame = Any
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,32 @@ def quartiles(seconds: Sequence[float]) -> dict[str, float | int]:
     return {"median_ms": float(median), "q1_ms": float(q1), "q3_ms": float(q3), "repeats": len(seconds)}
 
 
-def write(path: Path, lines: Sequence[Line], run: Run) -> None:
-    """Write the table, five significant digits, and versions.json beside it; what was written before is replaced."""
+def kept(path: Path, run: Run, measured: Sequence[str]) -> Frame:
+    """The lines of the table that is there, without those of the rows that are `measured` now.
+
+    Raises
+    ------
+    SystemExit
+        If they are of another machine or number of threads, or of other versions of the packages.
+    """
+    table = pd.read_csv(path)
+    then = {name: sorted(set(table[name])) for name in ("machine", "threads")}
+    then["versions"] = [json.loads(path.with_name("versions.json").read_text("utf-8"))]
+    now = {"machine": [run.machine], "threads": [run.threads], "versions": [json.loads(run.versions)]}
+    differ = [name for name in now if then[name] != now[name]]
+    if differ:
+        sys.exit(
+            f"error: {path} is of other {' and '.join(differ)}; measure all rows, or write elsewhere (--output)"
+        )
+    return table[~table["row"].isin(measured)]
+
+
+def write(path: Path, lines: Sequence[Line], run: Run, others: Frame | None = None) -> None:
+    """Write the table, `others` before the lines, with five significant digits, and versions.json beside it."""
     common = asdict(run)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Once, since it would be most of the table.
     path.with_name("versions.json").write_text(common.pop("versions") + "\n", encoding="utf-8")
     table = pd.DataFrame([asdict(line) | common for line in lines])
+    table = table if others is None else pd.concat([others, table], ignore_index=True)
     table.to_csv(path, index=False, float_format="%.5g")

@@ -1,4 +1,4 @@
-"""Total variation of a whole record and of a whole image as one sparse program, its map of weights learned through it.
+"""A whole record and a whole image as one sparse program of total variation, its map of weights learned through it.
 
 Question: denoising layers since OptNet (arXiv 1703.00443, section 4.3) cut signals into windows of some dozens of
 samples, because a dense layer takes no more. What is a whole signal as one program worth, and what does it cost?

@@ -12,8 +12,9 @@ from torch import Tensor
 from layers.linalg.batched import Batched
 
 #: at a tolerance above LOOSE a status is judged by the residuals in norm alone; at others a row by itself may miss ROWS
-#: in its equation, and ROWS_GAP in its complementarity
-LOOSE, ROWS, ROWS_GAP = 1e-7, 1e-6, 1e-4
+#: in its equation, and ROWS_GAP in its complementarity; a point is sharp, a solution to rounding, where no row misses
+#: ROWS_SHARP
+LOOSE, ROWS, ROWS_GAP, ROWS_SHARP = 1e-7, 1e-6, 1e-4, 1e-9
 
 
 class Status(IntEnum):

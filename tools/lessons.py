@@ -2,8 +2,9 @@
 
 The section `lesson` of configs/experiment/<name>.yaml has the words, `says`, with names of `numbers` in braces. A
 number is one of the summary, with its 95 % interval; with a `baseline` it is the change against another method, seed
-by seed, and with `table: intervals` a row of that table. It is of the run of the paper's size where there is one,
-else of the companion's, unless the lesson names its `size`.
+by seed, and with `table: intervals` a row of that table. With `table: timings` it is how many times as long as its
+baseline a phase, the `metric`, takes; of the baseline's phase `over` if that is given. It is of the run of the paper's
+size where there is one, else of the companion's, unless the lesson names its `size`.
 """
 
 import re
@@ -61,22 +62,30 @@ def number(run: Path, where: dict[str, Any], place: str) -> str:
     """Return the number at `where` in the tables of a run, with its interval."""
     where = dict(where)
     baseline = where.pop("baseline", None)
-    if where.pop("table", "summary") == "intervals":
+    kind = where.pop("table", "summary")
+    if kind == "timings":
+        phases = read_table(run / "timings.csv").rename(columns={"phase": "metric"})
+        other = {"method": baseline, "metric": where.pop("over", where.get("metric"))}
+        found = change_interval(*_paired(phases, where, {**where, **other}, place))
+        return _shown({end: getattr(found, end) + 1 for end in ENDS})
+    if kind == "intervals":
         where["baseline"] = baseline or ""
         return _shown(_row(read_table(run / "intervals.csv").fillna({"baseline": ""}), where, place))
     if baseline is None:
         return _shown(_row(read_table(run / "summary.csv"), where, place))
     table = read_table(run / "metrics.csv")
-    mine, theirs = (
-        _rows(table, {**where, "method": method}).set_index("seed")["value"].sort_index()
-        for method in (where.get("method"), baseline)
-    )
+    found = change_interval(*_paired(table, where, {**where, "method": baseline}, place))
+    return _shown({end: getattr(found, end) for end in ENDS}, relative=True)
+
+
+def _paired(table: Frame, where: dict[str, Any], other: dict[str, Any], place: str) -> tuple[Any, Any]:
+    """Return the values at both places, seed by seed."""
+    mine, theirs = (_rows(table, at).set_index("seed")["value"].sort_index() for at in (where, other))
     if mine.empty or len(mine) != len(theirs) or mine.index.has_duplicates or theirs.index.has_duplicates:
         raise ConfigError(
-            f"{place}: {len(mine)} rows at {where}, {len(theirs)} of {baseline}: no pairs of seeds"
+            f"{place}: {len(mine)} rows at {where}, {len(theirs)} at {other}: no pairs of seeds"
         )
-    found = change_interval(mine.to_numpy(), theirs.to_numpy())
-    return _shown({end: getattr(found, end) for end in ENDS}, relative=True)
+    return mine.to_numpy(), theirs.to_numpy()
 
 
 def _rows(table: Frame, where: dict[str, Any]) -> Frame:

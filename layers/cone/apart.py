@@ -16,8 +16,8 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from layers.cone import solve as whole
+from layers.cone.attempt import ConePoint
 from layers.cone.engines import Engine, Limits
-from layers.cone.solve import ConePoint
 from layers.cone_program import ConeProgram, Cones, ConeStructure, Indices
 from layers.modes.kept import made_once
 from layers.solution import FIRST, Residuals, Status
@@ -107,7 +107,7 @@ def _put_together(program: ConeProgram, kinds: Sequence[Alike], points: Sequence
     residuals = torch.cat([p.residuals.values.reshape(batch, -1, 6) for p in points], dim=1).amax(1)
     return ConePoint(
         x, y, s, status, Residuals(residuals), by_element("iterations").amax(1),
-        by_element("contradicted").any(1), by_element("engine").amax(1),
+        by_element("contradicted").any(1), by_element("engine").amax(1), by_element("blunt").any(1),
     )  # fmt: skip
 
 

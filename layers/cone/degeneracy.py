@@ -21,8 +21,8 @@ from layers.cone.projections.frames import smat
 from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram, Indices
 from layers.linalg.faces import face_dimension
+from layers.linalg.kept import factorised
 from layers.linalg.shortest import rank
-from layers.linalg.sparse_saddle import SparseSaddle
 from layers.solution import Degeneracy
 
 #: δ and 1 − δ below this are zero
@@ -94,6 +94,6 @@ def _regular(program: ConeProgram, at: Decomposition, weak: NDArray[np.bool_], i
     P, A = element(program, i)
     C, active = A.tocsr(), at.inside[i].cpu().numpy() <= NONE
     with_weak, without = np.flatnonzero(active | weak), np.flatnonzero(active & ~weak)
-    if SparseSaddle(P, C[with_weak]).singular:
+    if factorised(P, C[with_weak]).singular:
         return False
-    return with_weak.size == without.size or not SparseSaddle(P, C[without]).singular
+    return with_weak.size == without.size or not factorised(P, C[without]).singular

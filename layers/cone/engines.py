@@ -23,6 +23,7 @@ from layers.errors import LayerError
 from layers.linalg.progress import Progress
 from layers.linalg.threads import shared_out
 from layers.native import cone as native_cones
+from layers.native.constants import LEFT, SUSPECT
 from layers.solution import Status
 
 Array = NDArray[np.float64]
@@ -79,13 +80,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Claim:
-    """What an engine says: x ``(B, n)``, y and s ``(B, m)``, a :class:`Status` and its iterations ``(B,)``."""
+    """What an engine says: x ``(B, n)``, y and s ``(B, m)``, a :class:`Status`, its iterations, and what is blunt."""
 
     x: Array
     y: Array
     s: Array
     status: NDArray[np.int64]
     iterations: NDArray[np.int64]
+    blunt: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,8 @@ def _native(data: Data, limits: Limits) -> Claim:
     x, y, s, status, iterations = native_cones.solve(
         data.structure, data.P, data.q, data.A, data.b, limits.max_iterations, limits.threads
     )
-    return Claim(x, y, s, np.where(status == 0, int(Status.OPTIMAL), int(Status.ITERATION_LIMIT)), iterations)
+    found = np.where(status == LEFT, int(Status.ITERATION_LIMIT), int(Status.OPTIMAL))
+    return Claim(x, y, s, found, iterations, status == SUSPECT)
 
 
 def _clarabel(data: Data, limits: Limits) -> Claim:

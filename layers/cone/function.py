@@ -26,6 +26,7 @@ from layers.cone.products import times_A, times_AT, times_P
 from layers.cone.rows import without_single_rows
 from layers.cone_program import ConeProgram, ConeSolution, ConeStructure, flat_program
 from layers.errors import DifferentiationError, LayerError, ProblemError, SolverError, UnavailableError
+from layers.linalg import kept
 from layers.linalg.batched import align
 from layers.modes.opaque import opaque
 from layers.modes.transforms import forward_mode, vectorised
@@ -90,6 +91,7 @@ class ConeSolutionMap(torch.autograd.Function):
         if call.guess is not None:
             x, y, s = (t.expand(*batch, -1).reshape(program.batch, -1) for t in call.guess)
             guess = x, y, s
+        kept.forget()
         with threads_for(program):
             point = solver_.solve(program, call.engines, call.limits, call.tol, guess)
             s = program.b - times_A(call.structure, program.A, point.x)

@@ -21,6 +21,8 @@ TARGET, FACTORISATIONS, CHORDS = 1e-14, 30, 4
 FRACTIONS = (1.0, 0.25, 0.0625)
 #: s and y of a weakly active row are below this multiple of the largest: what is tried in turn, at first no row
 WEAK = (0.0, 1e-2, 1e-4, 1e-3)
+#: a step that leaves more than this of the residual may not have solved its system
+SLOW = 0.5
 #: a factorisation that takes off less than this part of the residual is the last but one
 GAIN = 0.1
 
@@ -116,16 +118,21 @@ def _steps(
     careful: Tensor,
 ) -> tuple[Iterate, Decomposition, Residuals]:
     """At most ``CHORDS`` steps."""
-    system = factorise(program, at)
+    system, refinements = factorise(program, at), 0
     for _ in range(CHORDS):
         r1 = -kkt.stationarity(program, point.x, point.y)
         r2 = program.b - A_of(program, point.x) - point.s
-        dx, dy = system.step(r1, r2, careful > 0)
+        dx, dy = system.step(r1, r2, careful > 0, refinements)
         # A dx + ds = r₂ and dv = ds − dy
         dv = r2 - A_of(program, dx) - dy
         before = error.largest
         point, at, error = _advance(program, point, at, error, scale, dx, dv)
-        # a step that does not take off nine tenths wants a new factorisation
+        # a step that takes off less than half was no step of Newton's
+        slow = bool(((error.largest > SLOW * before) & (error.largest > TARGET)).any())
+        if slow and not refinements:
+            refinements = 1
+            continue
+        # one that does not take off nine tenths wants a new factorisation
         if not ((error.largest < 0.1 * before) & (error.largest > TARGET)).any():
             break
     return point, at, error

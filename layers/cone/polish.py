@@ -1,4 +1,4 @@
-"""Polish of sparse programs whose rows are all linear: from an engine's answer, or its certificate, to rounding."""
+"""From an engine's answer to rounding where all rows are linear and sparse, and from its certificate to a proof."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from layers.cone import kkt
 from layers.cone.linearised.sparse import element
+from layers.cone.projections import block_max
 from layers.cone_program import ConeProgram
 from layers.linalg import complementarity
 from layers.linalg.sparse_saddle import Array, SparseSaddle
@@ -64,21 +65,26 @@ def polish_certificates(program: ConeProgram, x: Tensor, y: Tensor, wanted: Tens
     """A ray x and a proof y of each element that is wanted, brought nearer to what they claim.
 
     What an interior point leaves on rows that have no part in a certificate is its tolerance. Without it the rest is
-    moved by as little as makes Aᵀy = 0, or Px = 0 and aᵀx = 0 on the rows that the ray runs along.
+    moved by as little as makes Aᵀy = 0, or Px = 0 and aᵀx = 0 on the linear rows that the ray runs along. Of a curved
+    cone all rows have a part, or none.
     """
-    zero = program.structure.cones.zero
-    rays, proofs = x.clone(), y.clone()
+    cones = program.structure.cones
+    rays, proofs, sizes = x.clone(), y.clone(), block_max(cones, kkt.Norms.of(program).A_row * y.abs())
+    linear = cones.zero + cones.nonneg
     for i in wanted.nonzero().squeeze(-1).tolist():
         P, A = element(program, i)
         row = abs(A).max(axis=1).toarray().ravel() if A.shape[0] else np.zeros(0)
         unit = sp.diags_array(1.0 / np.where(row > 0, row, 1.0)) @ A
-        v = row * y[i].cpu().numpy()
-        part = (np.arange(v.size) < zero) | (v > NOISE * abs(v).max(initial=0.0))
+        v, size = row * y[i].cpu().numpy(), sizes[i].cpu().numpy()
+        places = np.arange(v.size)
+        part = (places < cones.zero) | (size > NOISE * size.max(initial=0.0))
         own = np.zeros_like(v)
         own[part] = _nearest(unit.tocsr()[np.flatnonzero(part)].T, v[part])
         proofs[i] = torch.from_numpy(own / np.where(row > 0, row, 1.0))
         ray = x[i].cpu().numpy()
-        along = (np.arange(v.size) < zero) | (abs(unit @ ray) <= NOISE * abs(ray).max(initial=0.0))
+        along = (places < cones.zero) | (abs(unit @ ray) <= NOISE * abs(ray).max(initial=0.0)) & (
+            places < linear
+        )
         rays[i] = torch.from_numpy(_nearest(sp.vstack([P, unit.tocsr()[np.flatnonzero(along)]]), ray))
     return rays, proofs
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from layers.linalg.sparse_saddle import Array, SparseSaddle
+from layers.linalg.kept import factorised
+from layers.linalg.sparse_saddle import Array
 
 #: rounds, and the residual that needs no further one
 ROUNDS, SHARP = 6, 1e-13
@@ -81,7 +82,7 @@ def presumably_active(row: Array, x: Array, y: Array, s: Array) -> Any:
 def _on_face(P: Any, A: Any, q: Array, b: Array, active: Any, x: Array, y: Array) -> tuple[Array, Array]:
     """The nearest point that satisfies the equations of the active rows."""
     C, y = A[np.flatnonzero(active)], np.where(active, y, 0.0)
-    saddle = SparseSaddle(P, C)
+    saddle = factorised(P, C)
     step = saddle.solve(np.concatenate([-(P @ x + q + C.T @ y[active]), b[active] - C @ x]))
     y[active] += step[x.size :]
     return x + step[: x.size], y

@@ -8,8 +8,9 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-#: columns of at most this multiple of the least count are taken out together, and at least this part of all: inside of
-#: a band all columns have twice the count of the last
+#: columns of at most this multiple of the least count, and one more, are taken out together, and at least this part of
+#: all: else a round finds the two ends of a path or band, and there are n / 2 rounds (20,000 variables: 7.6 s against
+#: 0.01 s)
 ALIKE, TOGETHER = 1.2, 0.02
 #: the part of all places, or the number of entries, beyond which what is left is taken to fill up
 FULL, MANY = 0.3, 1e8
@@ -41,7 +42,7 @@ def entries_of_factor(pattern: Any) -> float:
         size, degree = graph.shape[0], np.diff(graph.indptr)
         if graph.nnz >= min(FULL * size * (size - 1), MANY):
             return found + size * (size - 1) / 2
-        alike = max(ALIKE * degree.min(), np.quantile(degree, TOGETHER))
+        alike = max(ALIKE * degree.min() + 1, np.quantile(degree, TOGETHER))
         taken = _independent(graph, degree <= alike, rng)
         found += float(degree[taken].sum())
         rest = np.flatnonzero(~taken)
@@ -64,9 +65,7 @@ def entries_in_band(pattern: Any) -> float:
     place[order] = np.arange(order.size)
     first = place.copy()
     filled = np.flatnonzero(np.diff(graph.indptr))
-    first[filled] = np.minimum(
-        first[filled], np.minimum.reduceat(place[graph.indices], graph.indptr[filled])
-    )
+    first[filled] = np.minimum(first[filled], np.minimum.reduceat(place[graph.indices], graph.indptr[filled]))
     return float((place - first).sum())
 
 

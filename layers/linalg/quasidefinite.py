@@ -14,17 +14,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from layers.linalg.batched import Batched, put
 from layers.linalg.parts import largest_of_parts, parts_of_rows, parts_of_variables
-from layers.linalg.products import mtv, mv, one_where_zero
+from layers.linalg.products import max_abs, mtv, mv, one_where_zero
 from layers.linalg.shortest import shortest
 
 #: regularisation relative to the diagonal; a pivot below this multiple of it may mean that the true matrix is singular,
 #: also where its null vectors have a thousand entries
 SHIFT, PIVOT = 1e-13, 1e3
+#: a step of refinement that moves the answer by more than this has not come to its end
+UNSETTLED = 1e-6
 
 
 @dataclass(frozen=True)
-class ConicFactor:
+class ConicFactor(Batched):
     """Equilibrated system and its two Cholesky factors.
 
     Attributes
@@ -62,13 +65,39 @@ class ConicFactor:
         return cls(H, C, E, D, S, F, M, N, flat | dependent)
 
     def solve(self, r1: Tensor, r2: Tensor, refinements: int) -> tuple[Tensor, Tensor]:
-        """x and y, with steps of iterative refinement against the true matrix."""
+        """x and y, with steps of iterative refinement against the true matrix; by elimination where they do not settle.
+
+        They do not where the matrix is regular and yet so ill conditioned that the shift of its diagonal counts.
+        """
         r1, r2 = self.D * r1, self.S * r2
         x, y = self._apply(r1, r2)
+        dx, dy = x, y
         for _ in range(refinements):
-            dx, dy = self._apply(r1 - mv(self.H, x) - mtv(self.C, y), r2 - mv(self.C, x) + self.E * y)
+            dx, dy = self._apply(*self._left(x, y, r1, r2))
             x, y = x + dx, y + dy
+        if refinements:
+            moved, size = (max_abs(torch.cat(v, -1)) for v in ((dx, dy), (x, y)))
+            index = ((moved > UNSETTLED * size) & ~self.singular).nonzero().squeeze(-1)
+            if index.numel():
+                x, y = put((x, y), index, self._eliminated(index, x, y, r1, r2))
         return self.D * x, self.S * y
+
+    def _left(self, x: Tensor, y: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor]:
+        return r1 - mv(self.H, x) - mtv(self.C, y), r2 - mv(self.C, x) + self.E * y
+
+    def _eliminated(
+        self, index: Tensor, x: Tensor, y: Tensor, r1: Tensor, r2: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The elements ``index`` by Gaussian elimination of the true matrix, where it leaves less than is left."""
+        own, x, y, r1, r2 = self.take(index), x[index], y[index], r1[index], r2[index]
+        K = torch.cat(
+            [torch.cat([own.H, own.C.mT], -1), torch.cat([own.C, -torch.diag_embed(own.E)], -1)], -2
+        )
+        new = torch.linalg.solve_ex(K, torch.cat([r1, r2], -1).unsqueeze(-1))[0].squeeze(-1)
+        new_x, new_y = new[:, : x.shape[-1]], new[:, x.shape[-1] :]
+        after, before = (max_abs(torch.cat(own._left(*v, r1, r2), -1)) for v in ((new_x, new_y), (x, y)))
+        better = (after < before).unsqueeze(-1)
+        return torch.where(better, new_x, x), torch.where(better, new_y, y)
 
     def _apply(self, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor]:
         top = r1 + mtv(self.C, self.F * r2)

@@ -41,8 +41,8 @@ SUPPORT = 1e-13
 #: what K does to a vector of its null space is at most this part of it
 NOTHING = 1e-12
 #: a residual of this part of what was given asks for LU with pivoting; it is tried where the factor of LDLᵀ has so many
-#: entries at most
-COARSE, MOST_ENTRIES = 1e-10, 2_000_000
+#: times the entries of K at most, for its own has more
+COARSE, MOST_FILL = 1e-10, 10
 #: K is regular where no pivot of LU is smaller than this, and no vector of x grows by more than that: C has that
 #: condition, and y its square; what is dependent has a pivot of rounding
 PIVOT, GROWTH = 1e-8, 1e9
@@ -69,6 +69,8 @@ class SparseSaddle:
         What was added to the diagonal of the equilibrated matrix.
     usable : bool
         Whether there is a factorisation.
+    entries : int
+        Of its factor.
 
     Notes
     -----
@@ -137,10 +139,15 @@ class SparseSaddle:
         return x, left
 
     @cached_property
+    def entries(self) -> int:
+        """Of the factor of LDLᵀ, the lower half."""
+        return 0 if self._factor is None else int(self._factor.factors()[0].nnz)
+
+    @cached_property
     def _pivoted(self) -> Any:
         """LU with pivoting (SuperLU, Li 2005); None where it would be large, or K is not clearly regular."""
-        if self._factor is not None and self._factor.factors()[0].nnz > MOST_ENTRIES:
-            return None
+        if self.scale.size > 2 * self.n or self.entries > MOST_FILL * self.K.nnz:
+            return None  # dependent for sure, or dear
         try:
             factor = splu(sp.csc_matrix(self._scaled))
         except RuntimeError:

@@ -21,6 +21,7 @@ import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from layers.linalg.kept import factorised
 from layers.linalg.sparse_saddle import LEAKED, Array, SparseSaddle
 from layers.linalg.threads import in_one_blas_thread
 
@@ -66,7 +67,7 @@ def shortest_sparsely(
         x, rows, weak = own[own < n], own[(own >= n) & (own < size)] - n, own[own >= size] - size
         inner = own[own < size]
         try:
-            saddle = SparseSaddle(H[x][:, x], by_rows[rows][:, x])
+            saddle = factorised(H[x][:, x], by_rows[rows][:, x])
             inverse = SparseInverse(saddle, C[inner][:, weak])
             side = given[own] if transpose else given[inner]
             found[inner if transpose else own], one = (

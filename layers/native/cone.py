@@ -35,7 +35,8 @@ def solve(
 ) -> tuple[Any, Any, Any, Any, Any]:
     """x, y, s, status and iterations, ``(B, ·)``, of arrays in the layout of :class:`ConeProgram`.
 
-    A status is :data:`layers.native.constants.LEFT` where the core found no solution: it tells no other outcome.
+    A status is :data:`layers.native.constants.LEFT` where the core found no solution: it tells no other outcome. It is
+    :data:`layers.native.constants.SUSPECT` where the solution is not known to rounding in what its cones are made of.
     """
     core = native.core()
     threads = native.threads(8 * q.shape[0] * _work(structure.n, structure.m), most_threads)

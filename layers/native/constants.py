@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from layers.linalg.semidefinite import CURVATURE
-from layers.solution import LOOSE, ROWS, ROWS_GAP, Status
+from layers.solution import LOOSE, ROWS, ROWS_GAP, ROWS_SHARP, Status
 
 #: what the core says of an element that it did not solve: it is left to the torch engine, or its data are to be checked
 LEFT, SUSPECT = -1, -2
@@ -37,6 +37,7 @@ SHARED: dict[str, object] = {
     "LOOSE": LOOSE,
     "ROWS": ROWS,
     "ROWS_GAP": ROWS_GAP,
+    "ROWS_SHARP": ROWS_SHARP,
     "CURVATURE": CURVATURE,
     "PARTS": PARTS,
 }

@@ -25,8 +25,9 @@ REFINEMENTS = 20
 LEAST_TERMS = 1e-5
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular, to this; relative
 LEFT = 1e-6
-#: where rows are so much stiffer than curvature they are corrected by themselves, so many times
-STIFF, SETTLINGS = 1e6, 3
+#: where rows are so much stiffer than curvature they are corrected by themselves, so many times, or until so much of
+#: what is given is left
+STIFF, SETTLINGS, SETTLED = 1e6, 20, 1e-25
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,9 @@ class ActiveSystem:
         n = self.H.shape[-1]
         rhs = (into * R).split([n, R.shape[-2] - n], dim=-2)
         found, _ = refine(lambda r: self.factor_.apply(*r), self._matvec, rhs, REFINEMENTS, target)
-        return out * torch.cat(self._settled(found, rhs[1]), dim=-2)
+        return out * torch.cat(self._settled(found, rhs), dim=-2)
 
-    def _settled(self, x: Block, r_rows: Tensor) -> Block:
+    def _settled(self, x: Block, given: Block) -> Block:
         """A solution whose rows have been corrected by themselves, where they are far stiffer than curvature.
 
         What rows hold at zero is rounding of what curvature alone would let it be, r / Q: beside a curvature of 1e-13
@@ -131,8 +132,11 @@ class ActiveSystem:
         stiff = ((self.c_rows > STIFF) & ~self.factor_.singular.unsqueeze(-1)).unsqueeze(-1)
         if not stiff.any():
             return x
+        enough = SETTLED * torch.cat(given, dim=-2).abs().amax(-2, keepdim=True)
         for _ in range(SETTLINGS):
-            left = torch.where(stiff, r_rows - self.C @ x[0], 0.0)
+            left = torch.where(stiff, given[1] - self.C @ x[0], 0.0)
+            if not (left.abs() > enough).any():
+                break
             step = self.factor_.apply(torch.zeros_like(x[0]), left)
             x = tuple(old + new for old, new in zip(x, step, strict=True))
         return x

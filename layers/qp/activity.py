@@ -9,16 +9,20 @@ from torch import Tensor
 from layers.linalg.faces import pinned_rows
 from layers.native.constants import ACTIVE, INACTIVE, WEAK, WEAK_RATIO, WEAK_TOLERANCE
 from layers.problem import QP
-from layers.qp.kkt import relative_residual, scales, slack
+from layers.qp.kkt import NOISE, relative_residual, scales, slack
 from layers.qp.parts import divided, split
 from layers.qp.scaling import scale_problem
 from layers.qp.shares import shares
 
 #: what sᵢ or λᵢ is of the terms of its own row, from which on it is clear
 OWN = 1e-6
+#: what is next to nothing of all rows
+LITTLE = 2e-6
+#: the part of the terms around it that a number may be by rounding, at a point whose numbers are right to rounding
+ROUNDING = 1e-15
 
 
-def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
+def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, noise: Tensor | float = NOISE) -> Tensor:
     """Class of every constraint, INACTIVE, ACTIVE or WEAK: int8, shape ``(B, m)``.
 
     sᵢ and λᵢ are compared on the equilibrated problem, each relative to its scale there, so the class does not
@@ -28,30 +32,50 @@ def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
     ``OWN``; below, it may be the rounding of terms that have cancelled. Rows that are weakly active and pin each other,
     as z ≤ 0 and −z ≤ 0, have multipliers as large as one likes, and are active. Parts that nothing connects are told
     each by itself: a curvature of one is no curvature beside one of 1e15, and what it lets z be no rounding.
+    At a point whose numbers are right to rounding ``noise``, ``(B, 1)``, is less than elsewhere.
     """
-    kind = _of_whole(problem, z, lam, nu)
+    return tell(problem, z, lam, nu, noise)[0]
+
+
+def tell(
+    problem: QP, z: Tensor, lam: Tensor, nu: Tensor, noise: Tensor | float = NOISE
+) -> tuple[Tensor, Tensor]:
+    """:func:`activity`, and whether an element has a row in doubt, ``(B,)``.
+
+    In doubt is a row of which s and λ are next to nothing of all rows and yet not zero, or are both clear.
+    """
+    noise = torch.as_tensor(noise, dtype=z.dtype, device=z.device).expand(len(z), 1)
+    kind, doubt = _of_whole(problem, z, lam, nu, noise)
     several, label = divided(problem)
     if label is None:
-        return kind
+        return kind, doubt
+    doubt = doubt.index_fill(0, several, False)
     for part in split(problem.take(several), label):
-        own = _of_whole(part.problem, *part.take(z[several], lam[several], nu[several]))
-        kind[several[part.element].unsqueeze(-1), part.lam] = own
-    return kind
+        at = several[part.element]
+        own, its = _of_whole(part.problem, *part.take(z[several], lam[several], nu[several]), noise[at])
+        kind[at.unsqueeze(-1), part.lam] = own
+        doubt = doubt.index_fill(0, at[its], True)
+    return kind, doubt
 
 
-def _of_whole(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> Tensor:
-    """:func:`activity` with the scales of all of the problem."""
+def _of_whole(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """:func:`tell` with the scales of all of the problem."""
     weighted, point = _equilibrated(problem, z, lam, nu)
-    own = shares(weighted, *point)
+    own = shares(weighted, *point, noise)
+    sizes = relative(problem, z, lam, nu)
     s_hat, lam_hat = (
-        torch.where(share > OWN, share.maximum(size), size)
-        for size, share in zip(relative(problem, z, lam, nu), own, strict=True)
+        torch.where(share > OWN, share.maximum(size), size) for size, share in zip(sizes, own, strict=True)
     )
     larger, smaller = s_hat.maximum(lam_hat), s_hat.minimum(lam_hat)
     reach = 10 * relative_residual(problem, z, lam, nu).clamp(min=1e-18, max=1e-6).sqrt().unsqueeze(-1)
     weak = (larger <= WEAK_TOLERANCE) | ((larger <= reach) & (smaller >= WEAK_RATIO * larger))
     kind = torch.where(lam_hat > s_hat, ACTIVE, INACTIVE)
-    return _enforced(weighted, torch.where(weak, WEAK, kind).to(torch.int8))
+    doubt = ((~weak & (sizes[0].maximum(sizes[1]) <= LITTLE)) | (smaller > OWN)).any(-1)
+    some = (weak.any(-1) & ~doubt).nonzero().squeeze(-1)
+    if some.numel():  # what only noise around it makes nothing may be a number
+        fine = shares(weighted.take(some), *(v[some] for v in point), ROUNDING)
+        doubt = doubt.index_copy(0, some, (weak[some] & (fine[0].maximum(fine[1]) > OWN)).any(-1))
+    return _enforced(weighted, torch.where(weak, WEAK, kind).to(torch.int8)), doubt
 
 
 def _enforced(problem: QP, kind: Tensor) -> Tensor:

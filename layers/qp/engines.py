@@ -21,11 +21,12 @@ from layers.linalg.semidefinite import curvature_rounding
 from layers.native import qp as native
 from layers.problem import QP, check_values
 from layers.qp import admm, interior_point, proposal, vertex
-from layers.qp.activity import WEAK, activity
+from layers.qp.activity import WEAK
 from layers.qp.apart import solve_apart
+from layers.qp.doubt import refined, told
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, residuals, slack
-from layers.qp.polish import improves, polish
+from layers.qp.polish import improves, unsharp
 from layers.qp.warm import start_warm
 from layers.solution import Point, Residuals, Status
 
@@ -167,7 +168,7 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
             left, _answer_flat(rest, _for_part(request, left), _in_torch(request, first=True))
         )
     if (answer.kind == native.UNCLEAR).any():
-        return _tell_activity(problem, answer)
+        return _tell_activity(problem, request, answer)
     return answer
 
 
@@ -244,10 +245,10 @@ def _answer_flat(flat: QP, request: Request, cold: Callable[[QP], Point] | None 
             z, lam, nu, s = (v[where] for v in request.guess)
             parts.append(start_warm(part, cold=cold, guess=(z, lam, nu, s), tol=request.tol))
     point = _finite(join(parts) if parts else _no_points(flat))
-    kind = torch.cat(
-        [activity(*take((flat, point.z, point.lam, point.nu), c)) for c in flat.chunks()]
-        or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)]
-    )
+    both = [told(*take((flat, point), c)) for c in flat.chunks()]
+    if both:
+        point = join([one for one, _ in both])
+    kind = torch.cat([kind for _, kind in both] or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)])
     solved = (point.status == Status.OPTIMAL).unsqueeze(-1)
     kind = torch.where(solved, kind, torch.zeros_like(kind))
     return Answer(point, kind, objective(flat, point.z), slack(flat, point.z))
@@ -283,19 +284,19 @@ def _for_part(request: Request, index: Tensor) -> Request:
     return request._replace(guess=take(request.guess, index))
 
 
-def _tell_activity(problem: QP, answer: Answer) -> Answer:
-    """The activity of elements in doubt, told at a point that is polished once more: sᵢ and λᵢ are small there."""
+def _tell_activity(problem: QP, request: Request, answer: Answer) -> Answer:
+    """Elements in doubt, told at a point that is refined; what that does not make sharp is solved anew."""
     unclear = (answer.kind == native.UNCLEAR).any(-1).nonzero().squeeze(-1)
     if not unclear.numel():
         return answer
-    few, point = problem.flat_view().take(unclear).symmetric(), answer.point.take(unclear)
-    own = slack(few, point.z)
-    z, lam, nu, _ = polish(few, point.z, point.lam, point.nu, active=point.lam > own)
-    lam = lam.clamp(min=0)
-    error = residuals(few, z, lam, nu)
-    better = improves(error, point.residuals).nonzero().squeeze(-1)
-    fresh = replace(point, z=z, lam=lam, nu=nu, residuals=error)
-    point = point.put(better, fresh.take(better))
-    kind = activity(few, point.z, point.lam, point.nu)
-    told = Answer(point, kind, objective(few, point.z), slack(few, point.z))
-    return answer.put(unclear, told)
+    few = problem.flat_view().take(unclear).symmetric()
+    point, kind = refined(few, answer.point.take(unclear))
+    fresh = Answer(point, kind, objective(few, point.z), slack(few, point.z))
+    blunt = unsharp(point.residuals).nonzero().squeeze(-1)
+    if blunt.numel():
+        own = _for_part(request, unclear[blunt])
+        again = _answer_flat(few.take(blunt), own, _in_torch(request, first=True))
+        better = improves(again.point.residuals, point.residuals.take(blunt))
+        kept = (better & (again.point.status == Status.OPTIMAL)).nonzero().squeeze(-1)
+        fresh = fresh.put(blunt[kept], again.take(kept))
+    return answer.put(unclear, fresh)

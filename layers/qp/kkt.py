@@ -23,7 +23,7 @@ from layers.linalg.batched import Batched
 from layers.linalg.products import column_max, dot, max_abs, mtv, mv, one_where_zero, row_max
 from layers.problem import QP
 from layers.qp.parts import divided, split
-from layers.solution import ROWS, ROWS_GAP, Residuals
+from layers.solution import ROWS_SHARP, Residuals
 
 #: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much; and
 #: so does the sum of the gap below this multiple of the magnitudes in it
@@ -67,7 +67,7 @@ class Norms(Batched):
     least : Tensor, last axis 1
         min(1, ζ), the least size of z.
     pull : Tensor
-        maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞ and the same of A: what a row may do to a column, whatever its units.
+        maxᵢ |Aᵢⱼ| / ‖Aᵢ‖∞: what an equality may do to a column, whatever its units.
     """
 
     SHARED: ClassVar[Mapping[str, int]] = dict.fromkeys(
@@ -118,10 +118,8 @@ class Norms(Batched):
         matrix = one_where_zero(torch.maximum(_largest(g_row), _largest(a_row)))
         least = one_where_zero(suggested).clamp(max=1.0)
         columns = column_max(G), column_max(A)
-        pulls = (column_max(M / one_where_zero(row).unsqueeze(-1)) for M, row in ((G, g_row), (A, a_row)))
-        return cls(
-            Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least, torch.maximum(*pulls)
-        )
+        pull = column_max(A / one_where_zero(a_row).unsqueeze(-1))
+        return cls(Q_row, g_row, a_row, *columns, q, h, b, Q_size, q_size, matrix, least, pull)
 
 
 @dataclass(frozen=True)
@@ -215,8 +213,8 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
     1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there,
     that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ and aᵢ count as at least
     ``NOISE`` times the scale in norm, and cⱼ as that part of ‖Qⱼ‖∞ ẑ, and of the largest of all c times
-    maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞: in units of 10⁻⁷ a multiplier is large and its noise no force. All of this is of the own part
-    where nothing connects a row with others. A value that is not finite counts as infinite.
+    maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞ over λᵢ ≠ 0: in units of 10⁻⁷ a multiplier is large and its noise no force. All of this is of
+    the own part where nothing connects a row with others. A value that is not finite counts as infinite.
 
     A status is judged by :attr:`layers.solution.Residuals.largest`.
     """
@@ -255,7 +253,10 @@ def _rowwise(problem: QP, norms: Norms, point: _Rows, scale: Scales, left: _Rows
     own = sums(magnitudes, *(v.abs() for v in point))
     # a multiplier has the noise of the largest force; one of 1 where there is none at all
     force = _largest(own[2]).maximum(scale.still.to(own[2]))
-    least = NOISE * scale.g, NOISE * scale.a, NOISE * scale.curved.maximum(norms.pull * force)
+    # and none in a row whose multiplier is zero
+    pushes = (point[1] != 0) / one_where_zero(norms.g_row)
+    pull = norms.pull.maximum(column_max(magnitudes.G * pushes.unsqueeze(-1)))
+    least = NOISE * scale.g, NOISE * scale.a, NOISE * scale.curved.maximum(pull * force)
     # a row without terms has no residual
     g, a, c = (one_where_zero(terms.maximum(noise)) for terms, noise in zip(own, least, strict=True))
     r_dual, room, r_a = left
@@ -270,12 +271,12 @@ def _rowwise(problem: QP, norms: Norms, point: _Rows, scale: Scales, left: _Rows
 
 
 def _excused(own: _Rows, least: _Rows, left: _Rows, lam: Tensor) -> Tensor:
-    """Elements with a row that passes by the least size of its terms alone, or may; shape ``(B,)``."""
+    """Elements with a row that is sharp by the least size of its terms alone, or may be; shape ``(B,)``."""
     (g, a, c), (r_dual, room, r_a) = own, left
     small_g, small_a, small_c = (terms < noise for terms, noise in zip(own, least, strict=True))
-    missed = ((-room > ROWS * g) & small_g).any(-1) | ((r_a.abs() > ROWS * a) & small_a).any(-1)
-    missed = missed | ((r_dual.abs() > ROWS * c) & small_c).any(-1)
-    loose = ((lam > 0) & (room > ROWS_GAP * g)).any(-1) | (lam < 0).any(-1)
+    missed = ((-room > ROWS_SHARP * g) & small_g).any(-1) | ((r_a.abs() > ROWS_SHARP * a) & small_a).any(-1)
+    missed = missed | ((r_dual.abs() > ROWS_SHARP * c) & small_c).any(-1)
+    loose = ((lam > 0) & (room > ROWS_SHARP * g)).any(-1) | (lam < 0).any(-1)
     return missed | (loose & (small_g.any(-1) | small_c.any(-1)))
 
 

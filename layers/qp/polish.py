@@ -26,12 +26,12 @@ from layers.linalg.products import max_abs, mv
 from layers.problem import QP
 from layers.qp.active_set import ActiveSystem
 from layers.qp.kkt import Norms, residuals, slack, stationarity
-from layers.solution import Residuals
+from layers.solution import ROWS_SHARP, Residuals
 
 #: guesses of the active set that are tried, and the residual that needs no second one
 ROUNDS, SHARP = 4, 1e-13
-#: corrections with one system, and the residual row by row that needs none
-CORRECTIONS, ROWS_SHARP = 4, 1e-9
+#: corrections with one system
+CORRECTIONS = 4
 #: residuals in norm that differ by no more than this may differ by rounding
 ROUNDED = 10.0
 

@@ -12,14 +12,15 @@ import clarabel
 import numpy as np
 import scipy.sparse as sp
 import torch
+from scipy.optimize import linprog
 from torch import Tensor
 
 from layers.linalg.batched import put
 from layers.linalg.complementarity import presumably_active
 from layers.native import qp as native
 from layers.problem import QP
-from layers.qp.polish import ROWS_SHARP, SHARP
-from layers.solution import Status
+from layers.qp.polish import SHARP
+from layers.solution import ROWS_SHARP, Status
 
 #: elements up to which one after the other is faster than all at once in torch
 FEW = 8
@@ -106,3 +107,15 @@ def proposed(
     claim = kinds.DefaultSolver(*arrays, cones, settings).solve()
     x, y, s = (np.nan_to_num(np.array(v, dtype=np.float64)) for v in (claim.x, claim.z, claim.s))
     return x, y, s, int(claim.iterations), str(claim.status) in SOLVED
+
+
+def vertex(data: tuple[Any, Array, Any, Array, int]) -> tuple[Array, Array, Array, int] | None:
+    """x, y and s of a vertex of a linear program by the dual simplex of HiGHS, and its iterations, if there is one."""
+    _, q, rows, sides, zero = data
+    below = {"A_ub": rows[zero:], "b_ub": sides[zero:]} if sides.size > zero else {}
+    equal = {"A_eq": rows[:zero], "b_eq": sides[:zero]} if zero else {}
+    found: Any = linprog(q, **below, **equal, bounds=(None, None), method="highs-ds")
+    if found.x is None or found.status != 0:
+        return None
+    y = -np.concatenate([found.eqlin.marginals, found.ineqlin.marginals])
+    return found.x, y, sides - rows @ found.x, int(found.nit)

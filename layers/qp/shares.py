@@ -18,14 +18,16 @@ GIVEN = 0.1
 _Rows = tuple[Tensor, Tensor, Tensor]
 
 
-def shares(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Tensor]:
+def shares(
+    problem: QP, z: Tensor, lam: Tensor, nu: Tensor, noise: Tensor | float = NOISE
+) -> tuple[Tensor, Tensor]:
     """How much sᵢ is of the terms of its row, and λᵢ of the terms of a column that it holds up; ``(B, m)`` each.
 
     Of an equilibrated problem, whose entries are about one: there the terms of rows that share variables compare, and
-    those of rows that share them with these. Below :data:`NOISE` of such a sum, or of the scale of all rows if that is
-    less, a row has rounding of its neighbours; what is larger elsewhere has nothing to do with it. Where q, h and b are
-    zero all around, these terms are rounding themselves, and the scale of all rows counts. A row of numbers that are
-    there has no rounding but its own (:func:`_there`).
+    those of rows that share them with these. Below ``noise``, ``(B, 1)``, of such a sum, or of the scale of all rows if
+    that is less, a row has rounding of its neighbours; what is larger elsewhere has nothing to do with it. Where q, h
+    and b are zero all around, these terms are rounding themselves, and the scale of all rows counts. A row of numbers
+    that are there has no rounding but its own (:func:`_there`).
     """
     scale = scales(problem, z, lam, nu)
     magnitudes = QP(*(t.abs() for t in problem.tensors))
@@ -33,9 +35,9 @@ def shares(problem: QP, z: Tensor, lam: Tensor, nu: Tensor) -> tuple[Tensor, Ten
     near_g, near_c = _neighbours(magnitudes, z.abs(), (g, a, c))
     zero = torch.zeros_like(z)
     given_g, given_c = _neighbours(magnitudes, zero, (magnitudes.h, magnitudes.b, magnitudes.q))
-    least = NOISE * torch.where(given_g > 0, scale.g.minimum(near_g), scale.g)
+    least = noise * torch.where(given_g > 0, scale.g.minimum(near_g), scale.g)
     g = torch.where(_there(magnitudes, z.abs(), (g, a, c)), g, g.maximum(least))
-    c = c.maximum(NOISE * torch.where(given_c > 0, scale.dual.minimum(near_c), scale.dual))
+    c = c.maximum(noise * torch.where(given_c > 0, scale.dual.minimum(near_c), scale.dual))
     room = slack(problem, z).clamp(min=0)
     return room / one_where_zero(g), lam.abs() * max_abs(magnitudes.G / one_where_zero(c).unsqueeze(-2))
 

@@ -1,4 +1,7 @@
-"""What other engines leave, one element at a time: Clarabel proposes, its active set polished is judged as any answer.
+"""What other engines leave, one element at a time: others propose, their active set polished is judged as any answer.
+
+Clarabel proposes, and of a linear program the simplex method of HiGHS: where multipliers of 1e-10 stand beside some of
+one, an interior point ends before it tells which rows bind.
 
 The core leaves vertices with dependent or weakly active rows. There the interior point in torch took up to a hundred
 times as long as a sparse solver; it stays for what is not solved here. What it gives up in its turn is asked for here
@@ -7,8 +10,9 @@ as well, and then the core for a proof that there is no solution, which it finds
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,12 +23,13 @@ from layers.linalg import complementarity
 from layers.linalg.batched import put
 from layers.linalg.complementarity import Point as Arrays
 from layers.linalg.semidefinite import CURVATURE
+from layers.linalg.sparse_saddle import Array
 from layers.native import qp as native
 from layers.problem import QP
 from layers.qp.kkt import Norms, residuals
-from layers.qp.polish import ROWS_SHARP, SHARP
-from layers.qp.proposal import FEW, TOLERANCES, proposed
-from layers.solution import Point, Status
+from layers.qp.polish import SHARP
+from layers.qp.proposal import FEW, TOLERANCES, proposed, vertex
+from layers.solution import ROWS_SHARP, Point, Status
 
 
 def solve(
@@ -111,14 +116,26 @@ def _solved(one: QP, norms: Norms, tol: float, max_iterations: int) -> tuple[Arr
 
     best: tuple[Arrays, int] = ((np.zeros_like(q), np.zeros_like(h), np.zeros_like(b)), 0)
     least = np.inf
-    for asked in TOLERANCES:
-        x, y, s, taken, told = proposed((upper, q, rows, sides, b.size), asked, max_iterations)
+    for x, y, s, taken in _starts((upper, q, rows, sides, b.size), max_iterations):
         point, error = complementarity.polish((Q, q, rows, sides), b.size, (x, y, s), judge)
         if error > tol:  # rounding of the polish may be more than what an interior point leaves
             inside = x, np.concatenate([y[: b.size], y[b.size :].clip(min=0.0)]), s
             point, error = min(((point, error), (inside, judge(inside))), key=lambda found: found[1])
         if error < least:
             best, least = (parted(point), taken), error
-        if least <= tol or not told:
+        if least <= tol:
             break
     return best
+
+
+def _starts(
+    data: tuple[Any, Array, Any, Array, int], max_iterations: int
+) -> Iterator[tuple[Array, Array, Array, int]]:
+    """Proposals one after the other: of Clarabel, sharper where it came to an end; of a linear program a vertex."""
+    for asked in TOLERANCES:
+        *point, taken, told = proposed(data, asked, max_iterations)
+        yield (*point, taken)
+        if not told:
+            break
+    if not data[0].nnz and (corner := vertex(data)) is not None:
+        yield corner

@@ -62,6 +62,20 @@ def test_the_report_of_a_device_lists_every_engine_with_its_accuracy(tmp_path: P
     assert "demanded" not in words
 
 
+@pytest.mark.usefixtures("tiny")
+def test_rows_that_were_not_asked_for_stay_if_the_machine_is_the_same(tmp_path: Path):
+    first = _run(tmp_path, "--rows", "tiny", "--engines", "auto,qpth")
+    first.assign(row="other", group="latency", commit="a" * 40).to_csv(tmp_path / "results.csv", index=False)
+    table = _run(tmp_path, "--rows", "tiny", "--engines", "auto,qpth", "--keep")
+    assert table["row"].drop_duplicates().tolist() == ["other", "tiny"]
+    assert (table["row"] == "other").sum() == len(first)
+    words = (tmp_path / "report.md").read_text("utf-8")
+    assert "commit aaaaaaaaaaaa (latency), commit" in words
+    table.assign(threads=7).to_csv(tmp_path / "results.csv", index=False)
+    with pytest.raises(SystemExit, match="of other threads; measure all rows"):
+        _run(tmp_path, "--rows", "tiny", "--engines", "auto", "--keep")
+
+
 def test_an_unknown_row_is_refused_with_the_names_there_are(tmp_path: Path):
     with pytest.raises(SystemExit, match=r"no row nothing; there are .*sudoku_4x4"):
         _run(tmp_path, "--rows", "nothing")

@@ -80,6 +80,32 @@ def test_an_application_without_a_run_says_nothing(results):
     assert lessons(results, results.parent / "sheets") == ""
 
 
+def test_how_many_times_as_long_a_phase_takes_is_a_ratio_seed_by_seed(results):
+    run = results / "denoising" / "companion" / "auto"
+    times = {("a", "there"): (1.0, 2.0), ("b", "there"): (3.0, 6.0), ("a", "back"): (0.5, 1.0)}
+    write_table(
+        run / "timings.csv",
+        [
+            {
+                "experiment": "denoising",
+                "method": method,
+                "seed": seed,
+                "phase": phase,
+                "value": value,
+                "unit": "s",
+            }
+            for (method, phase), values in times.items()
+            for seed, value in enumerate(values)
+        ],
+    )
+    longer = {"table": "timings", "method": "b", "baseline": "a", "metric": "there"}
+    assert number(run, longer, "sheet") == "3 [3, 3]"
+    share = {"table": "timings", "method": "a", "baseline": "a", "metric": "back", "over": "there"}
+    assert number(run, share, "sheet") == "0.5 [0.5, 0.5]"
+    with pytest.raises(ConfigError, match="0 rows at"):
+        number(run, {**longer, "metric": "nowhere"}, "sheet")
+
+
 def test_a_row_of_the_table_of_intervals_can_be_told(results):
     run = results / "denoising" / "companion" / "auto"
     rows = [

@@ -15,7 +15,7 @@ import torch
 
 from layers import ProblemError, solve_qp
 from layers.cone import engines
-from layers.linalg import memory
+from layers.linalg import fill, memory
 from layers.linalg.fill import entries_in_band, entries_of_factor
 from layers.linalg.threads import shared_out
 
@@ -41,6 +41,17 @@ def test_fill_is_told_exactly_where_it_is_known():
     assert n - 1 <= entries_of_factor(chain) <= 2 * n
     assert entries_of_factor(sp.csc_array(np.ones((n, n)))) == n * (n - 1) / 2
     assert entries_of_factor(sp.eye_array(n)) == 0
+
+
+def test_a_path_is_counted_in_few_rounds(monkeypatch: pytest.MonkeyPatch):
+    rounds: list[int] = []
+    found = fill._independent
+    monkeypatch.setattr(fill, "_independent", lambda *given: rounds.append(1) or found(*given))
+    n = 4000
+    assert (
+        n - 1 <= entries_of_factor(sp.diags_array([np.ones(n - 1), np.ones(n - 1)], offsets=[-1, 1])) <= 2 * n
+    )
+    assert len(rounds) < 40
 
 
 @pytest.mark.parametrize("kind", ["grid", "random"])

@@ -4,6 +4,8 @@ conditioned: the conditions have eigenvalues far below any regularisation. The r
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from layers import Status, solve_qp
 from layers.cone_program import Cones, ConeStructure
+from layers.linalg import kept
 from layers.linalg.sparse_saddle import SparseSaddle
 
 
@@ -85,6 +88,26 @@ def test_a_curve_smoothed_by_differences_has_the_derivative_of_the_projection_on
     rows = np.linalg.qr(active.T)[0]
     expected = weights.numpy() - rows @ (rows.T @ weights.numpy())
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-7)
+
+
+def test_a_factor_serves_the_elements_on_one_face_and_their_backward_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    class Counted(SparseSaddle):
+        def __init__(self, H: Any, C: Any, E: Any = None) -> None:
+            made.append(C.shape[0])
+            super().__init__(H, C, E)
+
+    monkeypatch.setattr(kept, "SparseSaddle", Counted)
+    n = 1500
+    c = torch.linspace(-1, 1, 3 * n, dtype=torch.float64).sin().reshape(3, n).requires_grad_()
+    z = solve_qp(sparse(sp.eye_array(n)), -c, sparse(differences(n, 1)), torch.ones(n - 1).double()).z
+    assert made == [0]  # no difference of neighbours reaches one: all three on one face
+    z.sum().backward()
+    assert made == [0]
+    assert (c.grad - 1).abs().max() < 1e-12
 
 
 def test_a_chain_of_integrators_is_differentiated_to_rounding() -> None:

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from layers.cone.linearised.sparse import ACCURATE, MOST_DENSE, element
 from layers.cone_program import ConeProgram
+from layers.linalg.kept import factorised
 from layers.linalg.shortest import shortest
-from layers.linalg.sparse_saddle import Array, SparseSaddle
+from layers.linalg.sparse_saddle import Array
 from layers.linalg.sparse_shortest import shortest_sparsely
 from layers.linalg.threads import shared_out
 
@@ -63,7 +64,7 @@ def _of_one(
     by_rows, n = A.tocsr(), r1.size
     C, free = by_rows[np.flatnonzero(active)], by_rows[np.flatnonzero(loose)].T
     r = np.concatenate([r1, r2[active], r2[loose] if transpose else r2[:0]])
-    saddle = None if free.shape[1] else SparseSaddle(P, C)
+    saddle = None if free.shape[1] else factorised(P, C)
     if saddle is not None and not saddle.singular:
         found = saddle.solve(r)
         error = saddle.error(found, r)

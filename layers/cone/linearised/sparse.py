@@ -83,9 +83,9 @@ class SparseSystem:
         given = [self._given(i, r1[i], r2[i]) for i in range(len(self.saddles))]
         return self._out([saddle.solve(r) for saddle, r in zip(self.saddles, given, strict=True)], r1)
 
-    def step(self, r1: Tensor, r2: Tensor, careful: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, r1: Tensor, r2: Tensor, careful: Tensor, refinements: int = 0) -> tuple[Tensor, Tensor]:
         """A Newton step."""
-        return self.solve(r1, r2, 1)
+        return self.solve(r1, r2, 1 + refinements)
 
     def solve_shortest(self, index: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The elements ``index`` by least squares of minimum norm in (dx, η), one by one, and the errors."""

@@ -91,9 +91,9 @@ class ConicSystem:
         x, eta = self.factor_.solve(top, low, refinements)
         return self._expand(x, eta, turned, r1, r2)
 
-    def step(self, r1: Tensor, r2: Tensor, careful: Tensor) -> tuple[Tensor, Tensor]:
-        """A Newton step: :meth:`solve` without refinement; the shortest where singular, and shorter with care."""
-        dx, dy = self.solve(r1, r2, 0)
+    def step(self, r1: Tensor, r2: Tensor, careful: Tensor, refinements: int = 0) -> tuple[Tensor, Tensor]:
+        """A Newton step: :meth:`solve`; the shortest where singular, and shorter with care."""
+        dx, dy = self.solve(r1, r2, refinements)
         top, low, turned = self._condense(r1, r2)
         for where, short in ((self.singular & ~careful, False), (careful, True)):
             index = where.nonzero().squeeze(-1)

@@ -2,7 +2,7 @@
 // Mehrotra's predictor and corrector, then Newton's method on the optimality conditions, which brings its answer to rounding. What it does
 // not solve is left to the other engines, which also tell infeasible and unbounded programs apart.
 #pragma once
-#include "cone/system.hpp"
+#include "cone/newton.hpp"
 
 namespace CORE {
 
@@ -12,41 +12,35 @@ constexpr double CONE_FRACTION = 0.99;         // of the way to the boundary
 constexpr int CONE_ITERATIONS = 50;
 // Newton's method is tried from these relative residuals and gap, again where they have fallen so much further, and taken at its word from
 // SHARP on; a point that is GOOD when the iteration ends will do.
-constexpr double CONE_NEAR = 1e-4, CONE_NEARER = 1e-2, CONE_SHARP = 1e-14, CONE_GOOD = 1e-10;
+constexpr double CONE_NEAR = 1e-4, CONE_NEARER = 1e-2, CONE_GOOD = 1e-10;
 constexpr double CONE_WAITED = 2;              // iterations that a lane which is near waits for the others
 constexpr double CONE_STALLED = 5;             // iterations without a tenth less after which a lane is given up
-constexpr double CONE_FLAT = 1e-15;            // nothing is gained below
-constexpr int CONE_FACTORISATIONS = 6, CONE_CHORDS = 4;
-constexpr double CONE_GAIN = 0.1;              // a step that leaves more than this of the residual wants a new factorisation
 
 template <class T>
 struct ConeEngine {
     using Mask = typename Lane<T>::Mask;
     ConeGroup<T> g;
     ConeSystem<T> sys;
-    Frames<T> at, trial;
-    T *x, *dx, *rx, *x_now, *x_old, *x_best, *y, *s, *dy, *ds, *rp, *t, *u, *scaled, *scaled_dy, *scaled_ds, *nt, *eta, *v, *v_best, *kept, *eta_now, *row_scale, *H, *B;
-    T now, best, iterations, c;
+    ConeNewton<T> newton;
+    T *x, *dx, *rx, *left, *y, *s, *dy, *ds, *rp, *t, *u, *scaled, *scaled_dy, *scaled_ds, *nt, *eta, *kept, *left_zero, *row_scale, *H, *B;
+    T iterations, c;
     bool careful;  // whether directions are refined
-    Mask done;
 
     static long bytes(const ConeData& d) {
         const long ldn = padded<T>(d.n), ldm = padded<T>(d.m);
-        const long own = 6 * ldn + 17 * ldm + ldn * d.n + ldn * d.m + 25 * 8;
-        const long entries = ConeGroup<T>::entries(d) + ConeSystem<T>::entries(d) + 2 * Frames<T>::entries(d) + own;
+        const long own = 4 * ldn + 15 * ldm + ldn * d.n + ldn * d.m + 21 * 8;
+        const long entries = ConeGroup<T>::entries(d) + ConeSystem<T>::entries(d) + ConeNewton<T>::entries(d) + own;
         return entries * (long)sizeof(T) + 64 * 128 + (long)sizeof(ConeEngine);
     }
 
-    ConeEngine(Arena& a, const ConeData& d) : g(a, d), sys(a, g), at(a, g), trial(a, g) {
-        for (T** one : {&x, &dx, &rx, &x_now, &x_old, &x_best}) *one = zeros<T>(a, g.ldn);
-        for (T** one : {&y, &s, &dy, &ds, &rp, &t, &u, &scaled, &scaled_dy, &scaled_ds, &nt, &eta, &v, &v_best, &kept, &eta_now, &row_scale}) *one = zeros<T>(a, g.ldm);
+    ConeEngine(Arena& a, const ConeData& d) : g(a, d), sys(a, g), newton(a, d, g, sys) {
+        for (T** one : {&x, &dx, &rx, &left}) *one = zeros<T>(a, g.ldn);
+        for (T** one : {&y, &s, &dy, &ds, &rp, &t, &u, &scaled, &scaled_dy, &scaled_ds, &nt, &eta, &kept, &left_zero, &row_scale}) *one = zeros<T>(a, g.ldm);
         H = zeros<T>(a, (long)g.n * g.ldn);
         B = zeros<T>(a, (long)g.m * g.ldn);
-        now = best = constant<T>(1e300);
         iterations = constant<T>(0);
         c = constant<T>(1);
         careful = false;
-        done = constant<T>(0) > 1.0;
     }
 
     template <class Check>
@@ -54,15 +48,15 @@ struct ConeEngine {
         g.normalise(row_scale, c);
         start();
         iterate(most < CONE_ITERATIONS ? most : CONE_ITERATIONS, check);
-        at.decompose(v_best);
+        newton.at.decompose(newton.v_best);
     }
 
-    bool solved(int lane) const { return g.finite[lane] && Lane<T>::get(best, lane) <= CONE_GOOD; }
+    bool solved(int lane) const { return g.finite[lane] && Lane<T>::get(newton.best, lane) <= CONE_GOOD; }
     void store(const ConeAnswer& out, long index, int lane) const {
-        for (int j = 0; j < g.n; ++j) out.x[index * g.n + j] = Lane<T>::get(x_best[j], lane);
+        for (int j = 0; j < g.n; ++j) out.x[index * g.n + j] = Lane<T>::get(newton.x_best[j], lane);
         for (int i = 0; i < g.m; ++i) {
-            out.y[index * g.m + i] = Lane<T>::get(at.y[i] * row_scale[i] / c, lane);
-            out.s[index * g.m + i] = Lane<T>::get(at.s[i] / row_scale[i], lane);
+            out.y[index * g.m + i] = Lane<T>::get(newton.at.y[i] * row_scale[i] / c, lane);
+            out.s[index * g.m + i] = Lane<T>::get(newton.at.s[i] / row_scale[i], lane);
         }
         out.iterations[index] = (long long)Lane<T>::get(iterations, lane);
     }
@@ -111,7 +105,7 @@ struct ConeEngine {
         const T none = constant<T>(0), one = constant<T>(1);
         const T b_size = one + max_abs_of(g.b, g.m), q_size = one + max_abs_of(g.q, g.n);
         T near = constant<T>(CONE_NEAR), waited = none, lowest = constant<T>(1e300), stalled = none;
-        Mask over = done;
+        Mask over = newton.done;
         for (int iteration = 0; iteration <= most; ++iteration) {
             check();
             g.stationarity(x, y, rx);
@@ -122,16 +116,16 @@ struct ConeEngine {
             // Lanes are tried together, but what happens to one does not depend on the others: one that is near stands still.
             stalled = (left < 0.9 * lowest) | (waited > none) ? none : stalled + one;
             lowest = smaller(lowest, left);
-            over = done | (stalled > CONE_STALLED);
+            over = newton.done | (stalled > CONE_STALLED);
             const Mask ready = negate(over) & (left <= near);
             waited = ready ? waited + one : none;
             careful = any(negate(over) & (left < CONE_NEAR));
             const bool last = iteration == most || !any(negate(over)), all_ready = !any(negate(over) & negate(ready));
             if (last || (any(ready) && (all_ready || any(ready & (waited > CONE_WAITED))))) {
-                newton(last ? negate(done) : ready);
+                newton.run(last ? negate(newton.done) : ready, x, y, s);
                 near = ready ? CONE_NEARER * left : near;
                 waited = none;
-                if (last || !any(negate(done | over))) break;
+                if (last || !any(negate(newton.done | over))) break;
                 g.stationarity(x, y, rx);
                 g.excess(x, rp);
                 for (int i = 0; i < g.m; ++i) rp[i] += s[i];
@@ -234,14 +228,14 @@ struct ConeEngine {
         follow();
         if (!careful) return;
         // W⁻² is large near the end, and so is what is left of the first equation
-        multiply(g.P, g.n, ld, dx, x_now);
-        add_transposed(g.A, g.m, ld, dy, x_now);
-        multiply(g.A, g.zero, ld, dx, eta_now);
-        for (int j = 0; j < g.n; ++j) x_now[j] = -rx[j] - x_now[j];
-        for (int i = 0; i < g.zero; ++i) eta_now[i] = -rp[i] - eta_now[i];
-        sys.solve(x_now, eta_now);
-        for (int j = 0; j < g.n; ++j) dx[j] += x_now[j];
-        for (int i = 0; i < g.zero; ++i) kept[i] += eta_now[i];
+        multiply(g.P, g.n, ld, dx, left);
+        add_transposed(g.A, g.m, ld, dy, left);
+        multiply(g.A, g.zero, ld, dx, left_zero);
+        for (int j = 0; j < g.n; ++j) left[j] = -rx[j] - left[j];
+        for (int i = 0; i < g.zero; ++i) left_zero[i] = -rp[i] - left_zero[i];
+        sys.solve(left, left_zero);
+        for (int j = 0; j < g.n; ++j) dx[j] += left[j];
+        for (int i = 0; i < g.zero; ++i) kept[i] += left_zero[i];
         follow();
     }
 
@@ -300,83 +294,6 @@ struct ConeEngine {
             }
         });
         return smaller(fraction * least, constant<T>(1));
-    }
-
-    // Newton's method on R(x, v) = (Px + q + A'y(v), Ax + s(v) − b), v = s − y, from the iterate: layers/cone/newton.py. The lanes of
-    // `want` keep the best point. Where the system may be singular, as with dependent active rows, multipliers are not unique and a step ends
-    // anywhere among them, also where one that binds is zero: such lanes are left.
-    void newton(Mask want) {
-        std::memcpy(x_now, x, g.ldn * sizeof(T));
-        for (int i = 0; i < g.m; ++i) v[i] = i < g.zero ? -y[i] : s[i] - y[i];
-        trial.decompose(v);
-        now = measure();
-        for (int round = 0; round < CONE_FACTORISATIONS && any(want & (now > CONE_FLAT)); ++round) {
-            const T before_round = now;
-            at.decompose(v);
-            std::memcpy(B, g.A, (long)g.m * g.ldn * sizeof(T));
-            at.rows_into(B);
-            sys.factor(g.P, B, g.m, at.inside, at.outside);
-            want = want & negate(sys.singular);
-            for (int chord = 0; chord < CONE_CHORDS; ++chord) {
-                const T before = now;
-                step();
-                if (!any(want & (now < CONE_GAIN * before) & (now > CONE_FLAT))) break;
-            }
-            if (!any(want & (now < (1 - CONE_GAIN) * before_round) & (now > CONE_SHARP))) break;
-        }
-        const Mask better = want & (now < best);
-        for (int j = 0; j < g.n; ++j) x_best[j] = better ? x_now[j] : x_best[j];
-        for (int i = 0; i < g.m; ++i) v_best[i] = better ? v[i] : v_best[i];
-        best = better ? now : best;
-        done = done | (best <= CONE_SHARP);
-    }
-
-    // One step with the factorisation at hand, kept where it lowers the residual.
-    void step() {
-        trial.decompose(v);
-        residual();
-        for (int i = 0; i < g.m; ++i) {
-            u[i] = -rp[i];
-            eta[i] = u[i];
-        }
-        for (int j = 0; j < g.n; ++j) dx[j] = -rx[j];
-        at.into(eta);
-        for (int i = 0; i < g.m; ++i) eta[i] *= sys.F[i];
-        sys.solve(dx, eta);
-        at.out(eta);
-        multiply(g.A, g.m, g.ldn, dx, dy);
-        for (int j = 0; j < g.n; ++j) {
-            x_old[j] = x_now[j];
-            x_now[j] += dx[j];
-        }
-        for (int i = 0; i < g.m; ++i) {
-            kept[i] = v[i];
-            v[i] += u[i] - dy[i] - eta[i];
-        }
-        trial.decompose(v);
-        const T moved = measure();
-        const Mask better = moved < now;
-        for (int j = 0; j < g.n; ++j) x_now[j] = better ? x_now[j] : x_old[j];
-        for (int i = 0; i < g.m; ++i) v[i] = better ? v[i] : kept[i];
-        now = better ? moved : now;
-    }
-
-    // rx and rp at x_now and the parts of v
-    void residual() {
-        g.stationarity(x_now, trial.y, rx);
-        g.excess(x_now, rp);
-        for (int i = 0; i < g.m; ++i) rp[i] += trial.s[i];
-    }
-
-    // Largest residual, relative to what it adds up; infinite where it is not a number.
-    T measure() {
-        residual();
-        const T p = max_abs_of(rp, g.m) / or_one(larger(max_abs_of(g.b, g.m), max_abs_of(trial.s, g.m)));
-        const T d = max_abs_of(rx, g.n) / or_one(larger(max_abs_of(g.q, g.n), max_abs_of(trial.y, g.m)));
-        T sum = constant<T>(0);
-        for (int j = 0; j < g.n; ++j) sum += x_now[j] + rx[j];
-        for (int i = 0; i < g.m; ++i) sum += rp[i];
-        return sum - sum == constant<T>(0) ? larger(p, d) : constant<T>(1e300);
     }
 };
 

@@ -48,7 +48,7 @@ struct ConeData {
 
 struct ConeAnswer {
     double *x, *y, *s;               // (B, n), (B, m), (B, m)
-    long long *status, *iterations;  // OPTIMAL or LEFT
+    long long *status, *iterations;  // OPTIMAL, SUSPECT where it is solved and a cone is small beside its terms, or LEFT
 };
 
 // (dx, dy) = 𝒮 (r₁, r₂) at the solution (y, s): layers/cone/adjoint.py.

@@ -17,6 +17,7 @@ void bind_constants(py::module_& module) {
     shared["LOOSE"] = cl::LOOSE;
     shared["ROWS"] = cl::ROWS;
     shared["ROWS_GAP"] = cl::ROWS_GAP;
+    shared["ROWS_SHARP"] = cl::ROWS_SHARP;
     shared["CURVATURE"] = cl::CURVATURE;
     py::tuple parts((int)cl::PARTS);
     for (int part = 0; part < cl::PARTS; ++part) parts[part] = cl::PART_NAMES[part];

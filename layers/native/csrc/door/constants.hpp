@@ -11,13 +11,13 @@ enum Verdict : long long { OPTIMAL = 0, INFEASIBLE = 2, UNBOUNDED = 3, LEFT = -1
 enum Activity : signed char { UNCLEAR = -1, INACTIVE = 0, ACTIVE = 1, WEAK = 2 };
 
 // The torch rule (layers/qp/adjoints/implicit.py) calls a constraint weakly active when s and λ are both below the first, or when neither is
-// less than the second times the other. Beyond doubt is three decades above that zero, and two below that ratio.
+// less than the second times the other. Beyond doubt is five decades above that zero, and two below that ratio.
 constexpr double WEAK_TOLERANCE = 1e-9, WEAK_RATIO = 1e-2;
-constexpr double CLEAR = 1e3 * WEAK_TOLERANCE, STRICTLY = 1e-2 * WEAK_RATIO;
+constexpr double CLEAR = 1e5 * WEAK_TOLERANCE, STRICTLY = 1e-2 * WEAK_RATIO;
 
 // At a tolerance above LOOSE a status is judged by the residuals in norm alone; at others a row by itself may miss ROWS in its
-// equation, and ROWS_GAP in its complementarity (layers/solution.py).
-constexpr double LOOSE = 1e-7, ROWS = 1e-6, ROWS_GAP = 1e-4;
+// equation, and ROWS_GAP in its complementarity; a point is sharp where no row misses ROWS_SHARP (layers/solution.py).
+constexpr double LOOSE = 1e-7, ROWS = 1e-6, ROWS_GAP = 1e-4, ROWS_SHARP = 1e-9;
 
 // In a derivative Q has been checked; negative curvature up to this, relative to the largest entry, is rounding (layers/linalg/semidefinite.py).
 constexpr double CURVATURE = 1e-9;

@@ -7,6 +7,7 @@
 namespace CORE {
 
 using convex_layers::CLEAR;
+using convex_layers::ROWS_SHARP;
 using convex_layers::STRICTLY;
 
 constexpr int CORRECTIONS = 5;              // refinements of an active set
@@ -19,8 +20,7 @@ constexpr double SHARP = 1e-13;             // a point with this residual needs 
 constexpr double NEAR = 1e-11;              // and one of a set with this residual is nearer than any iterate
 constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
 constexpr double SOLVED = 1e-11;            // the slack of a row whose equation has been solved, relative to scale
-constexpr int SHARPENINGS = 8;              // refinements that a sharp point is worth for the sake of its rows one by one,
-constexpr double ROWS_SHARP = 1e-9;         // which are sharp at this residual
+constexpr int SHARPENINGS = 8;              // refinements that a sharp point is worth for the sake of its rows one by one
 
 template <class T, class Systems>
 struct ActiveSets {
@@ -36,7 +36,6 @@ struct ActiveSets {
         T *x, *lam, *nu, *slack, *binds, objective, iterations;
         T error, residuals[6];  // what it is judged by; in norm and row by row
         Mask evident;           // every constraint is active or inactive beyond doubt
-        Mask polished;          // the equations of its set have been refined as far as they go
     } best;                     // of the points seen so far
     Mask done;
 
@@ -53,7 +52,7 @@ struct ActiveSets {
     // The data are there: nothing has been seen.
     void prepare() {
         measure.prepare();
-        done = best.evident = best.polished = constant<T>(0) > 1.0;
+        done = best.evident = constant<T>(0) > 1.0;
         best.iterations = constant<T>(0);
         forget();
     }
@@ -130,9 +129,7 @@ struct ActiveSets {
         residual(trial.x, trial.lam, trial.nu);
         measure_at(trial.lam);
         rowwise(want, trial.lam, tol);
-        const T before = best.error;
         record(want, iteration, tol, true, want);
-        best.polished = best.polished & negate(best.error < before);
     }
 
     // ACTIVE = 1, INACTIVE = 0 where beyond doubt; one constraint in doubt, or a point that is not sharp, leaves the whole problem to torch,
@@ -140,8 +137,7 @@ struct ActiveSets {
     void classify(signed char* kind, int lane) const {
         bool told = at(best.evident, lane) && Lane<T>::get(best.error, lane) <= NEAR;
         for (int k = 3; k < 6; ++k) told = told && Lane<T>::get(best.residuals[k], lane) <= ROWS_SHARP;
-        const signed char open = at(best.polished, lane) ? convex_layers::POLISHED : (signed char)convex_layers::Activity::UNCLEAR;
-        for (int i = 0; i < g.m; ++i) kind[i] = told ? (signed char)Lane<T>::get(best.binds[i], lane) : open;
+        for (int i = 0; i < g.m; ++i) kind[i] = told ? (signed char)Lane<T>::get(best.binds[i], lane) : (signed char)convex_layers::Activity::UNCLEAR;
     }
 
   private:
@@ -239,7 +235,6 @@ struct ActiveSets {
         const Mask told = beyond_doubt();
         if (!last) good = good & (told | (right & (measure.worst <= SHARP) & (measure.row_worst <= ROWS_SHARP)));
         best.evident = good ? told : best.evident;
-        best.polished = best.polished | good;
         for (int j = 0; j < g.n; ++j) best.x[j] = good ? trial.x[j] : best.x[j];
         for (int i = 0; i < g.m; ++i) {
             best.lam[i] = good ? change.lam[i] : best.lam[i];

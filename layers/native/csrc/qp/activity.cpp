@@ -15,11 +15,12 @@ namespace {
 constexpr int HOPS = 2;
 constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
 // A point with a larger residual, in norm or in one row, is polished again before anybody tells.
-constexpr double NEAR = 1e-11, ROWS_SHARP = 1e-9;
+constexpr double NEAR = 1e-11;
 // Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: simd/apart.cpp.
 constexpr double FAR = 1e6;
-// What is so many times what the point leaves of its equations is no rounding of it.
-constexpr double BEYOND = 1e2;
+// Next to nothing of all rows. What is BEYOND times what the point leaves of its equations in norm, or ROUNDING, is not theirs, whose condition is
+// rarely more; a slack is not if it is BEYOND_ROWS times what is left row by row as well.
+constexpr double LITTLE = 2e-6, BEYOND = 1e8, BEYOND_ROWS = 1e6, ROUNDING = 1e-16;
 
 // One problem, or a part of one, and its solution.
 struct Program {
@@ -110,8 +111,9 @@ void neighbours(const Program& s, Vector z, Vector& g, Vector& c) {
     }
 }
 
-// The class of every row of G, or nothing where one is in doubt; `left` is the largest residual, in norm or in a row.
-std::vector<signed char> kinds(const Program& s, double error, double left) {
+// The class of every row of G, or nothing where one is in doubt; `left` is the largest residual of an equation in norm,
+// `rowwise` of any row.
+std::vector<signed char> kinds(const Program& s, double error, double left, double rowwise) {
     const int n = (int)s.x.size(), m = s.m;
     const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
     const Vector x = sizes(s.x), y = sizes(s.y), h = sizes(s.h), q = sizes(s.q);
@@ -144,10 +146,13 @@ std::vector<signed char> kinds(const Program& s, double error, double left) {
         const double row = own[i] ? g[i] : std::max(g[i], NOISE * (given_g[i] > 0 ? std::min(scale, near_g[i]) : scale));
         const auto both = [](double size, double share) { return share > OWN ? std::max(share, size) : size; };
         const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
+        const double size = std::max(room / scale, s.y[i] / y_hat);
+        const double noise = std::max(BEYOND * std::max(left, ROUNDING), room / scale > s.y[i] / y_hat ? BEYOND_ROWS * rowwise : 0);
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
-        // Neither is clear nor as good as zero: what another polish leaves of it tells.
-        if (!weak && most <= OWN && most <= BEYOND * left) return {};
+        // Neither is clear nor as good as zero, or both are clear: what is left of them at a point to rounding tells.
+        if (!weak && size <= std::min(noise, LITTLE)) return {};
+        if (least > OWN) return {};
         kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
     }
     return kind;
@@ -159,7 +164,7 @@ bool tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long
     const double* residuals = answer.residuals + 6 * index;
     const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
     const double rowwise = *std::max_element(residuals + 3, residuals + 6);
-    const bool blunt = error > NEAR || (rowwise > ROWS_SHARP && answer.kind[index * d.m] != POLISHED);
+    const bool blunt = error > NEAR || rowwise > ROWS_SHARP;
     std::fill_n(answer.kind + index * d.m, d.m, UNCLEAR);
     const Program whole(d, plan, answer, index);
     const Division parts(whole.Q, whole.C);
@@ -177,7 +182,7 @@ bool tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long
     if (blunt) return true;
     std::vector<signed char> kind(d.m);
     for (std::size_t j = 0; j < programs.size(); ++j) {
-        std::vector<signed char> own = kinds(programs[j], error, std::max(error, rowwise));
+        std::vector<signed char> own = kinds(programs[j], error, std::max(residuals[0], residuals[1]), rowwise);
         if ((int)own.size() < programs[j].m || !pin(programs[j].C, own)) return true;
         for (int i = 0; i < programs[j].m; ++i) kind[parts.rows[j][i]] = own[i];
     }

@@ -13,17 +13,18 @@ struct Measure {
     T row_primal, row_dual, row_gap, row_worst;
     T gradient;                                         // the largest of q and Qẑ
     T *g_size, *a_size, *column_size, *share;
-    T* pull;  // maxᵢ |Gᵢⱼ| / ‖Gᵢ‖ and that of A, in the units of columns
+    T *pull, *pull_A;  // maxᵢ |Gᵢⱼ| / ‖Gᵢ‖ over λᵢ ≠ 0 and that of A, in the units of columns; and of A alone
     T* held;  // |Q||z| + |q|
     typename Lane<T>::Mask cancel;  // where multipliers hold up a given number that is next to nothing of them: row by row
 
-    static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + 3L * padded<T>(d.n) + 6 * 8; }
+    static long entries(const Data& d) { return 2L * padded<T>(d.m) + padded<T>(d.p) + 4L * padded<T>(d.n) + 7 * 8; }
     Measure(Arena& arena, Group<T, M>& group) : g(group) {
         g_size = zeros<T>(arena, g.ldm);
         share = zeros<T>(arena, g.ldm);
         a_size = zeros<T>(arena, g.ldp);
         column_size = zeros<T>(arena, g.ldn);
         pull = zeros<T>(arena, g.ldn);
+        pull_A = zeros<T>(arena, g.ldn);
         held = zeros<T>(arena, g.ldn);
     }
 
@@ -45,11 +46,9 @@ struct Measure {
         suggested = smaller(or_one(larger(size, free)), constant<T>(1));
         q_size = q_max;
         matrix = or_one(rows);
-        for (int i = 0; i < g.m; ++i) share[i] = 1 / (g.Eg[i] * or_one(g.g_row[i]));
         for (int i = 0; i < g.p; ++i) a_size[i] = 1 / (g.Ea[i] * or_one(g.a_row[i]));
-        clear(pull, g.ldn);
-        g.G.largest_terms_transposed(share, pull);
-        g.A.largest_terms_transposed(a_size, pull);
+        clear(pull_A, g.ldn);
+        g.A.largest_terms_transposed(a_size, pull_A);
     }
 
     // stationarity = Qx + q + Gᵀλ + Aᵀν, slack = h − Gx, lack = b − Ax, Qx: all of the equilibrated problem.
@@ -107,6 +106,7 @@ struct Measure {
     // The same row by row, each against the terms that it adds up. After residuals() at this point; λ ≥ 0.
     void rowwise(const T* x, const T* lam, const T* nu, const T* stationarity, const T* slack, const T* lack) {
         sizes(x, lam, nu);
+        pulls(lam);
         cancel = constant<T>(0) > 1.0;
         for (int j = 0; j < g.n; ++j) cancel = cancel | ((absolute(g.q[j]) > 0.0) & (held[j] < CANCELLED * column_size[j]));
         const Mask excused = raise_to_noise(lam, stationarity, slack, lack);
@@ -134,9 +134,17 @@ struct Measure {
         g.A.add_magnitudes_transposed(nu, column_size);
     }
 
-    // Terms are at least NOISE of the scale in norm, or of the largest force; in which lanes a row passes by that alone, or may.
+    // A row whose multiplier is zero does nothing to a column.
+    void pulls(const T* lam) {
+        const T zero = constant<T>(0);
+        for (int i = 0; i < g.m; ++i) share[i] = lam[i] == 0 ? zero : 1 / (g.Eg[i] * or_one(g.g_row[i]));
+        std::memcpy(pull, pull_A, g.ldn * sizeof(T));
+        g.G.largest_terms_transposed(share, pull);
+    }
+
+    // Terms are at least NOISE of the scale in norm, or of the largest force; in which lanes a row is sharp by that alone, or may be.
     Mask raise_to_noise(const T* lam, const T* stationarity, const T* slack, const T* lack) {
-        using convex_layers::ROWS;
+        using convex_layers::ROWS_SHARP;
         const T z_noise = NOISE * z_hat / g.r, noise = NOISE / y_unit, zero = constant<T>(0);
         T force = gradient == 0 ? constant<T>(1) / y_unit : zero;
         for (int j = 0; j < g.n; ++j) force = larger(force, column_size[j] / g.D[j]);
@@ -144,20 +152,20 @@ struct Measure {
         for (int i = 0; i < g.m; ++i) {
             const T least = g.Eg[i] * g.g_row[i] * z_noise;
             const Mask below = g_size[i] < least;
-            missed = missed | (below & (-slack[i] > ROWS * g_size[i]));
-            loose = loose | ((lam[i] > zero) & (slack[i] > convex_layers::ROWS_GAP * g_size[i]));
+            missed = missed | (below & (-slack[i] > ROWS_SHARP * g_size[i]));
+            loose = loose | ((lam[i] > zero) & (slack[i] > ROWS_SHARP * g_size[i]));
             small = small | below;
             g_size[i] = or_one(larger(g_size[i], least));
         }
         for (int i = 0; i < g.p; ++i) {
             const T least = g.Ea[i] * g.a_row[i] * z_noise;
-            missed = missed | ((a_size[i] < least) & (absolute(lack[i]) > ROWS * a_size[i]));
+            missed = missed | ((a_size[i] < least) & (absolute(lack[i]) > ROWS_SHARP * a_size[i]));
             a_size[i] = or_one(larger(a_size[i], least));
         }
         for (int j = 0; j < g.n; ++j) {
             const T least = larger(g.D[j] * noise * g.Q_row[j] * z_hat, NOISE * pull[j] * force);
             const Mask below = column_size[j] < least;
-            missed = missed | (below & (absolute(stationarity[j]) > ROWS * column_size[j]));
+            missed = missed | (below & (absolute(stationarity[j]) > ROWS_SHARP * column_size[j]));
             small = small | below;
             column_size[j] = or_one(larger(column_size[j], least));
         }

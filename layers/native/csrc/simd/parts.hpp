@@ -145,7 +145,8 @@ void cone_part(const ConeData& data, int most, const ConeAnswer& out, Arena& are
     engine.run(most, watch);
     for (int lane = 0; lane < Lane<T>::count && first + lane < last; ++lane) {
         engine.store(out, first + lane, lane);
-        out.status[first + lane] = engine.solved(lane) ? Verdict::OPTIMAL : Verdict::LEFT;
+        const Verdict found = engine.newton.suspect(lane) ? Verdict::SUSPECT : Verdict::OPTIMAL;
+        out.status[first + lane] = engine.solved(lane) ? found : Verdict::LEFT;
     }
 }
 

@@ -1,0 +1,1 @@
+"""Programs, packages and a stopwatch for experiments/layer_timing.py."""

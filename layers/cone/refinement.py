@@ -1,0 +1,91 @@
+"""From an engine's point to rounding: Newton's method, first in the units of the program, then in those of the point.
+
+Interior-point engines stop at residuals of about 1e-8, where the solution itself may be off by 1e-5. A few Newton
+steps on the residual map R(x, v) of :mod:`layers.cone.linearised.system` (Busseti, Moursi & Boyd 2019, with the
+variable τ fixed to one) bring both to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from layers.cone import kkt
+from layers.cone.linearised.sparse import linear
+from layers.cone.newton import Iterate, refine
+from layers.cone.polish import polish
+from layers.cone.products import A_of
+from layers.cone.projections import block_max
+from layers.cone.scaling import NOTHING, ScaledProgram, terms_of_rows
+from layers.cone.turns import rotated, stretch_at
+from layers.cone_program import ConeProgram
+from layers.solution import Residuals
+
+#: residual of a polished point that needs no Newton's method, and of one that needs no second attempt
+POLISHED = 1e-11
+#: what is less than this of the terms it is made of, and a rotated cone with √(w/u) of more than 2 to this power
+SMALL, STRETCHED = 1e-4, 10.0
+#: a row with a number on its right is met if no more than this of its terms is left
+MET = 1e-6
+
+
+def refined(
+    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, wanted: Tensor
+) -> tuple[Iterate, Residuals, Tensor]:
+    """By the active set where all rows are linear and sparse; else Newton's method with parts of v of one size.
+
+    The last of the three says where the answer is blunt.
+    """
+    if linear(program) and wanted.all():
+        norms = kkt.Norms.of(program)
+        (near_x, near_y, near_s), error = polish(program, x, y, s, norms)
+        if (error.largest <= POLISHED).all():
+            return Iterate(near_x, near_s - near_y, near_y, near_s), error, torch.zeros_like(wanted)
+    point, error = _by_newton(program, ScaledProgram.plain(program), (x, y, s), wanted)
+    blunt = wanted & ((error.largest > POLISHED) | small(program, point.x, point.y, point.s))
+    index = blunt.nonzero().squeeze(-1)
+    if not index.numel():
+        return point, error, blunt
+    few, start, before = program.take(index), point.take(index), error.take(index)
+    units = ScaledProgram.near(few, start.x, start.y, start.s)
+    other, its_error = _by_newton(few, units, (start.x, start.y, start.s), wanted[index])
+    polished = its_error.largest <= POLISHED
+    better = (polished | (its_error.largest < before.largest)).nonzero().squeeze(-1)
+    blunt = blunt.index_copy(0, index, ~polished)
+    return (
+        point.put(index[better], other.take(better)),
+        error.put(index[better], its_error.take(better)),
+        blunt,
+    )
+
+
+def _by_newton(
+    program: ConeProgram, units: ScaledProgram, start: tuple[Tensor, Tensor, Tensor], wanted: Tensor
+) -> tuple[Iterate, Residuals]:
+    """Newton's method in other units where s and y are of one size, and the residuals in these."""
+    x, y, s = units.point(*start)
+    scaled = ScaledProgram.balanced(units.program, y, s)
+    x, y, s = scaled.point(x, y, s)
+    point, error = refine(scaled.program, Iterate(x, s - y, y, s), kkt.Norms.of(scaled.program), wanted)
+    x, y, s = units.back(*scaled.back(point.x, point.y, point.s))
+    return Iterate(x, s - y, y, s), error
+
+
+def small(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor) -> Tensor:
+    """Whether a curved block that pushes is there, but small beside its terms, or a rotated cone long and thin.
+
+    Or a number of the right-hand side is not met to MET of its own row: such a cone may be lost in rounding.
+    """
+    structure, scale = program.structure, kkt.scales(program, x, y).row
+    first = structure.cones.zero + structure.cones.nonneg
+    if first == structure.m:
+        return torch.zeros_like(x[:, 0], dtype=torch.bool)
+    size, terms = block_max(structure.cones, s.abs()), terms_of_rows(program, x)
+    left = (A_of(program, x) + s - program.b).abs()
+    missed = (program.b != 0) & (left > MET * terms) & (terms > NOTHING * scale)
+    pushes, terms = block_max(structure.cones, y.abs()) > 0, block_max(structure.cones, terms)
+    little = pushes & (size > NOTHING * terms) & (size < SMALL * terms)
+    thin = pushes[:, rotated(structure).first.to(s.device)] & (
+        stretch_at(structure, y, s).log2().abs() > STRETCHED
+    )
+    return missed.any(-1) | little[:, first:].any(-1) | thin.any(-1)
