@@ -20,7 +20,7 @@ from torch import Tensor
 from layers.errors import ProblemError
 from layers.linalg import memory
 from layers.linalg.batched import Batched
-from layers.linalg.fill import entries_of_factor
+from layers.linalg.fill import entries_in_band, entries_of_factor
 from layers.linalg.sparse_saddle import multiplications
 from layers.modes.kept import lasting
 from layers.solution import Residuals
@@ -167,11 +167,12 @@ class ConeStructure:
         size = self.n + self.m
         if BYTES * size * (size - 1) / 2 > memory.available_bytes():
             pattern = sp.block_array([[P, A.T], [A, None]])
-            memory.require_memory(
-                BYTES * entries_of_factor(pattern),
-                f"the factor of the sparse conditions of optimality, {size} equations,",
-                "make the pattern sparser, or split the program",
-            )
+            if BYTES * entries_in_band(pattern) > memory.available_bytes():
+                memory.require_memory(
+                    BYTES * entries_of_factor(pattern),
+                    f"the factor of the sparse conditions of optimality, {size} equations,",
+                    "make the pattern sparser, or split the program",
+                )
         return multiplications(P, A)
 
     def sparse_pays(self, dense: float) -> bool:

@@ -36,6 +36,10 @@ LEAKED = 1e-14
 NULL = 10 * float(np.finfo(np.float64).eps)
 #: what a solve with K leaves of a vector that was multiplied by K, if K is regular
 LEFT = 1e-6
+#: entries of what is lost beyond this part of the largest are where null vectors have any
+SUPPORT = 1e-13
+#: what K does to a vector of its null space is at most this part of it
+NOTHING = 1e-12
 #: a residual of this part of what was given asks for LU with pivoting; it is tried where the factor of LDLᵀ has so many
 #: times the entries of K at most, for its own has more
 COARSE, MOST_FILL = 1e-10, 10
@@ -102,16 +106,22 @@ class SparseSaddle:
         return self.scale * self._refined(self.scale * r, corrections)
 
     def _refined(self, r: Array, corrections: int) -> Array:
-        x, size = self._corrected(self._factor, r, corrections)
-        if size > COARSE * abs(r).max(initial=0.0) and self._pivoted is not None:
-            other, left = self._corrected(self._pivoted, r, corrections)
-            x = other if left < size else x
+        x, left = self._corrected(self._factor, r, corrections)
+        size = abs(left).max(initial=0.0)
+        coarse = size > COARSE * abs(r).max(initial=0.0) and not self._unseen(left)
+        if coarse and self._pivoted is not None:
+            other, after = self._corrected(self._pivoted, r, corrections)
+            x = other if abs(after).max() < size else x
         return x
 
-    def _corrected(self, factor: Any, r: Array, corrections: int) -> tuple[Array, float]:
-        """An answer by `factor` after iterative refinement, and the largest entry of its residual."""
+    def _unseen(self, v: Array) -> bool:
+        """Whether K takes v to nothing: it is in the null space."""
+        return bool(abs(self._scaled @ v).max(initial=0.0) <= NOTHING * abs(v).max(initial=0.0))
+
+    def _corrected(self, factor: Any, r: Array, corrections: int) -> tuple[Array, Array]:
+        """An answer by `factor` after iterative refinement, and its residual."""
         if factor is None:
-            return np.zeros_like(r), np.inf
+            return np.zeros_like(r), r
         x = factor.solve(r)
         left, bound = r - self._scaled @ x, FINE * abs(r).max(initial=0.0)
         size = abs(left).max(initial=0.0)
@@ -126,7 +136,7 @@ class SparseSaddle:
             x, left, gained, size = trial, after, smaller < GAIN * size, smaller
             if not gained:
                 break
-        return x, size
+        return x, left
 
     @cached_property
     def entries(self) -> int:
@@ -158,7 +168,7 @@ class SparseSaddle:
         """What does not come back of a vector that was multiplied by K, equilibrated: it is in the null space."""
         probe = _probe(self.scale.size)
         lost = probe - self._refined(self._scaled @ probe, CORRECTIONS)
-        if abs(lost).max(initial=0.0) > LEFT and self._pivoted is not None:
+        if abs(lost).max(initial=0.0) > LEFT and not self._unseen(lost) and self._pivoted is not None:
             # every residual is small where K is nearly singular, and what comes back of y is not much
             self._factor = self._pivoted
             return np.zeros_like(lost)
@@ -233,20 +243,30 @@ class SparseSaddle:
     def _seen(self) -> list[_Rows | None]:
         """The columns of K that multiply x, and those that multiply y; None where K loses nothing."""
         halves = (slice(0, self.n), slice(self.n, self.scale.size))
-        lost = [abs(self._lost[own]).max(initial=0.0) > LEFT for own in halves]
-        return [_Rows(self.K[:, own]) if some else None for own, some in zip(halves, lost, strict=True)]
+        size = abs(self._lost)
+        return [
+            _Rows(self.K[:, own], size[own] > SUPPORT * size[own].max())
+            if size[own].max(initial=0.0) > LEFT
+            else None
+            for own in halves
+        ]
 
 
 class _Rows:
-    """A matrix M whose null space vectors are projected on."""
+    """A matrix M whose null space vectors are projected on; they are zero off ``support``."""
 
-    def __init__(self, M: Any) -> None:
-        self.M = M.tocsr()[np.flatnonzero(np.diff(M.tocsr().indptr))]
+    def __init__(self, M: Any, support: Any) -> None:
+        self.support = np.flatnonzero(support)
+        M = M.tocsc()[:, self.support].tocsr()
+        self.M = M[np.flatnonzero(np.diff(M.indptr))]
         self.saddle = SparseSaddle(sp.eye_array(self.M.shape[1]), self.M)
 
     def unseen(self, v: Array) -> Array:
         """v without the shortest e with M e = M v: [I Mᵀ; M 0] (e, w) = (0, M v)."""
-        return v - self.saddle.solve(np.concatenate([0.0 * v, self.M @ v]))[: v.size]
+        own, found = v[self.support], np.zeros_like(v)
+        step = self.saddle.solve(np.concatenate([0.0 * own, self.M @ own]))
+        found[self.support] = own - step[: own.size]
+        return found
 
 
 def _probe(size: int) -> Array:

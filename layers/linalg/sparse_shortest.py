@@ -33,14 +33,23 @@ MOST = 1000
 CORRECTIONS, LEAST_TERMS = 2, 1e-5
 
 
-def shortest_sparsely(H: Any, A: Any, C: Any, r: Array, *, transpose: bool) -> tuple[Array, float]:
+def shortest_sparsely(
+    H: Any, A: Any, C: Any, r: Array, *, transpose: bool, saddle: SparseSaddle | None = None
+) -> tuple[Array, float]:
     """K⁺ r, or K⁺ᵀ r with ``transpose``, and its error, infinite where the ranks could not be told.
 
     Parameters
     ----------
     H, A, C : array or sparse matrix
         K = [H Aᵀ C₁; A 0 C₂], with C = [C₁; C₂].
+    saddle : SparseSaddle, optional
+        The factorised K where C has no columns: it is taken if one part of K is all that is connected.
     """
+    if saddle is not None and (np.bincount(saddle.parts) > 1).sum() == 1:
+        try:
+            return SparseInverse(saddle, sp.csc_array(C)).forward(r)
+        except Doubtful:
+            return np.zeros_like(r), np.inf
     H, A, C = (sp.csc_array(M) for M in (H, A, C))
     n, size, w = H.shape[0], C.shape[0], C.shape[1]
     given = r if transpose else np.concatenate([r, np.zeros(w)])
@@ -122,8 +131,10 @@ class SparseInverse:
         x, left = np.zeros(size + self.C.shape[1]), given
         for _ in range(CORRECTIONS):
             a = self.inverse @ left
-            x = self._without_right(x + np.concatenate([self._solve(left - self.C @ a), a]))
+            x = self._without_right(x + np.concatenate([self.saddle.solve(left - self.C @ a), a]))
             left = given - self.saddle.K @ x[:size] - self.C @ x[size:]
+            if _nothing(left, given):
+                break
         return x, self.saddle.error(x[:size], given - self.C @ x[size:], r)
 
     @in_one_blas_thread
@@ -133,10 +144,12 @@ class SparseInverse:
         given = self._without_right(w)
         t, left = np.zeros(size), given
         for _ in range(CORRECTIONS):
-            step = self._solve(left[:size])
+            step = self._solve(left[:size]) if self.C.shape[1] else self.saddle.solve(left)
             step = step + self.inverse.T @ (left[size:] - self.C.T @ step)
             t = self._without_left(t + step)
             left = given - np.concatenate([self.saddle.K @ t, self.C.T @ t])
+            if _nothing(left, given):
+                break
         # at a vertex all terms of a weak row are rounding: what is near counts for a part, as in the rows of K₀
         scale = self.saddle.scale
         near = scale * self.saddle.terms(t, given[:size])[1]
@@ -158,19 +171,29 @@ class SparseInverse:
         return self.saddle.null_part(x)
 
     def _without_left(self, r: Array) -> Array:
-        """(I − L L⁺) r, twice: once leaves rounding of the size of what it takes off."""
+        """(I − L L⁺) r, twice where it takes off something: once leaves rounding of that size."""
         for _ in range(2):
             null = self._null_part(r)
             r = r - null + self.range @ (self.range.T @ null)
+            if _nothing(null, r):
+                break
         return r
 
     def _without_right(self, x: Array) -> Array:
         """(I − N N⁺) x, likewise."""
         size = self.saddle.scale.size
         for _ in range(2):
+            before = x
             x = np.concatenate([x[:size] - self._null_part(x[:size]), x[size:]])
             x = x - self.weak_null @ (self.weak_null.T @ x)
+            if _nothing(before - x, x):
+                break
         return x
+
+
+def _nothing(null: Array, r: Array) -> bool:
+    """Whether what was taken off was no more than rounding of what stays."""
+    return bool(abs(null).max(initial=0.0) <= np.finfo(np.float64).eps * abs(r).max(initial=0.0))
 
 
 def _decomposed(M: Array, least: float) -> tuple[Array, Array, Array]:

@@ -7,31 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from layers.linalg.parts import parts_of_rows
-from layers.linalg.products import row_max
 from layers.problem import QP
 from layers.qp.kkt import residuals
 from layers.qp.parts import divided, split
-from layers.qp.scaling import scale_problem
 from layers.solution import FIRST, Point, Status
-
-#: parts whose curvatures, prices or bounds differ by more, in units of their rows, are lost in each other's rounding
-FAR = 1e6
-
-
-def far_apart(problem: QP) -> Tensor:
-    """The elements of a flat problem with parts of far apart sizes, as indices."""
-    several, label = divided(problem)
-    if label is None:
-        return several
-    scaled = scale_problem(problem.take(several)).weighted()
-    far = torch.zeros_like(several, dtype=torch.bool)
-    rows = [(parts_of_rows(M, label), v.abs()) for M, v in ((scaled.G, scaled.h), (scaled.A, scaled.b))]
-    for place, size in ((label, row_max(scaled.Q).expand_as(label)), (label, scaled.q.abs()), *rows):
-        most = torch.zeros_like(scaled.q).scatter_reduce(-1, place, size, "amax")
-        least = torch.where(most > 0, most, torch.inf).amin(-1)
-        far = far | (most.amax(-1) > FAR * least)
-    return several[far]
 
 
 def solve_apart(problem: QP, *, solve: Callable[[QP], Point], tol: float) -> Point:

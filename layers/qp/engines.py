@@ -22,7 +22,7 @@ from layers.native import qp as native
 from layers.problem import QP, check_values
 from layers.qp import admm, interior_point, proposal, vertex
 from layers.qp.activity import WEAK
-from layers.qp.apart import far_apart, solve_apart
+from layers.qp.apart import solve_apart
 from layers.qp.doubt import refined, told
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, residuals, slack
@@ -168,7 +168,7 @@ def completed(problem: QP, request: Request, handle: Any) -> Answer:
             left, _answer_flat(rest, _for_part(request, left), _in_torch(request, first=True))
         )
     if (answer.kind == native.UNCLEAR).any():
-        return _tell_activity(problem, request, _part_by_part(problem, request, answer))
+        return _tell_activity(problem, request, answer)
     return answer
 
 
@@ -180,18 +180,6 @@ def measured(problem: QP, found: native.Arrays) -> native.Arrays:
     few = QP(*(v.detach() for v in problem.flat_view().take(proven).symmetric().tensors))
     error = residuals(few, *take((found.z, found.lam, found.nu), proven))
     return found._replace(residuals=found.residuals.index_copy(0, proven, error.values))
-
-
-def _part_by_part(problem: QP, request: Request, answer: Answer) -> Answer:
-    """The same where elements in doubt with parts of far apart sizes, which the core solves as one, are solved anew."""
-    unclear = (answer.kind == native.UNCLEAR).any(-1).nonzero().squeeze(-1)
-    few = problem.flat_view().take(unclear).symmetric()
-    index = far_apart(few)
-    if not index.numel():
-        return answer
-    again = _answer_flat(few.take(index), _for_part(request, unclear[index]), _in_torch(request, first=True))
-    solved = (again.point.status == Status.OPTIMAL).nonzero().squeeze(-1)
-    return answer.put(unclear[index[solved]], again.take(solved))
 
 
 def answer_automatically(problem: QP, request: Request) -> Answer:

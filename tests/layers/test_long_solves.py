@@ -16,7 +16,7 @@ import torch
 from layers import ProblemError, solve_qp
 from layers.cone import engines
 from layers.linalg import fill, memory
-from layers.linalg.fill import entries_of_factor
+from layers.linalg.fill import entries_in_band, entries_of_factor
 from layers.linalg.threads import shared_out
 
 
@@ -63,6 +63,19 @@ def test_fill_is_about_that_of_the_factorisation(kind: str):
         half = sp.random_array((900, 900), density=2e-3, rng=np.random.default_rng(0))
         K = half + half.T
     assert 0.7 < entries_of_factor(K) / factor_of(sp.csc_array(K)) < 2.0
+
+
+def test_a_band_is_told_at_once() -> None:
+    """Its columns have alike counts but at its ends, where one after the other had the least."""
+    n, width = 20_000, 6
+    band = sp.diags_array([np.ones(n - k) for k in range(width + 1)], offsets=list(range(width + 1))).tocsr()
+    band = sp.csr_array(band + band.T)
+    shuffled = np.random.default_rng(0).permutation(n)
+    exact = n * width - width * (width + 1) / 2
+    assert entries_in_band(band[shuffled][:, shuffled]) == exact
+    assert exact <= entries_of_factor(band) <= 3 * exact
+    assert entries_in_band(sp.csr_array(np.ones((50, 50)))) == 50 * 49 / 2
+    assert entries_in_band(sp.eye_array(50)) == 0
 
 
 def chain(n: int) -> tuple[torch.Tensor, ...]:

@@ -38,6 +38,32 @@ def whole(H: np.ndarray, A: np.ndarray, C: np.ndarray) -> np.ndarray:
     return np.hstack([np.block([[H, A.T], [A, np.zeros((k, k))]]), C])
 
 
+def test_a_null_space_of_few_entries_is_projected_on_without_the_rest() -> None:
+    """Two pairs of variables without curvature that only their differences' rows hold, among eighty others."""
+    rng = np.random.default_rng(5)
+    n = 84
+    H = np.diag(np.where(np.arange(n) < 80, rng.uniform(1, 2, n), 0.0))
+    A = np.zeros((12, n))
+    for row in A[:10]:
+        row[rng.choice(80, 5, replace=False)] = rng.standard_normal(5)
+    A[10, [80, 81]], A[11, [82, 83]] = [1.0, -1.0], [3.0, -1.0]
+    A[0, 80:82], A[1, 82:] = [1.0, -1.0], [6.0, -2.0]
+    saddle = SparseSaddle(sp.csc_array(H), sp.csc_array(A))
+    assert saddle.singular
+    assert saddle.null_space_told
+    K = whole(H, A, np.zeros((n + 12, 0)))
+    r = rng.standard_normal(n + 12)
+    null = scipy.linalg.null_space(K)
+    assert abs(saddle.null_part(r) - null @ (null.T @ r)).max() < 1e-13
+    right = np.linalg.pinv(K, rcond=1e-11) @ r
+    for given in (saddle, None):
+        found, error = shortest_sparsely(
+            sp.csc_array(H), A, np.zeros((n + 12, 0)), r, transpose=False, saddle=given
+        )
+        assert error < 1e-11
+        assert abs(found - right).max() < 1e-11
+
+
 @pytest.mark.parametrize("transpose", [False, True])
 @pytest.mark.parametrize("weak", [0, 1, 4])
 @pytest.mark.parametrize("flat", [False, True])

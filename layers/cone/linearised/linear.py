@@ -70,7 +70,7 @@ def _of_one(
         error = saddle.error(found, r)
     else:
         columns: Any = sp.vstack([free, sp.csc_array((C.shape[0], free.shape[1]))], format="csc")
-        found, error = shortest_sparsely(P, C, columns, r, transpose=transpose)
+        found, error = shortest_sparsely(P, C, columns, r, transpose=transpose, saddle=saddle)
         if not error <= ACCURATE and sum(columns.shape) <= MOST_DENSE:
             K = sp.block_array([[P, C.T, columns[:n]], [C, None, columns[n:]]], format="csr")
             found, error = shortest(K.T if transpose else K, r)

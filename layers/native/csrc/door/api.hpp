@@ -17,6 +17,7 @@ struct Options {
     int max_iterations, threads;
     const double *z, *lam, *nu, *s;  // an earlier solution, or null
     bool interior;                   // it is a point of an interior-point method near the solution: nothing else is tried
+    bool as_it_is = false;           // it is the solution, which is measured
 };
 
 struct Answer {

@@ -6,6 +6,7 @@
 #include <array>
 
 #include "qp/entries.hpp"
+#include "qp/pinned.hpp"
 
 namespace convex_layers {
 
@@ -15,7 +16,7 @@ constexpr int HOPS = 2;
 constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
 // A point with a larger residual, in norm or in one row, is polished again before anybody tells.
 constexpr double NEAR = 1e-11;
-// Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: layers/qp/apart.py.
+// Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: simd/apart.cpp.
 constexpr double FAR = 1e6;
 // Next to nothing of all rows. What is BEYOND times what the point leaves of its equations in norm, or ROUNDING, is not theirs, whose condition is
 // rarely more; a slack is not if it is BEYOND_ROWS times what is left row by row as well.
@@ -159,33 +160,34 @@ std::vector<signed char> kinds(const Program& s, double error, double left, doub
 
 }  // namespace
 
-void tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long index) {
+bool tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long index) {
     const double* residuals = answer.residuals + 6 * index;
     const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
     const double rowwise = *std::max_element(residuals + 3, residuals + 6);
+    const bool blunt = error > NEAR || rowwise > ROWS_SHARP;
     std::fill_n(answer.kind + index * d.m, d.m, UNCLEAR);
-    if (error > NEAR || rowwise > ROWS_SHARP) return;
     const Program whole(d, plan, answer, index);
-    std::vector<int> of_rows, label = parts_of(whole.Q, whole.C, of_rows), place(d.n);
-    std::vector<std::vector<int>> variables(d.n), rows(d.n);
-    for (int j = 0; j < d.n; ++j) place[j] = (int)variables[label[j]].size(), variables[label[j]].push_back(j);
-    for (int i = 0; i < whole.C.rows; ++i) rows[of_rows[i] < 0 ? label[0] : of_rows[i]].push_back(i);
-    std::vector<signed char> kind(d.m);
+    const Division parts(whole.Q, whole.C);
+    std::vector<Program> programs;
     std::array<double, 2> least{HUGE_VAL, HUGE_VAL}, most{};
-    for (int j = 0; j < d.n; ++j) {
-        if (variables[j].empty()) continue;
-        Program part(whole, variables[j], rows[j], place);
-        const std::array<double, 2> size = part.equilibrate();
+    for (std::size_t j = 0; j < parts.variables.size(); ++j) {
+        programs.emplace_back(whole, parts.variables[j], parts.rows[j], parts.place);
+        const std::array<double, 2> size = programs.back().equilibrate();
         for (int k = 0; k < 2; ++k) {
             if (size[k] > 0) least[k] = std::min(least[k], size[k]);
             most[k] = std::max(most[k], size[k]);
-            if (most[k] > FAR * least[k]) return;
+            if (most[k] > FAR * least[k]) return false;
         }
-        const std::vector<signed char> own = kinds(part, error, std::max(residuals[0], residuals[1]), rowwise);
-        if ((int)own.size() < part.m) return;
-        for (int i = 0; i < part.m; ++i) kind[rows[j][i]] = own[i];
     }
-    if (std::count(kind.begin(), kind.end(), (signed char)WEAK) < 2) std::copy(kind.begin(), kind.end(), answer.kind + index * d.m);
+    if (blunt) return true;
+    std::vector<signed char> kind(d.m);
+    for (std::size_t j = 0; j < programs.size(); ++j) {
+        std::vector<signed char> own = kinds(programs[j], error, std::max(residuals[0], residuals[1]), rowwise);
+        if ((int)own.size() < programs[j].m || !pin(programs[j].C, own)) return true;
+        for (int i = 0; i < programs[j].m; ++i) kind[parts.rows[j][i]] = own[i];
+    }
+    std::copy(kind.begin(), kind.end(), answer.kind + index * d.m);
+    return true;
 }
 
 }  // namespace convex_layers

@@ -17,6 +17,8 @@ constexpr int DRIFTED = 6;
 constexpr double SHOWN = 0.03, UNCLEAR = 0.1;
 // … and a row by itself is told where one of the two is less than this part of the other.
 constexpr double APART = 1e-3;
+// … or where both are smaller than this: it is weakly active, where iterates come near but slowly, or its multiplier is small.
+constexpr double VANISHED = 1e-4;
 constexpr double WAITED = 2;                // iterations that a lane which is ready waits for the others
 
 template <class T, class Systems>
@@ -78,7 +80,8 @@ struct Engine {
         for (int j = 0; j < g.n; ++j) sets.trial.x[j] /= g.r * g.D[j];
         for (int i = 0; i < g.m; ++i) sets.trial.lam[i] *= y / g.Eg[i];
         for (int i = 0; i < g.p; ++i) sets.trial.nu[i] *= y / g.Ea[i];
-        sets.attempt(negate(sets.done), constant<T>(0), options.tol, options.interior, sets.done);
+        if (options.as_it_is) sets.take(constant<T>(0), options.tol);
+        else sets.attempt(negate(sets.done), constant<T>(0), options.tol, options.interior, sets.done);
         sets.done = sets.best.error <= options.tol;
     }
 
@@ -109,7 +112,7 @@ struct Engine {
             Mask each = zero < one;
             for (int i = 0; i < g.m; ++i) {
                 const T least = smaller(walk.lam[i], walk.s[i]), most = larger(walk.lam[i], walk.s[i]);
-                each = each & (least <= APART * most);
+                each = each & ((least <= APART * most) | (most <= VANISHED));
                 mixed = larger(mixed, least);
                 apart = smaller(apart, most);
                 unclear += least > UNCLEAR * most ? one : zero;

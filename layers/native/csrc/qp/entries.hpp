@@ -121,6 +121,25 @@ inline std::vector<int> parts_of(const Entries& H, const Entries& C, std::vector
     return label;
 }
 
+// The variables and the rows of C of every part, in order, and where each variable stands in its own; a row of zeros goes with the first variable.
+struct Division {
+    std::vector<std::vector<int>> variables, rows;
+    std::vector<int> place;
+
+    Division(const Entries& H, const Entries& C) : place(H.columns) {
+        std::vector<int> of_rows, number(H.columns, -1);
+        const std::vector<int> label = parts_of(H, C, of_rows);
+        for (int j = 0; j < H.columns; ++j) {
+            int& own = number[label[j]];
+            if (own < 0) own = (int)variables.size(), variables.emplace_back();
+            place[j] = (int)variables[own].size();
+            variables[own].push_back(j);
+        }
+        rows.resize(variables.size());
+        for (int i = 0; i < C.rows; ++i) rows[number[of_rows[i] < 0 ? label[0] : of_rows[i]]].push_back(i);
+    }
+};
+
 // Ruiz scaling of the saddle point of H and rows C, in six passes: powers of two D and E, as layers/linalg/saddle.py has them.
 inline void ruiz(const Entries& H, const Entries& C, Vector& D, Vector& E) {
     D.assign(H.columns, 1.0);

@@ -44,7 +44,7 @@ void solve_part(const Data& data, const Sparse* plan, const Options& options, co
         }
         engine.run_warm(options);
     }
-    if (!options.interior && any(negate(engine.sets.done))) engine.run(options, watch);
+    if (!options.interior && !options.as_it_is && any(negate(engine.sets.done))) engine.run(options, watch);
     for (int lane = 0; lane < lanes && first + lane < last; ++lane) {
         const auto& g = engine.g;
         const double skew = Lane<T>::get(g.skew, lane), scale = Lane<T>::get(g.scale, lane);
@@ -78,6 +78,16 @@ long bytes(const Data& d, const Sparse* plan) {
     return engine > derivative ? engine : derivative;
 }
 
+// Whether the diagonal of the first Q lets its condition be small.
+inline bool may_be_curved(const Data& d) {
+    double least = 1e300, most = 0;
+    for (long j = 0; j < d.n; ++j) {
+        const double own = d.Q[j * d.n + j];
+        least = smaller(least, own), most = larger(most, own);
+    }
+    return least > STRICT * most;
+}
+
 // Which kernel is fastest, by the cycles that its factorisations take. Measured: a multiplication of the sparse kernel costs as much as
 // SPARSE_COST multiplications of the dense one per lane, which fills its registers alone.
 inline Choice choose(const Data& d, const Sparse* plan) {
@@ -90,14 +100,16 @@ inline Choice choose(const Data& d, const Sparse* plan) {
         if (many && side_by_side <= SIDE_BY_SIDE_BYTES && d.p < SCHUR_SINGLE) return {Choice::SEPARABLE_LANES, W, side_by_side};
         return {Choice::SEPARABLE_SINGLE, 1, bytes<double, SeparableSystems<double>>(d, plan)};
     }
-    if (plan && plan->multiplications * SPARSE_COST * (many ? 1 : W) < dense) {
+    // A single problem can keep the rows of earlier active sets, which pays where there is room for half of the inequalities.
+    const bool alone = d.n >= SETS_ALONE * W && DenseSystems<double>::roomy(n, m, p);
+    // Lanes without a problem cost as much as others.
+    const double sparse = plan ? plan->multiplications * SPARSE_COST * (many ? (double)W / smaller((double)d.batch, (double)W) : W) : 0;
+    if (plan && sparse < (alone && may_be_curved(d) ? dense / SETS_SAVE : dense)) {
         const long side_by_side = bytes<V, SparseSystems<V>>(d, plan);
         if (many && side_by_side < SPARSE_BYTES) return {Choice::SPARSE_LANES, W, side_by_side};
         return {Choice::SPARSE_SINGLE, 1, bytes<double, SparseSystems<double>>(d, plan)};
     }
     const long side_by_side = bytes<V, DenseSystems<V>>(d, nullptr);
-    // A single problem can keep the rows of earlier active sets, which pays where there is room for half of the inequalities.
-    const bool alone = d.n >= SETS_ALONE * W && DenseSystems<double>::roomy(n, m, p);
     if (many && !alone && side_by_side <= SIDE_BY_SIDE_BYTES) return {Choice::DENSE_LANES, W, side_by_side};
     return {Choice::DENSE_SINGLE, 1, bytes<double, DenseSystems<double>>(d, nullptr)};
 }

@@ -5,6 +5,7 @@
 #include "qp/analysis.hpp"
 #include "qp/certificate.hpp"
 #include "qp/degenerate.hpp"
+#include "simd/apart.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -163,8 +164,11 @@ void solve(const Kernels& k, const Data& data, const Sparse* plan, const Options
     parallel(data.batch, choice, options.threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
         k.solve(choice, data, plan, options, answer, arena, first, last, watch);
         for (long i = first; i < last; ++i)
-            if (data.m && answer.status[i] == OPTIMAL && answer.kind[i * data.m] < 0) tell_activity(data, plan, answer, i);
-            else if (answer.status[i] == LEFT && !options.interior) prove(data, answer, i);
+            if (data.m && answer.status[i] == OPTIMAL && answer.kind[i * data.m] < 0) {
+                if (!tell_activity(data, plan, answer, i)) solve_parts(k, data, plan, options, answer, i);
+            } else if (answer.status[i] == LEFT && !options.interior && !solve_parts(k, data, plan, options, answer, i)) {
+                prove(data, answer, i);
+            }
     });
 }
 

@@ -12,6 +12,8 @@ constexpr long SIDE_BY_SIDE_BYTES = 1L << 20;
 // … and this much with a sparse kernel, whose single problem is not faster by more than the lanes.
 constexpr long SPARSE_BYTES = 64L << 20;
 constexpr double SPARSE_COST = 3;
+// Where active sets are tried before any step, all of them take about as long as one or two; a sparse kernel has to be so many times faster.
+constexpr double SETS_SAVE = 4;
 // With so many equalities the Schur complement of one problem fills the registers better than eight side by side.
 constexpr int SCHUR_SINGLE = 24;
 
