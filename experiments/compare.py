@@ -69,24 +69,25 @@ def compare(results: Path, experiments: list[str] | None = None) -> list[dict[st
             rows.append({**fixed, **row, "reason": reason})
     found = {(row["experiment"], *(row[name] for name in KEY)) for row in rows}
     for name in dict.fromkeys(place.experiment for place in places if place.experiment in sources):
-        left = (_without_run(name, sources[name].paper, claim) for claim in sources[name].claims)
+        # They stand with the run that decides, the largest one.
+        size = max(place.size for place in places if place.experiment == name)
+        left = (_without_run(name, sources[name].paper, claim, size) for claim in sources[name].claims)
         rows.extend(row for row in left if (name, *(row[key] for key in KEY)) not in found)
     return rows
 
 
-def _without_run(experiment: str, paper: str, claim: Claim) -> dict[str, Any]:
-    """The row of a claim that no run has a number for."""
-    size = claim.sizes[0] if claim.sizes else "paper"
+def _without_run(experiment: str, paper: str, claim: Claim, size: str) -> dict[str, Any]:
+    """The row of a claim that no run has a number for, among those of a run of `size`."""
     unknown = Interval(math.nan, math.nan, math.nan, "none")
     row = _row(claim, unknown, 0, NOT_COMPARABLE, "no tracked run has this number")
-    run = f"python -m experiments.run experiment={experiment} size={size} layer=auto"
-    asked = f"{run} 'methods=[{claim.where['method']}]'"
+    asked = claim.sizes[0] if claim.sizes else "paper"
+    run = f"python -m experiments.run experiment={experiment} size={asked} layer=auto"
     return {
         "experiment": experiment,
         "source": paper,
         "size": size,
         "layer": "auto",
-        "command": asked,
+        "command": f"{run} 'methods=[{claim.where['method']}]'",
         "note": row["reason"],
         **row,
     }

@@ -97,9 +97,7 @@ class Config(RunConfig):
     dense: Size = field(default_factory=Size)
     sparse: Size = field(default_factory=lambda: Size(n=1024, batch=32))
     slack: Size = field(default_factory=lambda: Size(n=1024, batch=1))
-    density: float = (
-        0.01  #: share of entries in the matrices of `sparse` and `slack`, beside the diagonal [1]
-    )
+    density: float = 0.01  #: of the matrices of `sparse` and `slack`, beside the diagonal, a share [1]
     scaling: Growth = field(default_factory=Growth)
     checked: int = 3  #: held to the reference, of every batch [programs]
     repetitions: int = 10  #: most of a measurement, whose median counts [times]

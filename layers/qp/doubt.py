@@ -41,6 +41,11 @@ def told(problem: QP, point: Point) -> tuple[Point, Tensor]:
     return point.put(index, fresh), put(kind, index, own)
 
 
+def as_it_is(problem: QP, point: Point) -> tuple[Point, Tensor]:
+    """The same of a point that stays where it is, in doubt or not."""
+    return point, tell(problem, point.z, point.lam, point.nu)[0]
+
+
 def refined(problem: QP, point: Point) -> tuple[Point, Tensor]:
     """The solution of the equations of its active set, to rounding, where that is as good a point; and its activity.
 

@@ -23,7 +23,7 @@ from layers.problem import QP, check_values
 from layers.qp import admm, interior_point, proposal, vertex
 from layers.qp.activity import WEAK
 from layers.qp.apart import solve_apart
-from layers.qp.doubt import refined, told
+from layers.qp.doubt import as_it_is, refined, told
 from layers.qp.gradients import Adjoint
 from layers.qp.kkt import objective, residuals, slack
 from layers.qp.polish import improves, unsharp
@@ -216,7 +216,8 @@ def _warn_once() -> None:
 def answer_by(problem: QP, request: Request, solve: Callable[[QP], Point]) -> Answer:
     """The answer of a function that solves a flat problem, such as the iteration that an adjoint differentiates."""
     check_values(problem, request.precision)
-    return _answer_flat(problem.flatten(), request._replace(guess=None), solve)
+    # the iterate that an adjoint differentiates is the answer as it is
+    return _answer_flat(problem.flatten(), request._replace(guess=None), solve, as_it_is)
 
 
 def _in_torch(request: Request, *, first: bool = False) -> Callable[[QP], Point]:
@@ -234,7 +235,12 @@ def _limits(request: Request) -> dict[str, Any]:
     return {"tol": request.tol, "max_iterations": request.max_iterations}
 
 
-def _answer_flat(flat: QP, request: Request, cold: Callable[[QP], Point] | None = None) -> Answer:
+def _answer_flat(
+    flat: QP,
+    request: Request,
+    cold: Callable[[QP], Point] | None = None,
+    tell: Callable[[QP, Point], tuple[Point, Tensor]] = told,
+) -> Answer:
     cold = _in_torch(request) if cold is None else cold
     parts: list[Point] = []
     for where in flat.chunks():
@@ -245,7 +251,7 @@ def _answer_flat(flat: QP, request: Request, cold: Callable[[QP], Point] | None 
             z, lam, nu, s = (v[where] for v in request.guess)
             parts.append(start_warm(part, cold=cold, guess=(z, lam, nu, s), tol=request.tol))
     point = _finite(join(parts) if parts else _no_points(flat))
-    both = [told(*take((flat, point), c)) for c in flat.chunks()]
+    both = [tell(*take((flat, point), c)) for c in flat.chunks()]
     if both:
         point = join([one for one, _ in both])
     kind = torch.cat([kind for _, kind in both] or [flat.h.new_zeros(flat.h.shape, dtype=torch.int8)])
