@@ -7,7 +7,7 @@ structure, of any elements, are one batch: the many x of an elementwise function
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from layers.cone import solve as whole
-from layers.cone.attempt import ConePoint, is_open
+from layers.cone.attempt import ConePoint
 from layers.cone.engines import Engine, Limits
 from layers.cone_program import ConeProgram, Cones, ConeStructure, Indices
 from layers.modes.kept import made_once
@@ -69,18 +69,10 @@ def solve(
     """:func:`layers.cone.solve.solve`, part by part where there are several and cones are curved.
 
     Linear rows are polished on their active set, and an engine of one word scales and refines by itself: these see the
-    whole. What such an engine leaves, the others see in parts.
+    whole.
     """
     structure = program.structure
-    if engines[0].one_word and len(engines) > 1:
-        first = whole.solve(program, engines[:1], limits, tol, guess)
-        left = (is_open(first.status) | first.blunt).nonzero().squeeze(-1)
-        if not left.numel():
-            return first
-        others = solve(program.take(left), engines[1:], limits, tol)
-        told = (is_open(first.status[left]) | ~is_open(others.status)).nonzero().squeeze(-1)
-        return first.put(left[told], replace(others, engine=others.engine + 1).take(told))
-    kinds = () if structure.cones.linear else parts(structure)
+    kinds = () if structure.cones.linear or engines[0].one_word else parts(structure)
     if sum(len(kind.x) for kind in kinds) < 2 or not program.batch:
         return whole.solve(program, engines, limits, tol, guess)
     points: list[ConePoint] = []

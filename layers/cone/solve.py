@@ -71,7 +71,12 @@ def _cold(
     blunt = (
         torch.zeros_like(missed) if claim.blunt is None else torch.from_numpy(claim.blunt).to(missed.device)
     )
-    return ConePoint(x, y, s, status, error, iterations, contradicted, torch.zeros_like(status), blunt)
+    point = ConePoint(x, y, s, status, error, iterations, contradicted, torch.zeros_like(status), blunt)
+    left = is_open(status).nonzero().squeeze(-1)
+    if len(engines) > 1 and left.numel():
+        others = _scaled(program.take(left), norms.take(left), engines[1:], limits, tol)
+        point = point.put(left, replace(others, engine=others.engine + 1))
+    return _sharpened(program, norms, engines[-1], limits, tol, point)
 
 
 def _scaled(
@@ -115,7 +120,7 @@ def _sharpened(
 
     A ball of radius 1e-8 beside a centre of two is its centre to a tolerance of 1e-8, and has no derivative there.
     """
-    if tol > LOOSE or program.structure.cones.linear:
+    if tol > LOOSE or program.structure.cones.linear or engine.one_word:
         return point
     sharp = replace(limits, tol=SMALLEST)
     for _ in range(OWN_UNITS):

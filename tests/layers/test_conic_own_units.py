@@ -116,22 +116,6 @@ def test_elements_of_a_batch_have_objectives_of_their_own_size() -> None:
     assert ((found - alone).abs().amax(-1) < 1e-10 * sizes).all()
 
 
-@pytest.mark.parametrize("size", [1e-8, 1e-4, 1.0])
-def test_groups_of_far_apart_sizes_shrink_each_by_itself(size: float) -> None:
-    """Minimise ½‖v − q‖² + λ(‖v₁₂‖ + ‖v₃₄‖): v = q(1 − λ/‖q‖) of every group; λ = 1e-8 was lost beside q = 2."""
-    v, q, lam = cp.Variable(4), cp.Parameter(4), cp.Parameter(nonneg=True)
-    cost = 0.5 * cp.sum_squares(v - q) + lam * (cp.norm(v[:2]) + cp.norm(v[2:]))
-    layer = ConvexLayer(cp.Problem(cp.Minimize(cost)), [q, lam], [v])
-    given = tensor(3 * size, 4 * size, 2.0, 1.0), torch.tensor(size, dtype=F)
-    (found,) = layer(*(t.requires_grad_() for t in given))
-    unit = torch.cat([part / part.norm() for part in given[0].detach().split(2)])
-    right = given[0].detach() - size * unit
-    assert (found - right).abs().max() < 1e-14
-    assert (found - right)[:2].abs().max() < 1e-9 * size
-    (slope,) = torch.autograd.grad(found.sum(), given[1])
-    assert slope.item() == pytest.approx(-unit.sum().item(), rel=1e-8)
-
-
 def test_units_of_a_point_map_the_program_there_and_back() -> None:
     """A rotated cone (u + w, u − w, 2v), u = v² = 1e-10 beside w = 1: all is one in units of a point, and s ∈ K."""
     u, v = 1e-10, 1e-5
