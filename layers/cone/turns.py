@@ -62,7 +62,8 @@ def rotated(structure: ConeStructure) -> Rotated:
     found = [np.concatenate([np.zeros(0, dtype=np.int64), *part]) for part in zip(*pairs, strict=True)]
     upper, lower = found or [np.zeros(0, dtype=np.int64)] * 2
     cone = np.repeat(np.arange(len(first)), [len(p[0]) for p in pairs])
-    return Rotated(*(torch.as_tensor(v, dtype=torch.int64) for v in (first, upper, lower, cone)))
+    parts = (first, upper, lower, cone)
+    return Rotated(*(torch.as_tensor(v, dtype=torch.int64, device="cpu") for v in parts))
 
 
 @dataclass(frozen=True)
