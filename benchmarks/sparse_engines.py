@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 
 from benchmarks.peers import dqp_
 from benchmarks.peers.base import missing
-from benchmarks.peers.moreau_ import ACTIVE_SET, INTERIOR_POINT
+from benchmarks.peers.moreau_ import ACTIVE_SET, INTERIOR_POINT, settings_of
 from experiments.common.timing import reference
 from experiments.common.timing.programs import NAMES, Programs
 from layers import QPLayer
@@ -171,12 +171,8 @@ def _dqp(programs: Programs, setting: Setting) -> Call:
 def _moreau(method: str, programs: Programs, setting: Setting) -> Call:
     moreau: Any = import_module("moreau")
     solver_of: Any = import_module("moreau.torch").Solver
-    if method == "active_set":
-        settings = moreau.Settings(solver=method, active_set_settings=moreau.ActiveSetSettings(**setting))
-    else:
-        settings = moreau.Settings(solver=method, ipm_settings=moreau.IPMSettings(**setting))
     batch, n, m, p = programs.sizes
-    settings.device, settings.batch_size, settings.enable_grad = "cpu", batch, True
+    settings = settings_of(method, setting, batch)
     Q, _, G, _, A, _ = programs.one(0)
     parts = [sp.csr_array(Q), sp.csr_array(sp.vstack([A, G]))]
     patterns = [torch.from_numpy(v.astype(np.int64)) for M in parts for v in (M.indptr, M.indices)]

@@ -31,14 +31,21 @@ def _unavailable() -> str | None:
     return missing("moreau.torch")
 
 
-def _build(data: Data, setting: Setting, method: str) -> Solve:
+def settings_of(method: str, setting: Setting, batch: int) -> Any:
+    """The package's settings of `method` for so many programs on the CPU, with a gradient."""
     moreau: Any = import_module("moreau")
-    solver_of: Any = import_module("moreau.torch").Solver
     if method == "active_set":
         settings = moreau.Settings(solver=method, active_set_settings=moreau.ActiveSetSettings(**setting))
     else:
         settings = moreau.Settings(solver=method, ipm_settings=moreau.IPMSettings(**setting))
-    settings.device, settings.batch_size, settings.enable_grad = "cpu", data.batch, True
+    settings.device, settings.batch_size, settings.enable_grad = "cpu", batch, True
+    return settings
+
+
+def _build(data: Data, setting: Setting, method: str) -> Solve:
+    moreau: Any = import_module("moreau")
+    solver_of: Any = import_module("moreau.torch").Solver
+    settings = settings_of(method, setting, data.batch)
     n, _, p = data.sizes
     masks = {name: _mask(data, name) for name in ("Q", "A", "G")}
     rows = torch.cat([masks["A"], masks["G"]])
