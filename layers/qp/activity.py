@@ -20,6 +20,8 @@ OWN = 1e-6
 LITTLE = 2e-6
 #: the part of the terms around it that a number may be by rounding, at a point whose numbers are right to rounding
 ROUNDING = 1e-15
+#: what is more than this multiple of the noise, of all rows, is a number
+NUMBER = 1e3
 
 
 def activity(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, noise: Tensor | float = NOISE) -> Tensor:
@@ -69,8 +71,11 @@ def _of_whole(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, noise: Tensor) ->
     larger, smaller = s_hat.maximum(lam_hat), s_hat.minimum(lam_hat)
     reach = 10 * relative_residual(problem, z, lam, nu).clamp(min=1e-18, max=1e-6).sqrt().unsqueeze(-1)
     weak = (larger <= WEAK_TOLERANCE) | ((larger <= reach) & (smaller >= WEAK_RATIO * larger))
-    kind = torch.where(lam_hat > s_hat, ACTIVE, INACTIVE)
-    doubt = ((~weak & (sizes[0].maximum(sizes[1]) <= LITTLE)) | (smaller > OWN)).any(-1)
+    # one of the two is zero: where both are clear in their own rows, the one that is no number beside all of them
+    moves, pushes = (size > NUMBER * noise for size in sizes)
+    both = smaller > OWN
+    kind = torch.where(torch.where(both & (moves != pushes), pushes, lam_hat > s_hat), ACTIVE, INACTIVE)
+    doubt = ((~weak & (sizes[0].maximum(sizes[1]) <= LITTLE)) | both).any(-1)
     some = (weak.any(-1) & ~doubt).nonzero().squeeze(-1)
     if some.numel():  # what only noise around it makes nothing may be a number
         fine = shares(weighted.take(some), *(v[some] for v in point), noise=ROUNDING)

@@ -14,6 +14,7 @@ from layers.qp import dispatch, proposal, vertex
 from layers.qp.activity import ACTIVE, INACTIVE, WEAK, activity
 from tests.layers.instances import Data
 from tests.layers.test_degenerate_gradients import CASES, degenerate, kkt_matrix
+from tests.layers.test_doubt import ill_conditioned
 from tests.layers.test_vertex import transport
 
 pytestmark = pytest.mark.skipif(native.unavailable() is not None, reason=str(native.unavailable()))
@@ -66,6 +67,15 @@ def test_the_core_tells_planted_weak_rows(seed: int) -> None:
     told = activity(QP(*(v[None] for v in data)), found.z, found.lam, found.nu)
     assert (told == WEAK).sum() == weak
     assert torch.equal(found.kind, told)
+
+
+@pytest.mark.parametrize("power", [8, 9])
+def test_the_core_refines_what_working_precision_leaves_in_doubt(power: int) -> None:
+    """κ = 2^2·power leaves 3e-6 of z, and with it slacks of rows that hold with equality; refined, z is exact."""
+    (Q, q, G, h), z, _ = ill_conditioned(power)
+    found = solved((Q, q, G, h, Q[:0], q[:0]))
+    assert found.kind.tolist() == [[WEAK, WEAK, WEAK, INACTIVE]]
+    assert (found.z[0] - z).abs().max() < 1e-15
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -12,7 +12,7 @@ from torch import Tensor
 from layers import Status, solve_qp
 from layers.linalg.twice import residual
 from layers.problem import QP
-from layers.qp.activity import INACTIVE, WEAK, activity
+from layers.qp.activity import ACTIVE, INACTIVE, ROUNDING, WEAK, activity
 from layers.qp.doubt import told
 from layers.solution import Point, Residuals
 from tests.layers.exact import pseudo_inverse_times
@@ -88,6 +88,16 @@ def test_a_row_in_doubt_is_told_at_the_refined_point() -> None:
     fresh, kind = told(flat, point)
     assert kind.tolist() == [[WEAK, WEAK, WEAK, INACTIVE]]
     assert (fresh.z[0] - z).abs().max() < 1e-15
+
+
+@pytest.mark.parametrize(("push", "expected"), [(1.0, ACTIVE), (1e-18, INACTIVE)])
+def test_a_row_that_pushes_beside_all_others_binds_whatever_is_left_of_it(push: float, expected: int) -> None:
+    """−z₀ ≤ 3·10⁻²⁰ beside z₁ = 1, at z₀ = 10⁻¹⁹: all of its row, and its multiplier all of its column."""
+    Q, G = double([[[0.0, 0.0], [0.0, 1.0]]]), double([[[-1.0, 0.0], [1.0, 1.0]]])
+    q, h, none = double([[push, -1.0]]), double([[3e-20, 5.0]]), torch.zeros(1, 0, dtype=DOUBLE)
+    problem = QP(Q, q, G, h, torch.zeros(1, 0, 2, dtype=DOUBLE), none)
+    kind = activity(problem, double([[1e-19, 1.0]]), double([[push, 0.0]]), none, ROUNDING)
+    assert kind.tolist() == [[expected, INACTIVE]]
 
 
 @pytest.mark.parametrize("batch", [1, 3])

@@ -12,12 +12,21 @@ struct Data {
     long Q_stride, q_stride, G_stride, h_stride, A_stride, b_stride;
 };
 
+// A point that is known beyond rounding, in the caller's units: what it leaves of Qz + q + Gᵀλ + Aᵀν, h − Gz and b − Az, and its numbers.
+struct Precise {
+    virtual void residual(double* stationarity, double* slack, double* lack) const = 0;
+    virtual void add(double times, const double* dz, const double* dlam, const double* dnu) = 0;
+    virtual void numbers(double* z, double* lam, double* nu) const = 0;
+    virtual ~Precise() = default;
+};
+
 struct Options {
     double tol, rounding;  // rounding: asymmetry and negative curvature of Q that are none, relative to its largest entry
     int max_iterations, threads;
     const double *z, *lam, *nu, *s;  // an earlier solution, or null
     bool interior;                   // it is a point of an interior-point method near the solution: nothing else is tried
     bool as_it_is = false;           // it is the solution, which is measured
+    Precise* precise = nullptr;      // it is that of a single problem to rounding: this point, with its active set, is to be it beyond that
 };
 
 struct Answer {

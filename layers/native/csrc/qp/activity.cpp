@@ -21,6 +21,10 @@ constexpr double FAR = 1e6;
 // Next to nothing of all rows. What is BEYOND times what the point leaves of its equations in norm, or ROUNDING, is not theirs, whose condition is
 // rarely more; a slack is not if it is BEYOND_ROWS times what is left row by row as well.
 constexpr double LITTLE = 2e-6, BEYOND = 1e8, BEYOND_ROWS = 1e6, ROUNDING = 1e-16;
+// The part of the terms around it that a number may be by rounding, at a point that is refined: layers/qp/activity.py.
+constexpr double REFINED = 1e-15;
+// What is more than this multiple of that of all rows is a number: of a slack and a multiplier that are both clear in their own rows the one that is.
+constexpr double NUMBER = 1e3;
 
 // One problem, or a part of one, and its solution.
 struct Program {
@@ -113,7 +117,8 @@ void neighbours(const Program& s, Vector z, Vector& g, Vector& c) {
 
 // The class of every row of G, or nothing where one is in doubt; `left` is the largest residual of an equation in norm,
 // `rowwise` of any row.
-std::vector<signed char> kinds(const Program& s, double error, double left, double rowwise) {
+std::vector<signed char> kinds(const Program& s, double error, double left, double rowwise, bool refined) {
+    const double around = refined ? REFINED : NOISE;
     const int n = (int)s.x.size(), m = s.m;
     const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
     const Vector x = sizes(s.x), y = sizes(s.y), h = sizes(s.h), q = sizes(s.q);
@@ -133,7 +138,7 @@ std::vector<signed char> kinds(const Program& s, double error, double left, doub
     neighbours(s, Vector(n, 0.0), given_g, given_c);
     for (int j = 0; j < n; ++j) {
         const double scale = or_one(std::max(std::max(q[j], Q_row[j] * z_hat), column_max[j] * y_hat));
-        c[j] = std::max(c[j], NOISE * (given_c[j] > 0 ? std::min(scale, near_c[j]) : scale));
+        c[j] = std::max(c[j], around * (given_c[j] > 0 ? std::min(scale, near_c[j]) : scale));
     }
     Vector held(h.size(), 0.0), Cx(h.size(), 0.0);
     s.C.each([&](int i, int j, double v) { held[i] = std::max(held[i], std::fabs(v) / or_one(c[j])); });
@@ -143,7 +148,7 @@ std::vector<signed char> kinds(const Program& s, double error, double left, doub
     std::vector<signed char> kind(m);
     for (int i = 0; i < m; ++i) {
         const double scale = or_one(std::max(h[i], row_max[i] * z_hat)), room = std::max(s.h[i] - Cx[i], 0.0);
-        const double row = own[i] ? g[i] : std::max(g[i], NOISE * (given_g[i] > 0 ? std::min(scale, near_g[i]) : scale));
+        const double row = own[i] ? g[i] : std::max(g[i], around * (given_g[i] > 0 ? std::min(scale, near_g[i]) : scale));
         const auto both = [](double size, double share) { return share > OWN ? std::max(share, size) : size; };
         const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
         const double size = std::max(room / scale, s.y[i] / y_hat);
@@ -151,16 +156,21 @@ std::vector<signed char> kinds(const Program& s, double error, double left, doub
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
         // Neither is clear nor as good as zero, or both are clear: what is left of them at a point to rounding tells.
-        if (!weak && size <= std::min(noise, LITTLE)) return {};
-        if (least > OWN) return {};
-        kind[i] = weak ? WEAK : multiplier > slack ? ACTIVE : INACTIVE;
+        if (!refined && !weak && size <= std::min(noise, LITTLE)) return {};
+        bool active = multiplier > slack;
+        if (least > OWN) {
+            const bool moves = room / scale > NUMBER * REFINED, pushes = s.y[i] / y_hat > NUMBER * REFINED;
+            if (!refined || moves == pushes) return {};
+            active = pushes;
+        }
+        kind[i] = weak ? WEAK : active ? ACTIVE : INACTIVE;
     }
     return kind;
 }
 
 }  // namespace
 
-bool tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long index) {
+Telling tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long index, bool refined) {
     const double* residuals = answer.residuals + 6 * index;
     const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
     const double rowwise = *std::max_element(residuals + 3, residuals + 6);
@@ -176,18 +186,18 @@ bool tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long
         for (int k = 0; k < 2; ++k) {
             if (size[k] > 0) least[k] = std::min(least[k], size[k]);
             most[k] = std::max(most[k], size[k]);
-            if (most[k] > FAR * least[k]) return false;
+            if (most[k] > FAR * least[k]) return Telling::APART;
         }
     }
-    if (blunt) return true;
+    if (blunt) return Telling::DOUBT;
     std::vector<signed char> kind(d.m);
     for (std::size_t j = 0; j < programs.size(); ++j) {
-        std::vector<signed char> own = kinds(programs[j], error, std::max(residuals[0], residuals[1]), rowwise);
-        if ((int)own.size() < programs[j].m || !pin(programs[j].C, own)) return true;
+        std::vector<signed char> own = kinds(programs[j], error, std::max(residuals[0], residuals[1]), rowwise, refined);
+        if ((int)own.size() < programs[j].m || !pin(programs[j].C, own)) return Telling::DOUBT;
         for (int i = 0; i < programs[j].m; ++i) kind[parts.rows[j][i]] = own[i];
     }
     std::copy(kind.begin(), kind.end(), answer.kind + index * d.m);
-    return true;
+    return Telling::TOLD;
 }
 
 }  // namespace convex_layers

@@ -84,6 +84,14 @@ struct Group {
         for (int i = 0; i < p; ++i) nu_out[i] = y * Ea[i] * nu[i];
     }
 
+    // and back
+    void group(T* x, T* lam, T* nu) const {
+        const T y = c / r;
+        for (int j = 0; j < n; ++j) x[j] /= r * D[j];
+        for (int i = 0; i < m; ++i) lam[i] *= y / Eg[i];
+        for (int i = 0; i < p; ++i) nu[i] *= y / Ea[i];
+    }
+
   private:
     static double vector(const double* from, int count, T* to, int lane) {
         double check = 0;

@@ -76,11 +76,9 @@ struct Engine {
     }
 
     void run_warm(const Options& options) {
-        const T y = g.c / g.r;
-        for (int j = 0; j < g.n; ++j) sets.trial.x[j] /= g.r * g.D[j];
-        for (int i = 0; i < g.m; ++i) sets.trial.lam[i] *= y / g.Eg[i];
-        for (int i = 0; i < g.p; ++i) sets.trial.nu[i] *= y / g.Ea[i];
-        if (options.as_it_is) sets.take(constant<T>(0), options.tol);
+        g.group(sets.trial.x, sets.trial.lam, sets.trial.nu);
+        if (options.precise) sets.refine_beyond(*options.precise, options.tol);
+        else if (options.as_it_is) sets.take(constant<T>(0), options.tol);
         else sets.attempt(negate(sets.done), constant<T>(0), options.tol, options.interior, sets.done);
         sets.done = sets.best.error <= options.tol;
     }

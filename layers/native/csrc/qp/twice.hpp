@@ -7,6 +7,9 @@ namespace convex_layers {
 struct Twice {
     double high = 0, low = 0;
 
+    Twice() = default;
+    Twice(double number) : high(number) {}
+
     // += a b
     void add(double a, double b) {
         const double product = a * b, sum = high + product, part = sum - high;

@@ -23,20 +23,6 @@ void put(const Vector& values, const std::vector<int>& places, double* to) {
     for (std::size_t i = 0; i < places.size(); ++i) to[places[i]] = values[i];
 }
 
-struct Silent final : Watch {
-    void operator()() override {}
-};
-
-// One element of a batch, as a batch of one.
-Data alone(const Data& d, long i) {
-    return {d.n, d.m, d.p, 1, d.Q + i * d.Q_stride, d.q + i * d.q_stride, d.G + i * d.G_stride, d.h + i * d.h_stride,
-            d.A + i * d.A_stride, d.b + i * d.b_stride, 0, 0, 0, 0, 0, 0};
-}
-
-Answer alone(const Data& d, const Answer& a, long i) {
-    return {a.z + i * d.n, a.lam + i * d.m, a.nu + i * d.p, a.s + i * d.m, a.objective + i, a.residuals + 6 * i, a.kind + i * d.m, a.status + i, a.iterations + i};
-}
-
 // One part with its own arrays, and its solution.
 struct Part {
     std::vector<int> z, lam, nu;  // its variables and rows in the whole
@@ -129,7 +115,7 @@ bool solve_parts(const Kernels& k, const Data& d, const Sparse* plan, const Opti
         there.z = z.data(), there.lam = lam.data(), there.nu = nu.data(), there.s = s.data(), there.as_it_is = true;
         const Choice choice = k.choose(data, plan);
         Arena arena(choice.bytes);
-        Silent watch;
+        Watch watch;
         k.solve(choice, data, plan, there, answer, arena, 0, 1, watch);
         *answer.iterations = iterations;
         told = *answer.status == OPTIMAL;

@@ -44,7 +44,7 @@ void solve_part(const Data& data, const Sparse* plan, const Options& options, co
         }
         engine.run_warm(options);
     }
-    if (!options.interior && !options.as_it_is && any(negate(engine.sets.done))) engine.run(options, watch);
+    if (!options.interior && !options.as_it_is && !options.precise && any(negate(engine.sets.done))) engine.run(options, watch);
     for (int lane = 0; lane < lanes && first + lane < last; ++lane) {
         const auto& g = engine.g;
         const double skew = Lane<T>::get(g.skew, lane), scale = Lane<T>::get(g.scale, lane);

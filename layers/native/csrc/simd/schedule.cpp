@@ -6,6 +6,7 @@
 #include "qp/certificate.hpp"
 #include "qp/degenerate.hpp"
 #include "simd/apart.hpp"
+#include "simd/refined.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -159,13 +160,20 @@ void spread(long batch, int threads, const std::function<void(long, long)>& part
 
 namespace {
 
+// What the constraints of a solved element are, at another point if need be.
+void tell(const Kernels& k, const Data& data, const Sparse* plan, const Options& options, const Answer& answer, long index) {
+    const Telling first = tell_activity(data, plan, answer, index, false);
+    if (first == Telling::APART) solve_parts(k, data, plan, options, answer, index);
+    if (first == Telling::DOUBT && refine(k, data, plan, options, answer, index)) tell_activity(data, plan, answer, index, true);
+}
+
 void solve(const Kernels& k, const Data& data, const Sparse* plan, const Options& options, const Answer& answer, Poll poll) {
     const Choice choice = k.choose(data, plan);
     parallel(data.batch, choice, options.threads, poll, [&](Arena& arena, long first, long last, Watch& watch) {
         k.solve(choice, data, plan, options, answer, arena, first, last, watch);
         for (long i = first; i < last; ++i)
             if (data.m && answer.status[i] == OPTIMAL && answer.kind[i * data.m] < 0) {
-                if (!tell_activity(data, plan, answer, i)) solve_parts(k, data, plan, options, answer, i);
+                tell(k, data, plan, options, answer, i);
             } else if (answer.status[i] == LEFT && !options.interior && !solve_parts(k, data, plan, options, answer, i)) {
                 prove(data, answer, i);
             }
@@ -173,6 +181,15 @@ void solve(const Kernels& k, const Data& data, const Sparse* plan, const Options
 }
 
 }  // namespace
+
+Data alone(const Data& d, long i) {
+    return {d.n, d.m, d.p, 1, d.Q + i * d.Q_stride, d.q + i * d.q_stride, d.G + i * d.G_stride, d.h + i * d.h_stride,
+            d.A + i * d.A_stride, d.b + i * d.b_stride, 0, 0, 0, 0, 0, 0};
+}
+
+Answer alone(const Data& d, const Answer& a, long i) {
+    return {a.z + i * d.n, a.lam + i * d.m, a.nu + i * d.p, a.s + i * d.m, a.objective + i, a.residuals + 6 * i, a.kind + i * d.m, a.status + i, a.iterations + i};
+}
 
 // A batch that cannot be is refused by the memory that it would take: no product of it may overflow before.
 Solved::Solved(const Kernels& k, const Data& d, const Options& options, Poll poll)

@@ -32,6 +32,10 @@ struct Solved {
     bool told() const;
 };
 
+// One element of a batch, as a batch of one.
+Data alone(const Data&, long index);
+Answer alone(const Data&, const Answer&, long index);
+
 // The largest of the backward errors of a batch, infinite where one is not a number.
 double largest(const double* error, long batch);
 

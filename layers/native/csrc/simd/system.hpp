@@ -38,10 +38,10 @@ class Arena {
     char* block_;
 };
 
-// Called once per iteration; throws when the user has asked to stop.
+// Called once per iteration; throws when the user has asked to stop, if somebody listens.
 class Watch {
   public:
-    virtual void operator()() = 0;
+    virtual void operator()() {}
     virtual ~Watch();
 };
 
