@@ -21,6 +21,8 @@ from layers.solution import Residuals, Status
 
 #: what may be an engine's rounding, beside its scale
 NOISE = 1e-9
+#: residual of a polished point whose active set is another one
+MISSED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,19 @@ class ConePoint(Batched):
 
 
 def attempt(
-    program: ConeProgram, norms: kkt.Norms, scaled: ScaledProgram, engine: Engine, limits: Limits, tol: float
+    program: ConeProgram,
+    norms: kkt.Norms,
+    scaled: ScaledProgram,
+    engine: Engine,
+    limits: Limits,
+    tol: float,
+    *,
+    mend: bool = True,
 ) -> ConePoint:
-    """One engine at one tolerance, judged in the caller's units."""
+    """One engine at one tolerance, judged in the caller's units; not to ``mend`` leaves what a polish has missed."""
     claim = ask(scaled.program, engine, limits)
-    point = back(program, norms, scaled, _judged(scaled.program, claim, tol), tol)
+    most = torch.inf if mend else max(tol, MISSED)
+    point = back(program, norms, scaled, _judged(scaled.program, claim, tol, most), tol)
     # Newton's method was judged in scaled units: where it did not do in the caller's, the engine's own point may.
     claimed = torch.from_numpy(claim.status).to(program.q.device)
     certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
@@ -117,13 +127,13 @@ def ask(program: ConeProgram, engine: Engine, limits: Limits) -> Claim:
     return replace(claim, y=claim.y[:, back], s=claim.s[:, back])
 
 
-def _judged(program: ConeProgram, claim: Claim, tol: float) -> ConePoint:
-    """Refine what an engine says of a scaled program, and judge it there."""
+def _judged(program: ConeProgram, claim: Claim, tol: float, most: float) -> ConePoint:
+    """Refine what an engine says of a scaled program, a polish within ``most``, and judge it there."""
     device = program.q.device
     x, y, s = _tensors(claim, device)
     claimed = torch.from_numpy(claim.status).to(device)
     certifies = (claimed == Status.INFEASIBLE) | (claimed == Status.UNBOUNDED)
-    near, error, blunt = refined(program, x, y, s, ~certifies)
+    near, error, blunt = refined(program, x, y, s, ~certifies, most)
     status = torch.where(error.within(tol), int(Status.OPTIMAL), claimed)
     contradicted = (claimed == Status.OPTIMAL) & ~error.within(tol)
     # a certificate is judged as it came: the parts of s − y mix what the engine keeps apart

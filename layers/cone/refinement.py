@@ -30,17 +30,18 @@ MET = 1e-6
 
 
 def refined(
-    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, wanted: Tensor
+    program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, wanted: Tensor, most: float = torch.inf
 ) -> tuple[Iterate, Residuals, Tensor]:
     """By the active set where all rows are linear and sparse; else Newton's method with parts of v of one size.
 
-    The last of the three says where the answer is blunt.
+    The last of the three says where the answer is blunt. What a polish has left beyond ``most`` stays as it is.
     """
     if linear(program) and wanted.all():
         norms = kkt.Norms.of(program)
         (near_x, near_y, near_s), error = polish(program, x, y, s, norms)
-        if (error.largest <= POLISHED).all():
-            return Iterate(near_x, near_s - near_y, near_y, near_s), error, torch.zeros_like(wanted)
+        blunt = error.largest > POLISHED
+        if (~blunt | (error.largest > most)).all():
+            return Iterate(near_x, near_s - near_y, near_y, near_s), error, blunt
     point, error = _by_newton(program, ScaledProgram.plain(program), (x, y, s), wanted)
     blunt = wanted & ((error.largest > POLISHED) | small(program, point.x, point.y, point.s))
     index = blunt.nonzero().squeeze(-1)

@@ -88,10 +88,13 @@ def _scaled(
     best point that there is and in those of before.
     """
     # engines scale rows as well: it did not help on sparse linear programs, and lost digits on badly scaled ones
-    scaled = ScaledProgram.plain(program) if linear(program) else ScaledProgram.of(program, norms)
-    point = attempt(program, norms, scaled, engines[0], limits, tol)
+    sparse = linear(program)
+    scaled = ScaledProgram.plain(program) if sparse else ScaledProgram.of(program, norms)
+    # a tighter answer tells the active set of linear rows more often than Newton's method mends what its polish missed,
+    # and other units change nothing of it
+    point = attempt(program, norms, scaled, engines[0], limits, tol, mend=not sparse)
     tighter = replace(limits, tol=max(TIGHTER * limits.tol, SMALLEST))
-    asked = ((limits, False), (tighter, True), (tighter, False), (tighter, True))
+    asked = ((limits, False), (tighter, not sparse), (tighter, sparse), (tighter, True))
     attempts = [(place, *how) for place in range(len(engines)) for how in asked]
     for place, asked, own_units in attempts[1:]:
         index = is_open(point.status).nonzero().squeeze(-1)
