@@ -37,6 +37,7 @@ AGREE = 1e-8
 
 
 @in_one_blas_thread
+@np.errstate(over="ignore", invalid="ignore")
 def shortest(M: Any, r: Array, *, saddle: int | None = None) -> tuple[Array, float]:
     """M⁺ r, and its error.
 
@@ -118,6 +119,8 @@ def _projected(M: Any, r: Array, inverse: GeneralisedInverse | RegularSaddle) ->
         step = inverse.apply(_reachable(L, given - M @ x, terms))
         x = _without(N, x + step)
         terms = M_size @ abs(x) + size
+        if not np.isfinite(terms).all():  # beyond the range of numbers: what there was before is all there is
+            break
         now = _largest(R * (given - M @ x), R * terms, least)
         if now < error:
             best, error = x, now

@@ -2,65 +2,27 @@
 
 from __future__ import annotations
 
-import copy
 from math import sqrt
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from layers import ConvexLayer, DifferentiationError, adjoint, solve_qp
-from layers.problem import QP
+from layers import ConvexLayer, DifferentiationError
 from layers.qp.adjoints import ADJOINTS, smoothed
 from layers.qp.admm import ALPHA, SIGMA, Splitting
 from layers.qp.gradients import Triple
 from layers.qp.kkt import slack, stationarity
 from layers.qp.scaling import scale_problem
+from tests.layers.adjoint_cases import Case, scalar
 from tests.layers.catalogue import SOLVABLE
-from tests.layers.instances import NAMES, Data, as_data, assert_close, random_qp
-
-Gradients = tuple[Tensor, ...]
-
-
-class Case:
-    """A problem with its solution, cotangents, and the derivative by ``implicit``."""
-
-    def __init__(self, data: Data, bars: Triple | None = None, seed: int = 1) -> None:
-        rng = np.random.default_rng(seed)
-        found = solve_qp(*data, tol=1e-12)
-        self.problem = QP(*(t.unsqueeze(0) for t in data)).flatten()
-        self.x = Triple(found.z[None], found.lam[None], found.nu[None])
-        drawn = Triple(*(torch.from_numpy(rng.normal(size=v.shape)) for v in self.x))
-        self.bars = drawn if bars is None else bars
-        self.right = self.by("implicit")
-
-    def by(self, name: str, **settings: Any) -> Gradients:
-        return adjoint(name, **settings).gradients(self.problem, self.x, self.bars)
-
-    def without_arrival(self) -> Case:
-        """The same, from a point at which an iteration never stops."""
-        other = copy.copy(self)
-        other.x = Triple(self.x.z + 1, self.x.lam, self.x.nu)
-        return other
-
-    def misses(self, name: str, **settings: Any) -> list[float]:
-        """Largest error of each gradient, relative to its largest entry."""
-        pairs = zip(self.by(name, **settings), self.right, strict=True)
-        return [((g - r).abs().max() / r.abs().max()).item() for g, r in pairs]
+from tests.layers.instances import NAMES, as_data, assert_close, random_qp
 
 
 @pytest.fixture
 def case(rng) -> Case:
     return Case(random_qp(rng, 6, 8, 2))
-
-
-def scalar(q: float, h: float = 0.0, curvature: float = 1.0) -> Case:
-    """min ½ c z² + qz subject to z ≥ −h, with a loss of z."""
-    data = as_data([[curvature]], [q], [[-1.0]], [h], np.zeros((0, 1)), [])
-    one, none = torch.ones(1, 1).double(), torch.zeros(1, 1).double()
-    return Case(data, Triple(one, none, none[:, :0]))
 
 
 # Linear in κ, β and τ: a tenth of the setting is a tenth of the error, to the next order.
@@ -264,58 +226,6 @@ def test_penalty_of_an_equality_in_closed_form() -> None:
     E = 4.0 / 2e-2
     assert found[1].item() == pytest.approx(-1 / (1 + E), rel=1e-12)
     assert found[5].item() == pytest.approx(E / (1 + E), rel=1e-12)
-
-
-# min ½z² + qz subject to z ≥ 0 at q = 0: dz/dq is −1 while z > 0, and 0 while the row holds.
-
-KINKS: dict[str, tuple[dict[str, Any], float]] = {
-    "implicit": ({}, -0.5),
-    "active_set": ({}, 0.0),
-    "qp_backward": ({}, 0.0),
-    "conic": ({}, -0.5),
-    "first_order": ({}, 0.0),
-    "penalty": ({}, -1 / (1 + 10 / 4e-4)),
-    "smoothed": ({"kappa": 1e-6}, -0.5),
-    "truncated": ({"k": 200}, -0.5),
-    "alternating": ({}, 0.0),
-    "unrolled": ({}, -0.5),
-    "one_step": ({}, -ALPHA / 2),
-}
-
-
-@pytest.mark.parametrize("name", KINKS)
-def test_at_a_kink_each_selects_what_its_file_says(name: str) -> None:
-    settings, expected = KINKS[name]
-    case = scalar(0.0) if ADJOINTS[name].iteration is None else scalar(0.0).without_arrival()
-    assert case.by(name, **settings)[1].item() == pytest.approx(expected, abs=1e-5)
-
-
-@pytest.mark.parametrize(("side", "pull", "expected"), [
-    ("lower", 1.0, 0.0), ("upper", 1.0, -1.0), ("mean", 1.0, -0.5), ("lower", -1.0, 1.0), ("upper", -1.0, 0.0)
-])  # fmt: skip
-def test_at_a_kink_lpgd_selects_the_side_to_which_the_loss_moves(
-    side: str, pull: float, expected: float
-) -> None:
-    case = scalar(0.0)
-    case.bars = Triple(pull * case.bars.z, case.bars.lam, case.bars.nu)
-    assert case.by("lpgd", side=side)[1].item() == pytest.approx(expected, abs=1e-9)
-
-
-def test_optnet_refuses_a_kink_and_every_adjoint_is_accounted_for() -> None:
-    with pytest.raises(DifferentiationError, match='adjoint="implicit"'):
-        scalar(0.0).by("optnet")
-    assert {*KINKS, "optnet", "lpgd"} <= set(ADJOINTS)
-
-
-@pytest.mark.parametrize("name", ADJOINTS)
-def test_at_a_kink_each_selects_something_between_both_sides_or_refuses(name: str) -> None:
-    case = scalar(0.0) if ADJOINTS[name].iteration is None else scalar(0.0).without_arrival()
-    try:
-        selected = case.by(name)[1].item()
-    except DifferentiationError as error:
-        assert 'adjoint="implicit"' in str(error)  # noqa: PT017
-    else:
-        assert -1.0 - 1e-6 <= selected <= 1e-6
 
 
 # Refusals of their own.

@@ -158,6 +158,15 @@ def test_shortest_is_the_pseudo_inverse_and_ranks_do_not_depend_on_units(rng: np
         assert np.abs(x - pseudo_inverse_times(M, r)).max() <= 1e-10 * max(1.0, np.abs(x).max())
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("corner", [1.0, 2.0])
+def test_an_answer_beyond_the_range_of_numbers_is_refused_and_no_exception(corner: float) -> None:
+    # x would be of size 10⁴⁰⁰
+    x, error = shortest(1e-200 * np.array([[1.0, 1.0], [1.0, corner]]), np.array([1e200, 1e200]))
+    assert not error < 1
+    assert np.isfinite(x).all()
+
+
 def test_a_rank_in_doubt_is_told_where_the_answer_hangs_on_it() -> None:
     near = np.array([[1.0, 1.0], [1.0, 1.0 + 1e-13]])
     assert shortest(near, np.array([1.0, 0.0]))[1] >= 1

@@ -1,14 +1,13 @@
 """The native engine beside the torch engine: every size, every place in a batch, every kind of trouble."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from layers import ProblemError, Solution, Status, solve_qp
+from layers import ProblemError, Status, solve_qp
 from layers.native import qp as native
 from layers.problem import QP
 from layers.qp.kkt import residuals
@@ -307,59 +306,6 @@ def test_a_weakly_active_constraint_beside_an_unsolved_element(monkeypatch) -> N
         # memory that the core's answer may get
         assert sum(int(np.full((2, 8), garbage, np.int8).sum()) for _ in range(8)) == 128 * garbage
         assert_close(gradient("native")[0], expected, 1e-10)
-
-
-def assert_same(found: Solution, expected: Solution) -> None:
-    assert not found.status.any()
-    for name in FOUND:
-        assert_close(getattr(found, name), getattr(expected, name), 1e-12, name)
-
-
-def test_a_warm_start_at_the_solution_takes_no_iteration(rng) -> None:
-    data = random_qp(rng, 12, 20, 3, batch=(13,))
-    cold = solve_qp(*data, solver="native")
-    assert cold.iterations.min() > 0
-    warm = solve_qp(*data, solver="native", warm_start=cold)
-    assert not warm.iterations.any()
-    assert_same(warm, cold)
-
-
-def test_a_warm_start_follows_data_that_move_little(rng) -> None:
-    Q, q, G, h, A, b = random_qp(rng, 12, 20, 3, batch=(13,))
-    earlier = solve_qp(Q, q + 1e-3 * torch.randn_like(q), G, h, A, b, solver="native")
-    warm = solve_qp(Q, q, G, h, A, b, solver="native", warm_start=earlier)
-    assert not warm.iterations.any()
-    assert_same(warm, solve_qp(Q, q, G, h, A, b, solver="native"))
-
-
-WRONG: dict[str, Callable[[Tensor], Tensor]] = {
-    "zero": torch.zeros_like,
-    "not a number": lambda v: torch.full_like(v, torch.nan),
-    "infinite": lambda v: torch.full_like(v, torch.inf),
-    "opposite": lambda v: -v,
-    "enormous": lambda v: 1e30 * torch.ones_like(v),
-    "another element's": lambda v: v.roll(1, 0),
-}
-
-
-@pytest.mark.parametrize("wrong", WRONG)
-def test_a_wrong_warm_start_costs_iterations_and_no_digit(rng, wrong: str) -> None:
-    data = random_qp(rng, 12, 20, 3, batch=(13,))
-    cold = solve_qp(*data, solver="native")
-    values = {name: WRONG[wrong](getattr(cold, name)) for name in ("z", "lam", "nu", "s")}
-    assert_same(solve_qp(*data, solver="native", warm_start=replace(cold, **values)), cold)
-    # and where one element alone is wrong
-    for name in values:
-        values[name] = torch.cat([getattr(cold, name)[:5], values[name][5:6], getattr(cold, name)[6:]])
-    assert_same(solve_qp(*data, solver="native", warm_start=replace(cold, **values)), cold)
-
-
-def test_a_solution_without_solved_elements_is_a_warm_start_too(rng) -> None:
-    data = stack([padded(b(np.random.default_rng(7)), 6, 8, 2) for b in (INFEASIBLE | UNBOUNDED).values()])
-    failed = solve_qp(*data, solver="native", on_failure="nan")
-    again = solve_qp(*data, solver="native", on_failure="nan", warm_start=failed)
-    assert torch.equal(again.status, failed.status)
-    assert all(torch.isnan(getattr(again, f.name)).all() for f in fields(again) if f.name in ("z", "lam"))
 
 
 @pytest.mark.parametrize("outputs", [("z",), ("lam", "nu"), ("z", "lam", "nu")], ids="+".join)
