@@ -22,8 +22,8 @@ constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
 constexpr double SOLVED = 1e-11;            // the slack of a row whose equation has been solved, relative to scale
 constexpr int BEYOND_ROUNDING = 40;         // corrections by residuals of twice the working precision; each gains the digits that the factor has
 // A point is right to rounding where a correction of x is this part of it, and what is left of stationarity this part of the multipliers: with a
-// condition of 1e8 they are as right. The least size of a point of an equilibrated problem.
-constexpr double NO_MORE = 1e-17, NOTHING_LEFT = 1e-23, EXPECTED = 1e-6;
+// condition of 1e8 they are as right. A correction that is less needs no other. The least size of a point of an equilibrated problem.
+constexpr double NO_MORE = 1e-17, NOTHING_LEFT = 1e-23, LEAST = 1e-26, EXPECTED = 1e-6;
 constexpr int SHARPENINGS = 8;              // refinements that a sharp point is worth for the sake of its rows one by one
 
 template <class T, class Systems>
@@ -141,22 +141,16 @@ struct ActiveSets {
     void refine_beyond(convex_layers::Precise& point, double tol) {
         if constexpr (Lane<T>::count == 1) {
             sys.active(trial.on);
-            bool known = false;
+            double left = 1, step = 1e300, before = 2 * step;
             int correction = 0;
-            double step = 1e300, before = step;
-            for (; !known && correction < BEYOND_ROUNDING && step <= before; ++correction) {
-                point.residual(off.stationarity, off.slack, off.lack);
-                for (int j = 0; j < g.n; ++j) change.x[j] = -g.c / g.r * g.D[j] * off.stationarity[j];
-                for (int i = 0; i < g.m; ++i) off.slack[i] *= g.Eg[i] / g.r;
-                for (int i = 0; i < g.p; ++i) change.nu[i] = g.Ea[i] / g.r * off.lack[i];
-                const double left = max_abs(change.x, g.ldn), y = larger(larger(max_abs(trial.lam, g.ldm), max_abs(trial.nu, g.ldp)), EXPECTED);
+            for (; step > LEAST && step < before && correction < BEYOND_ROUNDING; ++correction) {
+                left = aim(point);
                 sys.active_solve(change.x, off.slack, change.lam, change.nu);
                 before = step;
-                step = max_abs(change.x, g.ldn);
-                known = left <= NOTHING_LEFT * y && step <= NO_MORE * larger(max_abs(trial.x, g.ldn), EXPECTED);
+                step = max_abs(change.x, g.ldn) / larger(max_abs(trial.x, g.ldn), EXPECTED);
                 move(point, 1);
             }
-            if (!known) return;
+            if (!(left <= NOTHING_LEFT && step <= NO_MORE)) return;
             // Of dependent rows whose right-hand sides contradict each other by rounding, multipliers grow by the same in every correction.
             clear(change.x, g.ldn);
             move(point, -correction);
@@ -181,6 +175,15 @@ struct ActiveSets {
         for (int j = 0; j < g.ldn; ++j) off.stationarity[j] = off.Qx[j] + g.q[j];
         g.G.add_transposed(at_lam, off.stationarity);
         g.A.add_transposed(at_nu, off.stationarity);
+    }
+
+    // What a point leaves as the right-hand side of a correction; of stationarity, relative to the multipliers.
+    double aim(const convex_layers::Precise& point) {
+        point.residual(off.stationarity, off.slack, off.lack);
+        for (int j = 0; j < g.n; ++j) change.x[j] = -g.c / g.r * g.D[j] * off.stationarity[j];
+        for (int i = 0; i < g.m; ++i) off.slack[i] *= g.Eg[i] / g.r;
+        for (int i = 0; i < g.p; ++i) change.nu[i] = g.Ea[i] / g.r * off.lack[i];
+        return max_abs(change.x, g.ldn) / larger(larger(max_abs(trial.lam, g.ldm), max_abs(trial.nu, g.ldp)), EXPECTED);
     }
 
     // So many changes of a point, from which the trial point is rounded.
