@@ -23,7 +23,7 @@ constexpr double SOLVED = 1e-11;            // the slack of a row whose equation
 constexpr int BEYOND_ROUNDING = 40;         // corrections by residuals of twice the working precision; each gains the digits that the factor has
 // A point is right to rounding where a correction of x is this part of it, and what is left of stationarity this part of the multipliers: with a
 // condition of 1e8 they are as right. A correction that is less needs no other. The least size of a point of an equilibrated problem.
-constexpr double NO_MORE = 1e-17, NOTHING_LEFT = 1e-23, LEAST = 1e-26, EXPECTED = 1e-6;
+constexpr double NO_MORE = 1e-16, NOTHING_LEFT = 1e-23, LEAST = 1e-26, EXPECTED = 1e-6;
 constexpr int SHARPENINGS = 8;              // refinements that a sharp point is worth for the sake of its rows one by one
 
 template <class T, class Systems>

@@ -18,9 +18,8 @@ constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
 constexpr double NEAR = 1e-11;
 // Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: simd/apart.cpp.
 constexpr double FAR = 1e6;
-// Next to nothing of all rows. What is BEYOND times what the point leaves of its equations in norm, or ROUNDING, is not theirs, whose condition is
-// rarely more; a slack is not if it is BEYOND_ROWS times what is left row by row as well.
-constexpr double LITTLE = 2e-6, BEYOND = 1e8, BEYOND_ROWS = 1e6, ROUNDING = 1e-16;
+// Next to nothing of all rows.
+constexpr double LITTLE = 2e-6;
 // The part of the terms around it that a number may be by rounding, at a point that is refined: layers/qp/activity.py.
 constexpr double REFINED = 1e-15;
 // What is more than this multiple of that of all rows is a number: of a slack and a multiplier that are both clear in their own rows the one that is.
@@ -115,9 +114,8 @@ void neighbours(const Program& s, Vector z, Vector& g, Vector& c) {
     }
 }
 
-// The class of every row of G, or nothing where one is in doubt; `left` is the largest residual of an equation in norm,
-// `rowwise` of any row.
-std::vector<signed char> kinds(const Program& s, double error, double left, double rowwise, bool refined) {
+// The class of every row of G, or nothing where one is in doubt; `error` is the largest residual in norm.
+std::vector<signed char> kinds(const Program& s, double error, bool refined) {
     const double around = refined ? REFINED : NOISE;
     const int n = (int)s.x.size(), m = s.m;
     const Vector Q_row = s.Q.row_max(), row_max = s.C.row_max(), column_max = s.C.column_max();
@@ -152,11 +150,10 @@ std::vector<signed char> kinds(const Program& s, double error, double left, doub
         const auto both = [](double size, double share) { return share > OWN ? std::max(share, size) : size; };
         const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
         const double size = std::max(room / scale, s.y[i] / y_hat);
-        const double noise = std::max(BEYOND * std::max(left, ROUNDING), room / scale > s.y[i] / y_hat ? BEYOND_ROWS * rowwise : 0);
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
         // Neither is clear nor as good as zero, or both are clear: what is left of them at a point to rounding tells.
-        if (!refined && !weak && size <= std::min(noise, LITTLE)) return {};
+        if (!refined && !weak && size <= LITTLE) return {};
         bool active = multiplier > slack;
         if (least > OWN) {
             const bool moves = room / scale > NUMBER * REFINED, pushes = s.y[i] / y_hat > NUMBER * REFINED;
@@ -173,8 +170,7 @@ std::vector<signed char> kinds(const Program& s, double error, double left, doub
 Telling tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long index, bool refined) {
     const double* residuals = answer.residuals + 6 * index;
     const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
-    const double rowwise = *std::max_element(residuals + 3, residuals + 6);
-    const bool blunt = error > NEAR || rowwise > ROWS_SHARP;
+    const bool blunt = error > NEAR || *std::max_element(residuals + 3, residuals + 6) > ROWS_SHARP;
     std::fill_n(answer.kind + index * d.m, d.m, UNCLEAR);
     const Program whole(d, plan, answer, index);
     const Division parts(whole.Q, whole.C);
@@ -192,7 +188,7 @@ Telling tell_activity(const Data& d, const Sparse* plan, const Answer& answer, l
     if (blunt) return Telling::DOUBT;
     std::vector<signed char> kind(d.m);
     for (std::size_t j = 0; j < programs.size(); ++j) {
-        std::vector<signed char> own = kinds(programs[j], error, std::max(residuals[0], residuals[1]), rowwise, refined);
+        std::vector<signed char> own = kinds(programs[j], error, refined);
         if ((int)own.size() < programs[j].m || !pin(programs[j].C, own)) return Telling::DOUBT;
         for (int i = 0; i < programs[j].m; ++i) kind[parts.rows[j][i]] = own[i];
     }
