@@ -95,9 +95,7 @@ def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = Non
     norms = Norms.of(program) if norms is None else norms
     b, q = block_max(program.structure.cones, program.b.abs()), program.q.abs()
     P_size, q_size = max_abs(norms.P_row), max_abs(q)
-    suggested = max_abs(b / one_where_zero(norms.A_row))
-    suggested = suggested.maximum(torch.where(P_size > 0, q_size / one_where_zero(P_size), 0 * q_size))
-    x_hat = max_abs(x).maximum(one_where_zero(suggested).clamp(max=1.0))
+    x_hat = max_abs(x).maximum(one_where_zero(size_of_variables(program, norms)).clamp(max=1.0))
     gradient = torch.maximum(q_size, P_size * x_hat)
     suggested = one_where_zero(gradient / one_where_zero(max_abs(norms.A_row))).clamp(max=1.0)
     y_hat = max_abs(y).maximum(suggested)
@@ -110,6 +108,14 @@ def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = Non
         gap=one_where_zero(gap.maximum((one_where_zero(gradient) * x_hat).clamp(max=1.0))),
         y=y_hat,
     )
+
+
+def size_of_variables(program: ConeProgram, norms: Norms) -> Tensor:
+    """What the data suggest: the larger of b beside A and q beside P, shape ``(B,)``; zero where there is neither."""
+    b = block_max(program.structure.cones, program.b.abs())
+    P_size, q_size = max_abs(norms.P_row), max_abs(program.q)
+    of_objective = torch.where(P_size > 0, q_size / one_where_zero(P_size), 0 * q_size)
+    return max_abs(b / one_where_zero(norms.A_row)).maximum(of_objective)
 
 
 class Left(NamedTuple):

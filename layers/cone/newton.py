@@ -156,7 +156,7 @@ def _leapt(
     """
     index = slow.nonzero().squeeze(-1)
     x, v, scale, careful = take(given, index)
-    part, point, at, error = take((program, *reached), index)
+    part, point, _, error = take((program, *reached), index)
     trial = decompose(program.structure.cones, v, point.s)
     there = Iterate(x, v, trial.y, trial.s)
     off = kkt.residuals_in_cones(part, x, trial.y, trial.s, scale)
