@@ -54,7 +54,7 @@ def refine(
     scale = kkt.scales(program, start.x, at.y, norms)
     point = Iterate(start.x, start.v, at.y, at.s)
     error = kkt.residuals_in_cones(program, point.x, at.y, at.s, scale)
-    fresh = wanted & (error.largest > TARGET)
+    fresh = wanted  # what is large elsewhere may hide a residual at first
     stuck = torch.zeros_like(fresh, dtype=torch.int64)
     for _ in range(FACTORISATIONS):
         index = fresh.nonzero().squeeze(-1)
