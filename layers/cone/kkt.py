@@ -27,8 +27,8 @@ from layers.solution import Residuals
 #: linear rows alone and with curved cones
 NOISE, CURVED_NOISE = 1e-7, 1e-5
 #: a gap that is less than this of all that it adds up is none: at a distance of 10⁵ a minimiser of curvature 10⁻¹² has
-#: no smaller one
-ROUNDING = 5e-17
+#: no smaller one; what is less than this of its scale is not looked at
+ROUNDING, SEEN = 5e-17, 1e-15
 
 
 def stationarity(program: ConeProgram, x: Tensor, y: Tensor) -> Tensor:
@@ -199,8 +199,10 @@ def _in_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     gap = (dot(x, left.Px) + dot(program.q, x) + dot(program.b, y)).abs()
     primal, dual = max_abs(left.primal / scale.row), max_abs(left.dual / scale.column)
-    if (gap > ROUNDING * scale.gap).any():
-        gap = (gap - ROUNDING * _terms_of_gap(program, x, y)).clamp(min=0)
+    seen = gap > SEEN * scale.gap
+    if seen.any():
+        known = (gap - ROUNDING * _terms_of_gap(program, x, y)).clamp(min=0)
+        gap = torch.where(seen, known, gap)
     return primal, dual, gap / scale.gap
 
 

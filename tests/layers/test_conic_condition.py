@@ -1,6 +1,8 @@
-"""Minimisers of nearly flat objectives beside cones: as far as rounding of the data determines them."""
+"""Minimisers of nearly flat objectives beside cones, and of power cones that are nearly half-planes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import cvxpy as cp
 import mpmath as mp
@@ -12,7 +14,7 @@ from layers import ConvexLayer
 
 F = torch.float64
 #: a cone that the minimiser is far inside of
-CONES = {
+CONES: dict[str, Callable[[cp.Variable], cp.Constraint]] = {
     "ball": lambda x: cp.norm(x) <= 1e10,
     "exponential": lambda x: cp.exp(1e-9 * x[0]) <= 1e3,
     "semidefinite": lambda x: cp.bmat([[1e10, x[0]], [x[0], 1e10]]) >> 0,
@@ -42,3 +44,23 @@ def test_the_minimiser_has_the_digits_that_its_condition_leaves(cone: str, condi
         if condition <= 1e10:
             (own,) = torch.autograd.grad(found.sum(), b)
             assert (own - slope).abs().max() < 1e-13 * condition * slope.abs().max()
+
+
+@pytest.mark.parametrize("exponent", [0.99, 0.995, 0.999, 0.9999, 1e-3])
+@pytest.mark.parametrize("prices", [(1.0, 1.0), (1.3, 0.7), (1.0, 0.01)])
+def test_power_cones_whose_exponent_is_nearly_one(prices: tuple[float, float], exponent: float) -> None:
+    """The cheapest x, y with xᵅy¹⁻ᵅ ≥ t is t·((αv/(1 − α)u)¹⁻ᵅ, ((1 − α)u/αv)ᵅ)."""
+    goods, bound = cp.Variable(2), cp.Variable()
+    cost, least = cp.Parameter(2), cp.Parameter()
+    rules = [cp.PowCone3D(goods[0], goods[1], bound, exponent), bound >= least]
+    layer = ConvexLayer(cp.Problem(cp.Minimize(cost @ goods), rules), [cost, least], [goods])
+    given = torch.tensor(prices, dtype=F, requires_grad=True)
+    (found,) = layer(given, torch.tensor(2.0, dtype=F))
+    a, (u, v) = exponent, prices
+    x, y = 2 * (a * v / ((1 - a) * u)) ** (1 - a), 2 * ((1 - a) * u / (a * v)) ** a
+    assert found.tolist() == pytest.approx([x, y], rel=1e-9)
+    for value, right in zip(
+        found, ([-(1 - a) * x / u, (1 - a) * x / v], [a * y / u, -a * y / v]), strict=True
+    ):
+        (slope,) = torch.autograd.grad(value, given, retain_graph=True)
+        assert slope.tolist() == pytest.approx(right, rel=1e-9)

@@ -66,12 +66,12 @@ def test_the_slope_where_the_argument_of_a_power_vanishes(seed: int) -> None:
     x, p, a, w = cp.Variable(n), cp.Parameter(n), cp.Parameter(n), cp.Parameter(nonneg=True)
     cost = cp.sum(cp.power(cp.pos(x - p), 1.5)) + w * cp.sum_squares(x)
     layer = ConvexLayer(cp.Problem(cp.Minimize(cost), [a @ x <= 1]), [p, a, w], [x], tol=1e-9)
-    values = [rng.normal(size=(2, n)), rng.normal(size=(2, n)), np.float64(rng.uniform(0.5, 1.5))]
-    given = [torch.as_tensor(v).requires_grad_() for v in values]
+    at_p, at_a, at_w = rng.normal(size=(2, n)), rng.normal(size=(2, n)), rng.uniform(0.5, 1.5)
+    given = [torch.as_tensor(v, dtype=F).requires_grad_() for v in (at_p, at_a, at_w)]
     found = torch.autograd.grad(layer.solve(*given).objective.sum(), given)
-    points = [least(values[0][k], values[1][k], values[2]) for k in range(2)]
+    points = [least(at_p[k], at_a[k], at_w) for k in range(2)]
     right = (
-        np.stack([-1.5 * np.sqrt(np.maximum(z - values[0][k], 0)) for k, (z, _) in enumerate(points)]),
+        np.stack([-1.5 * np.sqrt(np.maximum(z - at_p[k], 0)) for k, (z, _) in enumerate(points)]),
         np.stack([multiplier * z for z, multiplier in points]),
         np.asarray(sum(z @ z for z, _ in points)),
     )
