@@ -68,11 +68,10 @@ def solve(
 ) -> ConePoint:
     """:func:`layers.cone.solve.solve`, part by part where there are several and cones are curved.
 
-    Linear rows are polished on their active set, and an engine of one word scales and refines by itself: these see the
-    whole.
+    Linear rows are polished on their active set: they see the whole.
     """
     structure = program.structure
-    kinds = () if structure.cones.linear or engines[0].one_word else parts(structure)
+    kinds = () if structure.cones.linear else parts(structure)
     if sum(len(kind.x) for kind in kinds) < 2 or not program.batch:
         return whole.solve(program, engines, limits, tol, guess)
     points: list[ConePoint] = []

@@ -26,6 +26,9 @@ from layers.solution import Residuals
 #: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much, with
 #: linear rows alone and with curved cones
 NOISE, CURVED_NOISE = 1e-7, 1e-5
+#: a gap that is less than this of all that it adds up is none: at a distance of 10⁵ a minimiser of curvature 10⁻¹² has
+#: no smaller one; what is less than this of its scale is not looked at
+ROUNDING, SEEN = 5e-17, 1e-15
 
 
 def stationarity(program: ConeProgram, x: Tensor, y: Tensor) -> Tensor:
@@ -95,9 +98,7 @@ def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = Non
     norms = Norms.of(program) if norms is None else norms
     b, q = block_max(program.structure.cones, program.b.abs()), program.q.abs()
     P_size, q_size = max_abs(norms.P_row), max_abs(q)
-    suggested = max_abs(b / one_where_zero(norms.A_row))
-    suggested = suggested.maximum(torch.where(P_size > 0, q_size / one_where_zero(P_size), 0 * q_size))
-    x_hat = max_abs(x).maximum(one_where_zero(suggested).clamp(max=1.0))
+    x_hat = max_abs(x).maximum(one_where_zero(size_of_variables(program, norms)).clamp(max=1.0))
     gradient = torch.maximum(q_size, P_size * x_hat)
     suggested = one_where_zero(gradient / one_where_zero(max_abs(norms.A_row))).clamp(max=1.0)
     y_hat = max_abs(y).maximum(suggested)
@@ -110,6 +111,14 @@ def scales(program: ConeProgram, x: Tensor, y: Tensor, norms: Norms | None = Non
         gap=one_where_zero(gap.maximum((one_where_zero(gradient) * x_hat).clamp(max=1.0))),
         y=y_hat,
     )
+
+
+def size_of_variables(program: ConeProgram, norms: Norms) -> Tensor:
+    """What the data suggest: the larger of b beside A and q beside P, shape ``(B,)``; zero where there is neither."""
+    b = block_max(program.structure.cones, program.b.abs())
+    P_size, q_size = max_abs(norms.P_row), max_abs(program.q)
+    of_objective = torch.where(P_size > 0, q_size / one_where_zero(P_size), 0 * q_size)
+    return max_abs(b / one_where_zero(norms.A_row)).maximum(of_objective)
 
 
 class Left(NamedTuple):
@@ -133,7 +142,7 @@ def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norm
 
     primal = max( |Ax + s − b|ᵢ / row scale, |s − Π_K(s)|ᵢ / row scale ),
     dual   = max( |Px + q + Aᵀy|ⱼ / column scale, |y − Π_K*(y)|ᵢ / ŷ ),
-    gap    = |xᵀPx + qᵀx + bᵀy| / gap scale;
+    gap    = (|xᵀPx + qᵀx + bᵀy| − the rounding of that sum) / gap scale;
 
     row by row as :func:`layers.qp.kkt.residuals`, a block of the cone counting as one row: with the terms that are
     there, (|A||x| + |b|)ᵢ and (|P||x| + |q| + |A|ᵀ|y|)ⱼ, in the place of the scales, and the share of yᵢ in what it
@@ -188,8 +197,23 @@ def residuals_in_cones(
 def _in_norm(
     program: ConeProgram, x: Tensor, y: Tensor, scale: Scales, left: Left
 ) -> tuple[Tensor, Tensor, Tensor]:
-    gap = (dot(x, left.Px) + dot(program.q, x) + dot(program.b, y)).abs() / scale.gap
-    return max_abs(left.primal / scale.row), max_abs(left.dual / scale.column), gap
+    gap = (dot(x, left.Px) + dot(program.q, x) + dot(program.b, y)).abs()
+    primal, dual = max_abs(left.primal / scale.row), max_abs(left.dual / scale.column)
+    seen = gap > SEEN * scale.gap
+    if seen.any():
+        known = (gap - ROUNDING * _terms_of_gap(program, x, y)).clamp(min=0)
+        gap = torch.where(seen, known, gap)
+    return primal, dual, gap / scale.gap
+
+
+def _terms_of_gap(program: ConeProgram, x: Tensor, y: Tensor) -> Tensor:
+    """|x|ᵀ|P||x| + |q|ᵀ|x| + |b|ᵀ|y|, shape ``(B,)``."""
+    terms, x = _absolute(program), x.abs()
+    return dot(x, P_of(terms, x)) + dot(terms.q, x) + dot(terms.b, y.abs())
+
+
+def _absolute(program: ConeProgram) -> ConeProgram:
+    return ConeProgram(program.structure, *(v.abs() for v in program.data))
 
 
 def _asked(program: ConeProgram, rows: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -204,8 +228,7 @@ def _curved(program: ConeProgram) -> bool:
 
 def _sizes(program: ConeProgram, x: Tensor, y: Tensor, scale: Scales) -> tuple[Tensor, Tensor]:
     """The size of the terms in every row, the largest of its block, and in every column."""
-    x, y = x.abs(), y.abs()
-    terms = ConeProgram(program.structure, *(v.abs() for v in program.data))
+    x, y, terms = x.abs(), y.abs(), _absolute(program)
     row = block_max(program.structure.cones, A_of(terms, x) + terms.b)
     column = P_of(terms, x) + terms.q + AT_of(terms, y)
     noise = CURVED_NOISE if _curved(program) else NOISE

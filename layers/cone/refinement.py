@@ -27,6 +27,8 @@ POLISHED = 1e-11
 SMALL, STRETCHED = 1e-4, 10.0
 #: a row with a number on its right is met if no more than this of its terms is left
 MET = 1e-6
+#: a slack or multiplier below this of its scale is the root of rounding: of long and thin cones such are no sign
+ROOT = 1e-7
 
 
 def refined(
@@ -50,6 +52,10 @@ def refined(
     few, start, before = program.take(index), point.take(index), error.take(index)
     units = ScaledProgram.near(few, start.x, start.y, start.s)
     other, its_error = _by_newton(few, units, (start.x, start.y, start.s), wanted[index])
+    # what is large in those units may hide what is left in these
+    scale = kkt.scales(few, other.x, other.y)
+    here = kkt.residuals_in_cones(few, other.x, other.y, other.s, scale)
+    its_error = Residuals(its_error.values.maximum(here.values))
     polished = its_error.largest <= POLISHED
     better = (polished | (its_error.largest < before.largest)).nonzero().squeeze(-1)
     blunt = blunt.index_copy(0, index, ~polished)
@@ -77,16 +83,17 @@ def small(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor) -> Tensor:
 
     Or a number of the right-hand side is not met to MET of its own row: such a cone may be lost in rounding.
     """
-    structure, scale = program.structure, kkt.scales(program, x, y).row
-    first = structure.cones.zero + structure.cones.nonneg
-    if first == structure.m:
+    cones, scale = program.structure.cones, kkt.scales(program, x, y)
+    first = cones.zero + cones.nonneg
+    if first == cones.rows:
         return torch.zeros_like(x[:, 0], dtype=torch.bool)
-    size, terms = block_max(structure.cones, s.abs()), terms_of_rows(program, x)
+    size, push, terms = block_max(cones, s.abs()), block_max(cones, y.abs()), terms_of_rows(program, x)
     left = (A_of(program, x) + s - program.b).abs()
-    missed = (program.b != 0) & (left > MET * terms) & (terms > NOTHING * scale)
-    pushes, terms = block_max(structure.cones, y.abs()) > 0, block_max(structure.cones, terms)
-    little = pushes & (size > NOTHING * terms) & (size < SMALL * terms)
-    thin = pushes[:, rotated(structure).first.to(s.device)] & (
-        stretch_at(structure, y, s).log2().abs() > STRETCHED
+    missed = (program.b != 0) & (left > MET * terms) & (terms > NOTHING * scale.row)
+    terms = block_max(cones, terms)
+    little = (push > 0) & (size > NOTHING * terms) & (size < SMALL * terms)
+    there = (size > ROOT * scale.row) & (push > ROOT * scale.y.unsqueeze(-1))
+    thin = there[:, rotated(program.structure).first.to(s.device)] & (
+        stretch_at(program.structure, y, s).log2().abs() > STRETCHED
     )
     return missed.any(-1) | little[:, first:].any(-1) | thin.any(-1)

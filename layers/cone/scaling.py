@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layers.cone.kkt import Norms, largest, scales
+from layers.cone.kkt import Norms, largest, scales, size_of_variables
 from layers.cone.products import A_of, A_places, P_of, P_places
 from layers.cone.projections import block_max, block_sum
 from layers.cone.turns import UNBALANCED, Turn, exponents_at, stretch_at, without_variables
@@ -29,6 +29,8 @@ ORTHOGONAL = 1e-2
 ALIKE = 100.0
 #: a slack below this multiple of its terms is rounding
 NOTHING = 1e-15
+#: a unit of all variables that is left alone
+SMALL = 1e-3
 #: times that the size of variables is carried on by linear rows
 CARRIED = 3
 
@@ -51,17 +53,23 @@ class ScaledProgram(Batched):
 
     @classmethod
     def of(cls, program: ConeProgram, norms: Norms) -> ScaledProgram:
-        """Blocks of A get a largest entry of about one, and the objective one of about one over the batch."""
-        size = max_abs(norms.P_row).unsqueeze(-1)
-        size = size.maximum(max_abs(program.q).unsqueeze(-1))
+        """Blocks of A get a largest entry of about one, and the objective one of about one over the batch.
+
+        Where all that the data suggest for the size of x is SMALL, so is the unit of x: an engine that starts from
+        one may else end where it began.
+        """
+        P_size, q_size = (max_abs(v).unsqueeze(-1) for v in (norms.P_row, program.q))
+        unit = one_where_zero(size_of_variables(program, norms)).clamp(max=1.0).unsqueeze(-1)
+        columns = torch.where(unit < SMALL, 1 / power_to_one(unit), 1.0)
+        columns = columns if (columns != 1).any() else program.q.new_ones(1, 1)
+        size = columns * (columns * P_size).maximum(q_size)
         if program.P.dim() == 1 and program.P.numel() and program.batch:
             most = size.amax(0, keepdim=True)
             # what is shared stays so, where no element pays for another
             size = most if (ALIKE * size >= most).all() else size
         sides = torch.where(without_variables(program.structure).to(program.b.device), program.b, 0.0)
         turn = Turn.by(program.structure, exponents_at(program.structure, sides))
-        one = program.q.new_ones(1, 1)
-        return cls.by(program, power_to_one(norms.A_row), turn, power_to_one(size), one)
+        return cls.by(program, power_to_one(norms.A_row) / columns, turn, power_to_one(size), columns)
 
     @classmethod
     def plain(cls, program: ConeProgram) -> ScaledProgram:
@@ -79,9 +87,8 @@ class ScaledProgram(Batched):
         structure, one = program.structure, program.q.new_ones(1, 1)
         there = _there(structure.cones, y, s)
         exponents = torch.where(there, exponents_at(structure, s), 0.0)
-        turn = Turn.by(structure, exponents, stretch_at(structure, y, s))
-        turns = exponents.any() or (turn.stretch != 1).any()
-        near = cls.by(program, one, turn, one, one) if turns else cls.plain(program)
+        turn = Turn.by(structure, exponents)
+        near = cls.by(program, one, turn, one, one) if exponents.any() else cls.plain(program)
         _, near_y, near_s = near.point(program.q, y, s)
         rows = _balance(structure.cones, near_y, near_s)
         return near if (rows.log2().abs() <= UNBALANCED).all() else cls.by(program, rows, turn, one, one)

@@ -126,17 +126,21 @@ def _sharpened(
     if tol > LOOSE or program.structure.cones.linear or engine.one_word:
         return point
     sharp = replace(limits, tol=SMALLEST)
+    index = ((point.status == Status.OPTIMAL) & point.blunt).nonzero().squeeze(-1)
     for _ in range(OWN_UNITS):
-        index = ((point.status == Status.OPTIMAL) & point.blunt).nonzero().squeeze(-1)
         if not index.numel():
             break
         few, before = program.take(index), point.take(index)
         units = ScaledProgram.near(few, before.x, before.y, before.s)
         again = attempt(few, norms.take(index), units, engine, sharp, tol)
+        optimal = again.status == Status.OPTIMAL
         better = (again.residuals.largest <= POLISHED) | (again.residuals.largest < before.residuals.largest)
-        better = (again.status == Status.OPTIMAL) & better | claims(again.status) & _off(units, before)
+        better = optimal & better | claims(again.status) & _off(units, before)
         chosen = better.nonzero().squeeze(-1)
         point = point.put(index[chosen], again.take(chosen))
+        index = index[
+            better & optimal & again.blunt
+        ]  # in the units of the same point the same would come again
     return point
 
 

@@ -157,3 +157,29 @@ def test_a_system_that_its_shift_spoils_is_solved_by_elimination() -> None:
     found = torch.cat([x, eta], -1)[0]
     condition = torch.linalg.cond(K).item()
     assert (found - right).norm() < 1e-14 * condition * right.norm()
+
+
+@pytest.mark.parametrize("sizes", [(1e-8, 2.0), (1e-10, 1.0), (1e-8, 1.0, 1e4)])
+def test_groups_whose_weights_differ_by_many_digits_have_derivatives_of_their_own(
+    sizes: tuple[float, ...],
+) -> None:
+    """The least ½‖x − c‖² + w‖x‖ is (1 − w/‖c‖)₊ c, group by group, the smallest 1e-12 of the largest."""
+    g, many = torch.Generator().manual_seed(5), len(sizes)
+    x, c, w = cp.Variable((many, 3)), cp.Parameter((many, 3)), cp.Parameter(many, nonneg=True)
+    cost = 0.5 * cp.sum_squares(x - c) + sum(w[i] * cp.norm(x[i]) for i in range(many))
+    layer = ConvexLayer(cp.Problem(cp.Minimize(cost)), [c, w], [x])
+    unit = tensor(*sizes)
+    centre = (1.5 * unit[:, None] * torch.randn(many, 3, generator=g, dtype=F)).requires_grad_()
+    given = (centre, unit.clone().requires_grad_())
+    weight = torch.randn(many, 3, generator=g, dtype=F)
+    (found,) = layer(*given)
+    slopes = torch.autograd.grad((weight * found).sum(), given)
+    known = centre.detach(), unit.clone()
+    length = known[0].norm(dim=-1, keepdim=True)
+    kept = (length > unit[:, None]).to(F)
+    share, along = unit[:, None] / length, (known[0] * weight).sum(-1, keepdim=True) / length
+    assert kept.sum() > 0
+    assert ((found - kept * (1 - share) * known[0]).abs().amax(-1) < 1e-12 * unit).all()
+    right = kept * ((1 - share) * weight + share * along * known[0] / length)
+    assert torch.allclose(slopes[0], right, rtol=1e-9, atol=1e-9)
+    assert torch.allclose(slopes[1], -(kept * along).squeeze(-1), rtol=1e-9, atol=1e-9)
