@@ -170,7 +170,7 @@ std::vector<signed char> kinds(const Program& s, double error, bool refined) {
 Telling tell_activity(const Data& d, const Sparse* plan, const Answer& answer, long index, bool refined) {
     const double* residuals = answer.residuals + 6 * index;
     const double error = std::max(std::max(residuals[0], residuals[1]), residuals[2]);
-    const bool blunt = error > NEAR || *std::max_element(residuals + 3, residuals + 6) > ROWS_SHARP;
+    const bool blunt = error > NEAR || *std::max_element(residuals + 3, residuals + 6) > told_by_row(d.n);
     std::fill_n(answer.kind + index * d.m, d.m, UNCLEAR);
     const Program whole(d, plan, answer, index);
     const Division parts(whole.Q, whole.C);

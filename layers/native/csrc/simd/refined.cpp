@@ -1,5 +1,6 @@
 #include "simd/refined.hpp"
 
+#include "qp/activity.hpp"
 #include "qp/entries.hpp"
 #include "qp/twice.hpp"
 
@@ -74,7 +75,7 @@ bool refine(const Kernels& k, const Data& all, const Sparse* plan, const Options
     Watch watch;
     k.solve(choice, d, plan, there, answer, arena, 0, 1, watch);
     const double* left = answer.residuals;
-    const bool sharp = *answer.status == OPTIMAL && std::max(std::max(left[0], left[1]), left[2]) <= SHARP && *std::max_element(left + 3, left + 6) <= ROWS_SHARP;
+    const bool sharp = *answer.status == OPTIMAL && std::max(std::max(left[0], left[1]), left[2]) <= SHARP && *std::max_element(left + 3, left + 6) <= told_by_row(d.n);
     *answer.iterations = iterations;
     *answer.status = OPTIMAL;
     std::fill_n(answer.kind, d.m, UNCLEAR);
