@@ -8,8 +8,8 @@
 
 namespace convex_layers {
 
-// Activity is told where no row misses more of its terms: rounding of a sum of n numbers, where those of a row count as NOISE = 1e-7 of it.
-inline double told_by_row(int n) { return std::max(ROWS_SHARP, 2.2e-9 * std::sqrt((double)n)); }
+// Activity is told where no row misses more of its terms than this: rounding of a sum of n numbers, about 2ε√n, in a row whose terms count as 1e-7.
+inline double told_by_row(int n) { return std::max(ROWS_SHARP, 2 * 2.2e-16 * std::sqrt((double)n) / 1e-7); }
 
 // APART: parts that nothing connects are of so different sizes that they have to be solved by themselves first. DOUBT: a row has to be told at a
 // point that is `refined`, or it is in doubt whether weak rows pin each other.
