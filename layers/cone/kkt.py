@@ -208,11 +208,12 @@ def _in_norm(
 
 def _terms_of_gap(program: ConeProgram, x: Tensor, y: Tensor) -> Tensor:
     """|x|ᵀ|P||x| + |q|ᵀ|x| + |b|ᵀ|y|, shape ``(B,)``."""
-    terms, x = _absolute(program), x.abs()
+    terms, x = absolute(program), x.abs()
     return dot(x, P_of(terms, x)) + dot(terms.q, x) + dot(terms.b, y.abs())
 
 
-def _absolute(program: ConeProgram) -> ConeProgram:
+def absolute(program: ConeProgram) -> ConeProgram:
+    """The program of the magnitudes of all data."""
     return ConeProgram(program.structure, *(v.abs() for v in program.data))
 
 
@@ -228,7 +229,7 @@ def _curved(program: ConeProgram) -> bool:
 
 def _sizes(program: ConeProgram, x: Tensor, y: Tensor, scale: Scales) -> tuple[Tensor, Tensor]:
     """The size of the terms in every row, the largest of its block, and in every column."""
-    x, y, terms = x.abs(), y.abs(), _absolute(program)
+    x, y, terms = x.abs(), y.abs(), absolute(program)
     row = block_max(program.structure.cones, A_of(terms, x) + terms.b)
     column = P_of(terms, x) + terms.q + AT_of(terms, y)
     noise = CURVED_NOISE if _curved(program) else NOISE

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from layers.cone.kkt import Norms, largest, scales, size_of_variables
+from layers.cone.kkt import Norms, absolute, largest, scales, size_of_variables
 from layers.cone.products import A_of, A_places, P_of, P_places
 from layers.cone.projections import block_max, block_sum
 from layers.cone.turns import UNBALANCED, Turn, exponents_at, stretch_at, without_variables
@@ -120,7 +120,7 @@ class ScaledProgram(Batched):
         own = block_max(structure.cones, largest(A * columns[:, j], i, structure.m))
         rows = power_to_one(room.maximum(own))
         start = ConeProgram(structure, program.P, program.q + P_of(program, x), program.A, program.b)
-        size = max_abs(columns * start.q).maximum(max_abs(columns * P_of(_sizes(program), columns)))
+        size = max_abs(columns * start.q).maximum(max_abs(columns * P_of(absolute(program), columns)))
         return cls.by(program, rows, turn, power_to_one(size).unsqueeze(-1), columns, x)
 
     @classmethod
@@ -185,10 +185,6 @@ def _times(values: Tensor, factors: Tensor) -> Tensor:
     return values * (factors.squeeze(0) if values.dim() == 1 and factors.shape[0] == 1 else factors)
 
 
-def _sizes(program: ConeProgram) -> ConeProgram:
-    return ConeProgram(program.structure, *(v.abs() for v in program.data))
-
-
 def _least(structure: ConeStructure, room: Tensor, A: Tensor) -> Tensor:
     """minᵢ roomᵢ / |Aᵢⱼ| over the rows that have room, infinite where there is none; ``(B, n)``."""
     i, j = A_places(structure, A)
@@ -227,5 +223,5 @@ def sizes_of_rows(program: ConeProgram, x: Tensor) -> Tensor:
 
 def terms_of_rows(program: ConeProgram, x: Tensor) -> Tensor:
     """|A||x| + |b|."""
-    sizes = _sizes(program)
+    sizes = absolute(program)
     return sizes.b + A_of(sizes, x.abs())

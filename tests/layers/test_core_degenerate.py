@@ -12,6 +12,7 @@ from layers.native import qp as native
 from layers.problem import QP
 from layers.qp import dispatch, proposal, vertex
 from layers.qp.activity import ACTIVE, INACTIVE, WEAK, activity
+from layers.solution import ROWS_SHARP
 from tests.layers.instances import Data
 from tests.layers.test_degenerate_gradients import CASES, degenerate, kkt_matrix
 from tests.layers.test_doubt import ill_conditioned
@@ -231,3 +232,20 @@ def test_what_the_iteration_leaves_is_polished_by_the_core_from_a_proposal(
     monkeypatch.setattr(proposal, "FEW", 0)
     with pytest.raises(AssertionError, match="asked"):
         solve_qp(*data)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_rounding_of_long_sums_in_rows_that_vanish_is_no_doubt(seed: int) -> None:
+    # 729 numbers, of which 433 are zero at the solution, and more active rows than numbers: 9x9 Sudoku is of this kind
+    rng, n, p, zeros = np.random.default_rng(seed), 729, 310, 433
+    z, lam = rng.uniform(0.1, 1.0, n), rng.uniform(0.1, 1.5, n)
+    bound = np.isin(np.arange(n), rng.permutation(n)[:zeros])
+    z[bound], lam[~bound] = 0, 0
+    A = rng.normal(size=(p, n)) / np.sqrt(n)
+    q = -1e-3 * z + lam - A.T @ rng.normal(size=p)
+    given = (1e-3 * np.eye(n), q, -np.eye(n), np.zeros(n), A, A @ z)
+    found = solved(tuple(torch.from_numpy(v) for v in given))
+    assert found.status.tolist() == [0]
+    assert found.residuals[0, 3:].max() > ROWS_SHARP  # rounding alone leaves more than is called sharp
+    assert torch.equal(found.kind[0], torch.from_numpy(np.where(bound, ACTIVE, INACTIVE).astype(np.int8)))
+    assert abs(found.z[0].numpy() - z).max() < 1e-13
