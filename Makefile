@@ -65,7 +65,7 @@ test: setup  ## the fast tests, each kind once | 3
 test-slow: setup  ## the tests marked slow, which `make test` leaves out | 3
 	$(PYTEST) -m slow
 
-# The adversary's programs in `make test-all`: blocks that are always the same, about two minutes of one
+# The adversary's programs in `make test-all`: blocks that are always the same, about a minute of one
 # quiet core; where it takes longer, ten minutes end it.
 ASKED := --seed 501 --blocks 40 --minutes 10 --workers 2
 .PHONY: test-all

@@ -244,7 +244,7 @@ def test_rounding_of_long_sums_in_rows_that_vanish_is_no_doubt(seed: int) -> Non
     A = rng.normal(size=(p, n)) / np.sqrt(n)
     q = -1e-3 * z + lam - A.T @ rng.normal(size=p)
     given = (1e-3 * np.eye(n), q, -np.eye(n), np.zeros(n), A, A @ z)
-    found = solved(tuple(torch.from_numpy(v) for v in given))
+    found = solved(tuple(map(torch.from_numpy, given)))  # pyright: ignore[reportArgumentType]
     assert found.status.tolist() == [0]
     assert found.residuals[0, 3:].max() > ROWS_SHARP  # rounding alone leaves more than is called sharp
     assert torch.equal(found.kind[0], torch.from_numpy(np.where(bound, ACTIVE, INACTIVE).astype(np.int8)))
