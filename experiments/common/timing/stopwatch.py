@@ -63,7 +63,8 @@ def exact(programs: Programs, w: Tensor, few: int) -> Answer:
 def difference(found: Answer, right: Answer) -> float:
     """How far z is from that of `right`, and the gradients together from theirs, relative to the largest entry.
 
-    At least ROUNDING. Together, because a gradient may vanish: where rows alone hold the solution, that of the objective does.
+    At least ROUNDING. Together, because a gradient may vanish: where rows alone hold the solution, that of the
+    objective does.
     """
     pairs = {name: (found[name][: len(value)], value) for name, value in right.items()}
     parts = [[pairs.pop("z")], list(pairs.values())]
