@@ -1,5 +1,7 @@
 """What is timed: programs as published, a reference that differences agree with, and answers checked first."""
 
+import time
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -123,6 +125,29 @@ def test_every_package_here_reaches_the_reference_and_a_wrong_gradient_does_not(
     assert made is None
     assert off == pytest.approx(0.001, rel=1e-6)
     assert reason == "off by 1.0e-03 at its best setting"
+
+
+def test_how_far_a_package_is_off_does_not_hang_on_which_of_its_settings_was_fast():
+    given = batch()
+    w = cotangent(given)
+    right, layer = exact(given, w, 3), packages.layer(LayerConfig(tol=1e-8))
+
+    def make(programs: programs.Programs, setting: dict) -> packages.Call:
+        call_ = layer.make(programs, {})
+
+        def slow(leaves):
+            end = time.process_time() + setting["seconds"]
+            while time.process_time() < end:
+                pass
+            return call_(leaves) * (1 + setting["error"])
+
+        return slow
+
+    for seconds in ((0.0, 0.05), (0.05, 0.0)):
+        ladders = [[{"seconds": s, "error": e}] for s, e in zip(seconds, (0.0, 1e-6), strict=True)]
+        call_, off, _ = climb(Package("two ways", make, ladders), given, w, right)
+        assert call_ is not None
+        assert off == pytest.approx(1e-6, rel=1e-2)
 
 
 def _wrong(leaf: torch.Tensor) -> torch.Tensor:

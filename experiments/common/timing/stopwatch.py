@@ -79,10 +79,11 @@ def difference(found: Answer, right: Answer) -> float:
 
 
 def climb(package: Package, programs: Programs, w: Tensor, right: Answer) -> tuple[Call | None, float, str]:
-    """The fastest call of those with accurate answers, how far it is off, and why there is none.
+    """The fastest call of those with accurate answers, how far it may be off, and why there is none.
 
-    Each ladder is climbed up to its first accurate setting. A package that fails, or that no setting brings near
-    enough, has its smallest difference and a reason.
+    Each ladder is climbed up to its first accurate setting. How far: the largest difference of those settings, since
+    which of them is the fastest is the machine's to say, from run to run. A package that fails, or that no setting
+    brings near enough, has its smallest difference and a reason.
     """
     accurate: list[tuple[float, Call, float]] = []
     least, reason = float("nan"), ""
@@ -102,8 +103,8 @@ def climb(package: Package, programs: Programs, w: Tensor, right: Answer) -> tup
                 accurate.append((time.process_time() - begin, call, off))
                 break
     if accurate:
-        _, call, off = min(accurate, key=lambda each: each[0])
-        return call, off, ""
+        _, call, _ = min(accurate, key=lambda each: each[0])
+        return call, max(off for *_, off in accurate), ""
     return None, least, f"off by {least:.1e} at its best setting" if least == least else reason
 
 
