@@ -42,6 +42,12 @@ def solve(
     earlier (x, y, s) only the elements that Newton's method does not solve from there are handed to an engine.
     """
     norms = kkt.Norms.of(program)
+    cones = program.structure.cones
+    if guess is None and linear(program) and cones.zero and not cones.nonneg:
+        # equations alone are solved by the factorisation that ends with any guess
+        n, m = program.structure.n, program.structure.m
+        x, y = (program.q.new_zeros(program.batch, size) for size in (n, m))
+        guess = x, y, y
     if guess is None:
         return _cold(program, norms, engines, limits, tol)
     scaled = ScaledProgram.of(program, norms)

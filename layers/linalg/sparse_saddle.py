@@ -2,22 +2,23 @@
 
 K is equilibrated and its diagonal raised by ρ above and −ρ below. The result F is quasi-definite, so that it has a
 factorisation in every order (Vanderbei 1995), among them the one of least fill; iterative refinement against K takes
-the trace of ρ off again. Where K has eigenvalues far below ρ that takes for ever: LU with pivoting needs no shift, for
-more fill, and tells such a K from a singular one. The null space of K is a product of one of x and one of y, because
-H ⪰ 0 and E ⪰ 0: that of [H; C], and that of [Cᵀ; −E]. No basis of it is formed: a vector is projected by a solve.
+the trace of ρ off again. Where K has eigenvalues far below ρ that takes for ever. LU with pivoting needs no shift, for
+more fill, and tells such a K from a singular one; where that is dear, GMRES with F⁻¹ goes on from the refinement. The
+null space of K is a product of one of x and one of y, because H ⪰ 0 and E ⪰ 0: that of [H; C], and that of [Cᵀ; −E].
+No basis of it is formed: a vector is projected by a solve.
 """
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import qdldl
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import splu
+from scipy.sparse.linalg import LinearOperator, gmres, splu
 
 Array = NDArray[np.float64]
 
@@ -43,6 +44,8 @@ NOTHING = 1e-12
 #: a residual of this part of what was given asks for LU with pivoting; it is tried where the factor of LDLᵀ has so many
 #: times the entries of K at most, for its own has more
 COARSE, MOST_FILL = 1e-10, 10
+#: cycles of GMRES, powers in each, the part of a residual where fewer are enough, and of what was given that needs none
+CYCLES, POWERS, FALL, SHARP = 4, 30, 1e-8, 1e-14
 #: K is regular where no pivot of LU is smaller than this, and no vector of x grows by more than that: C has that
 #: condition, and y its square; what is dependent has a pivot of rounding
 PIVOT, GROWTH = 1e-8, 1e9
@@ -107,11 +110,35 @@ class SparseSaddle:
 
     def _refined(self, r: Array, corrections: int) -> Array:
         x, left = self._corrected(self._factor, r, corrections)
+        if self._dear:
+            return self._minimised(x, left, SHARP * abs(r).max(initial=0.0))
         size = abs(left).max(initial=0.0)
         coarse = size > COARSE * abs(r).max(initial=0.0) and not self._unseen(left)
         if coarse and self._pivoted is not None:
             other, after = self._corrected(self._pivoted, r, corrections)
             x = other if abs(after).max() < size else x
+        return x
+
+    def _minimised(self, x: Array, left: Array, bound: float) -> Array:
+        """x with what it has ``left`` solved for by F⁻¹ times a few powers of K F⁻¹ (GMRES, Saad & Schultz 1986).
+
+        All but the few eigenvalues of K that are no larger than ρ become one there, so a few powers are enough.
+        """
+        factor, make = cast(Any, self._factor), cast(Any, LinearOperator)
+
+        def moved(u: Array) -> Array:
+            return self._scaled @ factor.solve(u)
+
+        operator = make(self._scaled.shape, matvec=moved, dtype=np.float64)
+        for _ in range(CYCLES):
+            size = abs(left).max(initial=0.0)
+            if not size > bound or self._unseen(left):
+                break
+            step = factor.solve(gmres(operator, left, rtol=FALL, restart=POWERS, maxiter=1)[0])
+            after = left - self._scaled @ step
+            if not abs(after).max() < size:
+                break
+            x, left = x + step, after
         return x
 
     def _unseen(self, v: Array) -> bool:
@@ -143,11 +170,16 @@ class SparseSaddle:
         """Of the factor of LDLᵀ, the lower half."""
         return 0 if self._factor is None else int(self._factor.factors()[0].nnz)
 
+    @property
+    def _dear(self) -> bool:
+        """Whether LU would be large."""
+        return self._factor is not None and self.entries > MOST_FILL * self.K.nnz
+
     @cached_property
     def _pivoted(self) -> Any:
         """LU with pivoting (SuperLU, Li 2005); None where it would be large, or K is not clearly regular."""
-        if self.scale.size > 2 * self.n or self.entries > MOST_FILL * self.K.nnz:
-            return None  # dependent for sure, or dear
+        if self.scale.size > 2 * self.n or self._dear:
+            return None  # dependent for sure
         try:
             factor = splu(sp.csc_matrix(self._scaled))
         except RuntimeError:
