@@ -28,6 +28,8 @@ from layers.solution import ROWS_SHARP, Residuals
 #: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much; and
 #: so does the sum of the gap below this multiple of the magnitudes in it
 NOISE = 1e-7
+#: a gap that is less than this of the magnitudes in its sum is none: multipliers of 10⁷ that cancel leave no smaller one
+ROUNDING = 1e-15
 
 #: one tensor for the variables, or columns, and one for each kind of row; in the order of the function that takes them
 _Rows = tuple[Tensor, Tensor, Tensor]
@@ -200,7 +202,7 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
 
     primal = maxᵢ [(Gz − h)ᵢ₊ , |Az − b|ᵢ] / row scale,
     dual   = max( maxⱼ |Qz + q + Gᵀλ + Aᵀν|ⱼ / column scale, maxᵢ (−λᵢ)₊ / ŷ ),
-    gap    = |zᵀQz + qᵀz + hᵀλ + bᵀν| / gap scale.
+    gap    = (|zᵀQz + qᵀz + hᵀλ + bᵀν| − the rounding of that sum) / gap scale.
 
     Row by row, with gᵢ = (|G||z| + |h|)ᵢ, aᵢ = (|A||z| + |b|)ᵢ, cⱼ = (|Q||z| + |q| + |G|ᵀ|λ| + |A|ᵀ|ν|)ⱼ, the sizes of
     the terms that are there, and the share wᵢ = maxⱼ |Gᵢⱼ λᵢ| / cⱼ of multiplier i in what it holds up,
@@ -236,10 +238,10 @@ def _residuals(
     r_dual = _stationarity(problem, Qz, lam, nu)
     room, r_a = slack(problem, z), mv(problem.A, z) - problem.b
     # (Qz + q)ᵀz + hᵀλ + bᵀν = λᵀ(h − Gz) when the other conditions hold: the duality gap
-    r_gap = terms[0].sum(-1)
+    r_gap = (terms[0].sum(-1).abs() - ROUNDING * terms[1]).clamp(min=0)
     primal = torch.maximum(max_abs(room.clamp(max=0) / scale.g), max_abs(r_a / scale.a))
     dual = torch.maximum(max_abs(r_dual / scale.dual), max_abs(lam.clamp(max=0) / scale.y.unsqueeze(-1)))
-    values = torch.stack([primal, dual, r_gap.abs() / scale.gap], dim=-1)
+    values = torch.stack([primal, dual, r_gap / scale.gap], dim=-1)
     if rowwise:
         values = torch.cat(
             [values, _rowwise(problem, norms, (z, lam, nu), scale, (r_dual, room, r_a))], dim=-1

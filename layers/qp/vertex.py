@@ -4,14 +4,16 @@ Clarabel proposes, and of a linear program the simplex method of HiGHS: where mu
 one, an interior point ends before it tells which rows bind.
 
 The core leaves vertices with dependent or weakly active rows. There the interior point in torch took up to a hundred
-times as long as a sparse solver; it stays for what is not solved here. What it gives up in its turn is asked for here
-as well, and then the core for a proof that there is no solution, which it finds in twice the working precision.
+times as long as a sparse solver; it stays for what is not solved here. What it gives up in its turn, or rounding has
+spoilt, is asked for here as well, and the better one is the answer; then the core is asked for a proof that there is no
+solution, which it finds in twice the working precision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +29,7 @@ from layers.linalg.sparse_saddle import Array
 from layers.native import qp as native
 from layers.problem import QP
 from layers.qp.kkt import Norms, residuals
-from layers.qp.polish import SHARP
+from layers.qp.polish import SHARP, improves
 from layers.qp.proposal import FEW, TOLERANCES, proposed, vertex
 from layers.solution import ROWS_SHARP, Point, Status
 
@@ -35,40 +37,40 @@ from layers.solution import ROWS_SHARP, Point, Status
 def solve(
     problem: QP, *, cold: Callable[[QP], Point], tol: float, max_iterations: int, first: bool = False
 ) -> Point:
-    """Solve a flat problem by ``cold``, and what that gives up by a proposal; with ``first``, a few by that first.
+    """Solve a flat problem by ``cold``, and what is not sharp by a proposal; with ``first``, a few by that first.
 
     On the host alone, which has the proposals.
     """
     if problem.q.device.type != "cpu" or not problem.m + problem.p:
         return cold(problem)
     problem = QP(*(t.detach() for t in problem.tensors))
-    if not (first and len(problem.q) <= FEW):
-        point = cold(problem)
-        left = _given_up(point).nonzero().squeeze(-1)
-        if left.numel():
-            point = _with(point, left, proposals(problem.take(left), tol, max_iterations))
-        return _with_proofs(problem, point, tol)
-    point = proposals(problem, tol, max_iterations)
-    error = point.residuals
-    # what is not sharp, rounding has spoilt: the other engine has several units to try
-    sharp = (error.relative.amax(-1) <= 10 * SHARP) & (error.rowwise.amax(-1) <= ROWS_SHARP)
-    blunt = (~sharp | (point.status != Status.OPTIMAL)).nonzero().squeeze(-1)
+    ways = [cold, partial(proposals, tol=tol, max_iterations=max_iterations)]
+    proposed_first = first and len(problem.q) <= FEW
+    here, there = reversed(ways) if proposed_first else ways
+    point = here(problem)
+    blunt = ((point.status == Status.OPTIMAL) & ~_sharp(point) | _given_up(point)).nonzero().squeeze(-1)
     if not blunt.numel():
         return point
-    other = cold(problem.take(blunt))
-    failed = _given_up(other).nonzero().squeeze(-1)
-    point = point.put(blunt, _with(other, failed, point.take(blunt[failed])))
-    return _with_proofs(problem, point, tol)
+    pair = point.take(blunt), there(problem.take(blunt))
+    return _with_proofs(problem, point.put(blunt, _better(*(reversed(pair) if proposed_first else pair))), tol)
+
+
+def _sharp(point: Point) -> Tensor:
+    """What is not sharp, rounding has spoilt: the other way has other units to try."""
+    error = point.residuals
+    return (error.relative.amax(-1) <= 10 * SHARP) & (error.rowwise.amax(-1) <= ROWS_SHARP)
 
 
 def _given_up(point: Point) -> Tensor:
     return (point.status == Status.NUMERICAL_FAILURE) | (point.status == Status.ITERATION_LIMIT)
 
 
-def _with(point: Point, index: Tensor, other: Point) -> Point:
-    """The point with elements ``index`` of another where that is OPTIMAL."""
-    solved = other.status == Status.OPTIMAL
-    return point.put(index[solved], other.take(solved))
+def _better(point: Point, proposal: Point) -> Point:
+    """The point, with elements of the proposal where that is OPTIMAL, and it is given up or no better."""
+    solved, worse = (p.status == Status.OPTIMAL for p in (proposal, point))
+    worse = worse & ~improves(point.residuals, proposal.residuals)
+    index = (solved & (worse | _given_up(point))).nonzero().squeeze(-1)
+    return point.put(index, proposal.take(index))
 
 
 def _with_proofs(problem: QP, point: Point, tol: float) -> Point:

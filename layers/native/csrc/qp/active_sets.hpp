@@ -7,17 +7,18 @@
 namespace CORE {
 
 using convex_layers::CLEAR;
+using convex_layers::NEAR;
 using convex_layers::ROWS_SHARP;
 using convex_layers::STRICTLY;
 
-constexpr int CORRECTIONS = 5;              // refinements of an active set
+constexpr int CORRECTIONS = 5, LAST_CORRECTIONS = 40;  // refinements of an active set, and of the last one,
+constexpr double SLOWEST = 0.8;             // while each leaves no more than this part of the residual
 // Active sets tried per polish; how many before fewer and fewer rows have to change; by how much fewer where sets cost little, and how
 // few are few enough.
 constexpr int MOST_ROUNDS = 12, PATIENCE = 3;
 constexpr double CLOSING = 0.8, FEW = 2, POOR = 3, RISES = 1.5;
 constexpr int MOST_QUICK = 20;
-constexpr double SHARP = 1e-13;             // a point with this residual needs no better one
-constexpr double NEAR = 1e-11;              // and one of a set with this residual is nearer than any iterate
+constexpr double SHARP = 1e-13;             // a point with this residual needs no better one, and one of a set with NEAR is nearer than any iterate
 constexpr double ENOUGH = 4e-15;            // and no longer refined at this one
 constexpr double SOLVED = 1e-11;            // the slack of a row whose equation has been solved, relative to scale
 constexpr int BEYOND_ROUNDING = 40;         // corrections by residuals of twice the working precision; each gains the digits that the factor has
@@ -97,7 +98,7 @@ struct ActiveSets {
             correct();
             residual(trial.x, trial.lam, trial.nu);
             if (!quick) {
-                refine(want, tol);
+                refine(want, tol, last);
                 record(want & negate(done), iteration, tol, last, told);
                 told = zero > zero;  // a corrected set is not the iterate's
             }
@@ -120,7 +121,7 @@ struct ActiveSets {
             }
         }
         if (quick) {
-            refine(want, tol);
+            refine(want, tol, last);
             record(want & negate(done), iteration, tol, last, zero > zero);
         }
     }
@@ -194,14 +195,15 @@ struct ActiveSets {
         g.group(trial.x, trial.lam, trial.nu);
     }
 
-    // Correct until the residual is sharp or falls no more.
-    void refine(Mask want, double tol) {
+    // Correct until the residual is sharp or falls no more: at last also where it falls slowly, beside rows that are nearly parallel.
+    void refine(Mask want, double tol, bool last) {
+        const int most = last ? LAST_CORRECTIONS : CORRECTIONS;
         T before = constant<T>(1e300);
-        for (int correction = 1; correction <= CORRECTIONS; ++correction) {
+        for (int correction = 1; correction <= most; ++correction) {
             measure_at(trial.lam);
-            const Mask going = want & negate(done) & (measure.worst > ENOUGH) & (measure.worst < 0.3 * before);
+            const Mask going = want & negate(done) & (measure.worst > ENOUGH) & (measure.worst < (last ? SLOWEST : 0.3) * before);
             before = measure.worst;
-            if (!any(going) || correction == CORRECTIONS) break;
+            if (!any(going) || correction == most) break;
             correct();
             residual(trial.x, trial.lam, trial.nu);
         }

@@ -14,8 +14,6 @@ namespace {
 
 constexpr int HOPS = 2;
 constexpr double NOISE = 1e-7, OWN = 1e-6, GIVEN = 0.1;
-// A point with a larger residual in norm is polished again before anybody tells; of one row: told_by_row.
-constexpr double NEAR = 1e-11;
 // Parts whose objectives or solutions differ by more are solved again, each by itself, before anybody tells: simd/apart.cpp.
 constexpr double FAR = 1e6;
 // Next to nothing of all rows.

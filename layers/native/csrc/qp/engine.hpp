@@ -50,8 +50,9 @@ struct Engine {
     void run(const Options& options, Check&& check) {
         if (g.m == 0) {
             sets.start_from_zero();
-            sets.attempt(negate(sets.done), constant<T>(0), options.tol, false, sets.done);
-            sets.done = sets.best.error <= options.tol;
+            sets.attempt(negate(sets.done), constant<T>(0), options.tol, true, sets.done);
+            // No row will be in doubt, and ask for a sharper point.
+            sets.done = sets.best.error <= (options.tol < NEAR ? options.tol : NEAR);
             return;
         }
         if (sys.sets_first()) {

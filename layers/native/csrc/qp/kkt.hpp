@@ -85,13 +85,14 @@ struct Measure {
         const T quadratic = dot(x, Qx, g.ldn) * unit, linear = dot(x, g.q, g.ldn) * unit;
         const T from_h = dot(g.h, lam, g.ldm) * unit, from_b = dot(g.b, nu, g.ldp) * unit;
         const T floor = smaller(or_one(gradient) * z_hat, one);
-        const T rounded = NOISE * unit * (magnitude(x, Qx, g.ldn) + magnitude(x, g.q, g.ldn) + magnitude(g.h, lam, g.ldm) + magnitude(g.b, nu, g.ldp));
-        const T terms = larger(larger(larger(absolute(quadratic), absolute(linear)), larger(absolute(from_h), absolute(from_b))), rounded);
-        gap = absolute(quadratic + linear + from_h + from_b) / or_one(larger(terms, floor));
+        const T all = unit * (magnitude(x, Qx, g.ldn) + magnitude(x, g.q, g.ldn) + magnitude(g.h, lam, g.ldm) + magnitude(g.b, nu, g.ldp));
+        const T terms = larger(larger(larger(absolute(quadratic), absolute(linear)), larger(absolute(from_h), absolute(from_b))), NOISE * all);
+        const T sum = quadratic + linear + from_h + from_b;
+        gap = larger(absolute(sum) - ROUNDING * all, zero) / or_one(larger(terms, floor));
         objective = 0.5 * quadratic + linear;
         worst = larger(larger(primal, dual), gap);
         // comparisons drop NaN: a sum does not
-        const T doubt = z_max + y_max + gap + stationarity_sum(stationarity);
+        const T doubt = z_max + y_max + sum + stationarity_sum(stationarity);
         worst = doubt - doubt == 0 ? worst : constant<T>(1e300);
     }
 

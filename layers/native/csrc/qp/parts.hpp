@@ -8,6 +8,7 @@
 namespace CORE {
 
 constexpr double NOISE = 1e-7;  // terms below this multiple of what they could be count as that much in a row by itself
+constexpr double ROUNDING = 1e-15;  // a gap that is less than this of the magnitudes in its sum is none: layers/qp/kkt.py
 
 // The least sizes of the terms of all rows of one problem, in the units of the group.
 template <class T, class M>
