@@ -28,7 +28,7 @@ from layers.solution import ROWS_SHARP, Residuals
 #: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much; and
 #: so does the sum of the gap below this multiple of the magnitudes in it
 NOISE = 1e-7
-#: a gap that is less than this of the magnitudes in its sum is none: multipliers of 10⁷ that cancel leave no smaller one
+#: a gap below this multiple of the magnitudes in its sum is none: multipliers of 10⁷ that cancel leave no smaller one
 ROUNDING = 1e-15
 
 #: one tensor for the variables, or columns, and one for each kind of row; in the order of the function that takes them

@@ -42,7 +42,7 @@ def test_equations_that_leave_one_point_have_it(room: bool, n: int, least: float
     (found,) = torch.autograd.grad(solution.z.sum(), b)
     expected = np.linalg.solve(A.T, np.ones(n))
     # a derivative is solved for to a residual, which the condition multiplies
-    assert abs(found.numpy() - expected).max() < 1e-8 * abs(expected).max()
+    assert abs(found.numpy() - expected).max() < 1e-7 * abs(expected).max()
 
 
 @pytest.mark.parametrize("seed", range(12))
