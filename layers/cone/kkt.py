@@ -165,7 +165,7 @@ def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norm
     rows = (
         max_abs(left.primal.abs().maximum(outside) / row),
         max_abs(left.dual / column).maximum(max_abs(share * dual_outside)),
-        max_abs((s.abs() / row).minimum(share * y.abs())[:, linear]),
+        max_abs((s.abs() / row).minimum(share * y.abs())[:, linear]).maximum(_at_stake(program, x, y, scale, left)),
     )
     return Residuals(
         torch.cat([finite(torch.stack([primal, dual, gap], dim=-1)), _asked(program, rows)], dim=-1)
@@ -190,8 +190,20 @@ def residuals_in_cones(
     if not rowwise:
         return Residuals(torch.cat([found, torch.zeros_like(found)], dim=-1))
     row, column = _sizes(program, x, y, scale)
-    primal, dual = max_abs(left.primal / row), max_abs(left.dual / column)
-    return Residuals(torch.cat([found, _asked(program, (primal, dual, torch.zeros_like(dual)))], dim=-1))
+    rows = (max_abs(left.primal / row), max_abs(left.dual / column), _at_stake(program, x, y, scale, left))
+    return Residuals(torch.cat([found, _asked(program, rows)], dim=-1))
+
+
+def _at_stake(program: ConeProgram, x: Tensor, y: Tensor, scale: Scales, left: Left) -> Tensor:
+    """(|x|ᵀ|Px + q + Aᵀy| + |y|ᵀ|Ax + s − b|) / gap scale with curved cones, shape ``(B,)``; zero with linear rows.
+
+    By so much the objective may be off where solutions are no larger than this point. Where it falls for ever along the
+    boundary of a cone, as √(x₁x₂) grows with x₁ ≤ 1, there are points with residuals of rounding as far out as numbers
+    go: what is left of an equation is little beside its terms there, and times x₂ it is all of the objective.
+    """
+    if not _curved(program):
+        return torch.zeros_like(scale.gap)
+    return (dot(x.abs(), left.dual.abs()) + dot(y.abs(), left.primal.abs())) / scale.gap
 
 
 def _in_norm(
