@@ -1,4 +1,7 @@
-"""Which linear rows are active at a solution without a multiplier: the rule of :mod:`layers.qp.activity`."""
+"""Rows to be careful with: linear ones that are active without a multiplier, by the rule of :mod:`layers.qp.activity`,
+
+and with curved cones those whose equations are lost in rounding beside others.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ OWN = 1e-6
 
 
 def weak_rows(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, residual: Tensor) -> Tensor:
-    """Inequalities with sᵢ = yᵢ = 0, bool, shape ``(B, m)``; none in programs with curved cones.
+    """Inequalities with sᵢ = yᵢ = 0, bool, shape ``(B, m)``; with curved cones :func:`layers.cone.kkt.lost_rows`.
 
     sᵢ is compared with the scale of its row, and yᵢ, in units where all rows have size one, with the largest of all;
     what they are of the terms of their own row counts where it is clearly more than rounding.
@@ -25,8 +28,10 @@ def weak_rows(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, residual: T
     residual : Tensor, shape ``(B,)``
         Of the solution.
     """
-    if not program.structure.cones.linear or not program.batch:
+    if not program.batch:
         return torch.zeros_like(y, dtype=torch.bool)
+    if not program.structure.cones.linear:
+        return kkt.lost_rows(program, x, y, s)
     norms = kkt.Norms.of(program)
     scale = kkt.scales(program, x, y, norms)
     force = y.abs() * norms.A_row

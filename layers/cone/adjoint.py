@@ -21,13 +21,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from layers.cone.kkt import largest
 from layers.cone.linearised.linear import solve_linear
 from layers.cone.linearised.sparse import linear
 from layers.cone.linearised.system import chunks, factorise, threads_for
-from layers.cone.products import A_of, AT_of, P_of, on_A, on_P
+from layers.cone.products import A_of, A_places, AT_of, P_of, on_A, on_P
 from layers.cone.projections import Decomposition, block_max, decompose
 from layers.cone.scaling import ScaledProgram
 from layers.cone_program import ConeProgram, ConeStructure
+from layers.errors import DifferentiationError
 from layers.linalg.batched import put, take
 from layers.linalg.products import max_abs, one_where_zero
 from layers.native import cone as native_cones
@@ -61,14 +63,14 @@ def solve_linearised(
     y, s : Tensor, shape ``(B, m)``
         Dual variable and slack of the solutions, exactly complementary.
     weak : Tensor of bool, shape ``(B, m)``
-        Weakly active rows (:mod:`layers.cone.activity`).
+        Weakly active rows, or those that are lost (:mod:`layers.cone.activity`).
     solved : Tensor of bool, shape ``(B,)``
     r1, r2 : Tensor, shapes ``(B, n)`` and ``(B, m)``
 
     Raises
     ------
     DifferentiationError
-        Naming the elements whose linear system could not be solved to a backward error of 1e-8.
+        Naming the elements whose linear system could not be solved to a backward error of 1e-8, or is not known.
     """
     on = solved.unsqueeze(-1)
     y, s, r1, r2 = (torch.where(on, t, torch.zeros_like(t)) for t in (y, s, r1, r2))
@@ -79,16 +81,33 @@ def solve_linearised(
         dx, dy, error = native_cones.solve_linearised(program, y, s, r1, r2) or _in_torch(
             program, y, s, r1, r2
         )
-    left = (solved & ~(error <= SOLVE_TOLERANCE) | weak.any(-1)).nonzero().squeeze(-1)
+    flat = program.structure.cones.linear
+    left = (solved & ~(error <= SOLVE_TOLERANCE) | weak.any(-1) & flat).nonzero().squeeze(-1)
     if left.numel() and not linear(program):
         part = take((program, y, s, weak, r1, r2), left)
-        if program.structure.cones.linear:
-            found = solve_linear(*part, transpose=transpose)
-        else:
-            found = _in_torch(*part[:3], *part[4:])
+        found = solve_linear(*part, transpose=transpose) if flat else _in_torch(*part[:3], *part[4:])
         dx, dy, error = put((dx, dy, error), left, found)
     require_accurate(error, solved, 10 * SOLVE_TOLERANCE, "P")
+    if not flat and weak.any():
+        _require_held(program, weak, r1, r2, everything=not transpose)
     return torch.where(on, dx, torch.zeros_like(dx)), torch.where(on, dy, torch.zeros_like(dy))
+
+
+def _require_held(program: ConeProgram, lost: Tensor, r1: Tensor, r2: Tensor, *, everything: bool) -> None:
+    """Refuse a derivative that hangs on variables whose equations are lost in rounding: any, or those of r₁ and r₂."""
+    i, j = A_places(program.structure, r1)
+    lost_columns = largest(lost[:, i].to(r1.dtype), j, program.structure.n) > 0
+    asked = (lost_columns & (r1 != 0)).any(-1) | (lost & (r2 != 0)).any(-1)
+    bad = lost.any(-1) if everything else asked
+    if not bad.any():
+        return
+    listed = ", ".join(map(str, bad.nonzero().squeeze(-1)[:5].tolist()))
+    raise DifferentiationError(
+        f"the solution of {int(bad.sum())} batch element(s) ({listed}) does not determine its derivative: what holds "
+        "some of its variables is lost in rounding beside the rest, so that only the objective is known there. Their "
+        "best value may be at infinity, as that of exp(x), or in much smaller units: bound them, add a quadratic term, "
+        "or solve parts of such different size by themselves"
+    )
 
 
 def _in_torch(

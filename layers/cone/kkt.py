@@ -26,6 +26,9 @@ from layers.solution import Residuals
 #: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much, with
 #: linear rows alone and with curved cones
 NOISE, CURVED_NOISE = 1e-7, 1e-5
+#: an equation that is missed by this part of its own terms is lost beside those of others; below UNSEEN of these it is
+#: rounding
+LOST, UNSEEN = 1e-3, 1e-13
 #: a gap that is less than this of all that it adds up is none: at a distance of 10⁵ a minimiser of curvature 10⁻¹² has
 #: no smaller one; what is less than this of its scale is not looked at
 ROUNDING, SEEN = 5e-17, 1e-15
@@ -165,7 +168,9 @@ def residuals(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor, norms: Norm
     rows = (
         max_abs(left.primal.abs().maximum(outside) / row),
         max_abs(left.dual / column).maximum(max_abs(share * dual_outside)),
-        max_abs((s.abs() / row).minimum(share * y.abs())[:, linear]),
+        max_abs((s.abs() / row).minimum(share * y.abs())[:, linear]).maximum(
+            _at_stake(program, x, y, scale, left)
+        ),
     )
     return Residuals(
         torch.cat([finite(torch.stack([primal, dual, gap], dim=-1)), _asked(program, rows)], dim=-1)
@@ -190,8 +195,20 @@ def residuals_in_cones(
     if not rowwise:
         return Residuals(torch.cat([found, torch.zeros_like(found)], dim=-1))
     row, column = _sizes(program, x, y, scale)
-    primal, dual = max_abs(left.primal / row), max_abs(left.dual / column)
-    return Residuals(torch.cat([found, _asked(program, (primal, dual, torch.zeros_like(dual)))], dim=-1))
+    rows = (max_abs(left.primal / row), max_abs(left.dual / column), _at_stake(program, x, y, scale, left))
+    return Residuals(torch.cat([found, _asked(program, rows)], dim=-1))
+
+
+def _at_stake(program: ConeProgram, x: Tensor, y: Tensor, scale: Scales, left: Left) -> Tensor:
+    """(|x|ᵀ|Px + q + Aᵀy| + |y|ᵀ|Ax + s − b|) / gap scale with curved cones, shape ``(B,)``; zero with linear rows.
+
+    By so much the objective may be off where solutions are no larger than this point. Where it falls for ever along the
+    boundary of a cone, as √(x₁x₂) grows with x₁ ≤ 1, there are points with residuals of rounding as far out as numbers
+    go: what is left of an equation is little beside its terms there, and times x₂ it is all of the objective.
+    """
+    if not _curved(program):
+        return torch.zeros_like(scale.gap)
+    return (dot(x.abs(), left.dual.abs()) + dot(y.abs(), left.primal.abs())) / scale.gap
 
 
 def _in_norm(
@@ -228,12 +245,39 @@ def _curved(program: ConeProgram) -> bool:
 
 
 def _sizes(program: ConeProgram, x: Tensor, y: Tensor, scale: Scales) -> tuple[Tensor, Tensor]:
-    """The size of the terms in every row, the largest of its block, and in every column."""
-    x, y, terms = x.abs(), y.abs(), absolute(program)
-    row = block_max(program.structure.cones, A_of(terms, x) + terms.b)
-    column = P_of(terms, x) + terms.q + AT_of(terms, y)
+    """The size of the terms in every row, the largest of its block, and in every column.
+
+    With curved cones a number on the right of a block counts as it is: exp(x) ≤ z has a one there.
+    """
+    row, column = own_terms(program, x, y)
     noise = CURVED_NOISE if _curved(program) else NOISE
-    return row.maximum(noise * scale.row), column.maximum(noise * scale.column)
+    if not _curved(program):
+        return row.maximum(noise * scale.row), column.maximum(noise * scale.column)
+    given = block_max(program.structure.cones, program.b.abs()) > SEEN * scale.row
+    least = torch.where(given, SEEN, noise) * scale.row
+    return row.maximum(least), column.maximum(noise * scale.column)
+
+
+def own_terms(program: ConeProgram, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """What the equations of every block of rows and of every column add up, ``(B, m)`` and ``(B, n)``."""
+    x, y, terms = x.abs(), y.abs(), absolute(program)
+    return block_max(program.structure.cones, A_of(terms, x) + terms.b), P_of(terms, x) + terms.q + AT_of(
+        terms, y
+    )
+
+
+def lost_rows(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor) -> Tensor:
+    """Rows of equations that are not met in what they add up themselves, bool, ``(B, m)``: blocks, and rows of columns.
+
+    What is below ``UNSEEN`` of the largest that it could be is rounding, and nothing is said of it.
+    """
+    scale, left = scales(program, x, y), Left.of(program, x, y, s)
+    row, column = own_terms(program, x, y)
+    given = block_max(program.structure.cones, program.b.abs()) > UNSEEN * scale.row
+    missed = block_max(program.structure.cones, left.primal.abs()) > LOST * row
+    unheld = (left.dual.abs() > LOST * column) & (column > UNSEEN * scale.column)
+    i, j = A_places(program.structure, x)
+    return given & missed | (largest(unheld[:, j].to(x.dtype), i, program.structure.m) > 0)
 
 
 def _shares(program: ConeProgram, column: Tensor) -> Tensor:

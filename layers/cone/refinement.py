@@ -14,9 +14,8 @@ from layers.cone import kkt
 from layers.cone.linearised.sparse import linear
 from layers.cone.newton import Iterate, refine
 from layers.cone.polish import polish
-from layers.cone.products import A_of
 from layers.cone.projections import block_max
-from layers.cone.scaling import NOTHING, ScaledProgram, terms_of_rows
+from layers.cone.scaling import NOTHING, ScaledProgram
 from layers.cone.turns import rotated, stretch_at
 from layers.cone_program import ConeProgram
 from layers.solution import Residuals
@@ -45,7 +44,8 @@ def refined(
         if (~blunt | (error.largest > most)).all():
             return Iterate(near_x, near_s - near_y, near_y, near_s), error, blunt
     point, error = _by_newton(program, ScaledProgram.plain(program), (x, y, s), wanted)
-    blunt = wanted & ((error.largest > POLISHED) | small(program, point.x, point.y, point.s))
+    at = point.x, point.y, point.s
+    blunt = wanted & ((error.largest > POLISHED) | unmet(program, *at) | small(program, *at))
     index = blunt.nonzero().squeeze(-1)
     if not index.numel():
         return point, error, blunt
@@ -58,7 +58,7 @@ def refined(
     its_error = Residuals(its_error.values.maximum(here.values))
     polished = its_error.largest <= POLISHED
     better = (polished | (its_error.largest < before.largest)).nonzero().squeeze(-1)
-    blunt = blunt.index_copy(0, index, ~polished)
+    blunt = blunt.index_copy(0, index, ~polished | unmet(few, other.x, other.y, other.s))
     return (
         point.put(index[better], other.take(better)),
         error.put(index[better], its_error.take(better)),
@@ -79,21 +79,25 @@ def _by_newton(
 
 
 def small(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor) -> Tensor:
-    """Whether a curved block that pushes is there, but small beside its terms, or a rotated cone long and thin.
-
-    Or a number of the right-hand side is not met to MET of its own row: such a cone may be lost in rounding.
-    """
+    """Whether a curved block that pushes is there, but small beside its terms, or a rotated cone long and thin."""
     cones, scale = program.structure.cones, kkt.scales(program, x, y)
     first = cones.zero + cones.nonneg
     if first == cones.rows:
         return torch.zeros_like(x[:, 0], dtype=torch.bool)
-    size, push, terms = block_max(cones, s.abs()), block_max(cones, y.abs()), terms_of_rows(program, x)
-    left = (A_of(program, x) + s - program.b).abs()
-    missed = (program.b != 0) & (left > MET * terms) & (terms > NOTHING * scale.row)
-    terms = block_max(cones, terms)
+    size, push = block_max(cones, s.abs()), block_max(cones, y.abs())
+    terms, _ = kkt.own_terms(program, x, y)
     little = (push > 0) & (size > NOTHING * terms) & (size < SMALL * terms)
     there = (size > ROOT * scale.row) & (push > ROOT * scale.y.unsqueeze(-1))
     thin = there[:, rotated(program.structure).first.to(s.device)] & (
         stretch_at(program.structure, y, s).log2().abs() > STRETCHED
     )
-    return missed.any(-1) | little[:, first:].any(-1) | thin.any(-1)
+    return little[:, first:].any(-1) | thin.any(-1)
+
+
+def unmet(program: ConeProgram, x: Tensor, y: Tensor, s: Tensor) -> Tensor:
+    """Whether a block of rows or a column is not met to MET of its own terms: such may be lost in rounding."""
+    scale, left = kkt.scales(program, x, y), kkt.Left.of(program, x, y, s)
+    row, column = kkt.own_terms(program, x, y)
+    missed = (left.primal.abs() > MET * row) & (row > NOTHING * scale.row)
+    unheld = (left.dual.abs() > MET * column) & (column > NOTHING * scale.column)
+    return missed.any(-1) | unheld.any(-1)

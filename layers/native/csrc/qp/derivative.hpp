@@ -89,6 +89,7 @@ struct Derivative {
             const T before = error;
             correct();
             residual(false);
+            if (any(g.c > STIFF)) settle();  // w / Q is in every correction
             error = larger(backward_error(), by_rows());
             if (!any(error < 0.5 * before)) break;
         }
