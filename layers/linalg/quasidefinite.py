@@ -22,8 +22,8 @@ from layers.linalg.shortest import shortest
 #: regularisation relative to the diagonal; a pivot below this multiple of it may mean that the true matrix is singular,
 #: also where its null vectors have a thousand entries
 SHIFT, PIVOT = 1e-13, 1e3
-#: a step of refinement that moves the answer by more than this has not come to its end
-UNSETTLED = 1e-6
+#: a step of refinement that moves the answer by more than this has not come to its end, and so many more may be needed
+UNSETTLED, MORE = 1e-9, 10
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,18 @@ class ConicFactor(Batched):
         """
         r1, r2 = self.D * r1, self.S * r2
         x, y = self._apply(r1, r2)
-        dx, dy = x, y
-        for _ in range(refinements):
+        moving = torch.zeros_like(self.singular)
+        for step in range(refinements + MORE if refinements else 0):
+            if step >= refinements and not moving.any():
+                break
             dx, dy = self._apply(*self._left(x, y, r1, r2))
             x, y = x + dx, y + dy
-        if refinements:
-            moved, size = (max_abs(torch.cat(v, -1)) for v in ((dx, dy), (x, y)))
-            index = ((moved > UNSETTLED * size) & ~self.singular).nonzero().squeeze(-1)
-            if index.numel():
-                x, y = put((x, y), index, self._eliminated(index, x, y, r1, r2))
+            # beside rows that are nearly parallel y is as large as their condition, and hides what x still moves by
+            moving = (max_abs(dx) > UNSETTLED * max_abs(x)) | (max_abs(dy) > UNSETTLED * max_abs(y))
+            moving = moving & ~self.singular
+        index = moving.nonzero().squeeze(-1)
+        if index.numel():
+            x, y = put((x, y), index, self._eliminated(index, x, y, r1, r2))
         return self.D * x, self.S * y
 
     def _left(self, x: Tensor, y: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,7 +132,8 @@ class ConicFactor(Batched):
     def shortest(self, index: Tensor, r1: Tensor, r2: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x and y of the elements ``index`` by least squares of minimum norm, one by one, and the errors."""
         matrices, rhs = self.matrix(index).cpu().numpy(), torch.cat([r1, r2], -1).cpu().numpy()
-        found = [shortest(matrix, side) for matrix, side in zip(matrices, rhs, strict=True)]
+        n = r1.shape[-1]
+        found = [shortest(matrix, side, saddle=n) for matrix, side in zip(matrices, rhs, strict=True)]
         x = torch.stack([torch.from_numpy(one) for one, _ in found]).to(r1.device)
         error = torch.tensor([error for _, error in found], dtype=r1.dtype, device=r1.device)
         return x[:, : r1.shape[-1]], x[:, r1.shape[-1] :], error

@@ -46,7 +46,7 @@ def shortest(M: Any, r: Array, *, saddle: int | None = None) -> tuple[Array, flo
     M : array or sparse matrix, shape ``(rows, columns)``
     r : array, shape ``(rows,)``
     saddle : int, optional
-        M is a saddle point [H Cᵀ; C 0] with so many variables, whose parts may be told to be regular by H and C.
+        M is a saddle point [H Cᵀ; C −E] with so many variables, whose parts may be told to be regular by H and C.
 
     Returns
     -------

@@ -52,7 +52,9 @@ def solve(
     if not blunt.numel():
         return point
     pair = point.take(blunt), there(problem.take(blunt))
-    return _with_proofs(problem, point.put(blunt, _better(*(reversed(pair) if proposed_first else pair))), tol)
+    return _with_proofs(
+        problem, point.put(blunt, _better(*(reversed(pair) if proposed_first else pair))), tol
+    )
 
 
 def _sharp(point: Point) -> Tensor:
