@@ -46,7 +46,8 @@ def solve_with_backend(problem: QP, request: Request) -> Outputs:
     iterations = torch.full_like(status, -1)
     if on_failure == "raise" and (status != Status.OPTIMAL).any():
         answer = Point.without_certificate(point[0], point[1], point[2], status, error, iterations)
-        raise SolverError(f"{name}: {describe_failures(answer, batch, problem.h, request.precision)}")
+        text = describe_failures(answer, batch, problem.h, request.precision)
+        raise SolverError(f'{name}: {text}\nThe package does not say why: solver="auto" tells what has no solution.')
     good = _finite(z, (status == Status.OPTIMAL).reshape(batch))
     try:
         value = 0.5 * dot(mv(problem.Q, good), good) + dot(problem.q, good)
