@@ -47,7 +47,9 @@ def solve_with_backend(problem: QP, request: Request) -> Outputs:
     if on_failure == "raise" and (status != Status.OPTIMAL).any():
         answer = Point.without_certificate(point[0], point[1], point[2], status, error, iterations)
         text = describe_failures(answer, batch, problem.h, request.precision)
-        raise SolverError(f'{name}: {text}\nThe package does not say why: solver="auto" tells what has no solution.')
+        raise SolverError(
+            f'{name}: {text}\nThe package does not say why: solver="auto" tells what has no solution.'
+        )
     good = _finite(z, (status == Status.OPTIMAL).reshape(batch))
     try:
         value = 0.5 * dot(mv(problem.Q, good), good) + dot(problem.q, good)

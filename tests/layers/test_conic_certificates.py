@@ -72,7 +72,7 @@ def test_programs_of_one_variable_have_certificates():
 
 
 def test_a_ray_of_one_variable_is_polished():
-    """minimise −t over exp(x) ≤ t in one variable x = t: the matrix of what the ray has to leave has one row or none."""
+    """minimise −t over 1 ≤ t, as an exponential cone (0, 1, t): what the ray has to leave has one row or none."""
     program = sparse(
         torch.zeros(1, 1).double(),
         -torch.ones(1, 1).double(),
