@@ -64,6 +64,19 @@ def refuse_recording() -> None:
             raise LayerError(FAKE)
 
 
+def refuse_export(found: str, instead: str) -> None:
+    """Raise where torch.export asks for the shapes of what it cannot keep.
+
+    Raises
+    ------
+    LayerError
+    """
+    if torch.compiler.is_exporting():
+        raise LayerError(
+            f"torch.export does not take {found}: pass {instead}, or save the module itself by torch.save"
+        )
+
+
 def opaque(function: Callable[P, R]) -> Callable[P, R]:
     """Break the graph of torch.compile at this function; outside of it, call the function itself.
 
