@@ -31,6 +31,10 @@ class UnavailableError(LayerError, ImportError):
 
 #: the dtypes that a layer takes, and gives back: those of eight bits hold no answer, and one of them has no sign
 FLOATING = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+#: tensors that are what they hold; whatever else there is, is looked at
+PLAIN = frozenset({Tensor, torch.nn.Parameter})
+#: where there is nothing to solve
+OUTSIDE = "call the layer outside of FakeTensorMode, or let torch.compile or torch.export ask for the shapes"
 QUANTIZED = frozenset({torch.qint8, torch.quint8, torch.qint32})
 
 
@@ -41,7 +45,14 @@ def refusal_of_tensor(name: str, value: object, *, sparse: bool = False) -> str 
     The sentence begins after "must".
     """
     if not isinstance(value, Tensor):
+        if type(value).__module__ == "torch.fx.proxy":
+            return (
+                "hold numbers, and torch.fx.symbolic_trace calls the model without any: make the layer a leaf in the "
+                "is_leaf_module of a torch.fx.Tracer, or use torch.export or torch.compile"
+            )
         return f"be a torch.Tensor, found {type(value).__name__}; pass {_converted(name, value)}"
+    if wraps(value):
+        return _plain(value)
     if is_lazy(value):
         return (
             f"have a shape, found {type(value).__name__}; call the lazy module that it belongs to once before"
@@ -79,6 +90,32 @@ def refuse_inference(error: RuntimeError, tensors: Mapping[str, object]) -> None
             f"{', '.join(made)} must not come from torch.inference_mode() where another tensor needs a gradient: torch "
             f"keeps none of them for a derivative; pass {remedy}"
         ) from error
+
+
+def wraps(value: Tensor) -> bool:
+    """Whether operations on this subclass of tensors are its own, as of those that have no memory of their own."""
+    own = type(value).__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl  # pyright: ignore
+    return type(value) not in PLAIN and own and not torch.compiler.is_compiling()
+
+
+def refuse_wrapped(name: str, value: Tensor) -> None:
+    """Refuse a tensor whose numbers are elsewhere.
+
+    Raises
+    ------
+    ProblemError
+    """
+    if wraps(value):
+        raise ProblemError(f"{name} must {_plain(value)}")
+
+
+def _plain(value: Tensor) -> str:
+    if type(value).__name__ == "FakeTensor":
+        return f"hold numbers, and a FakeTensor has none; {OUTSIDE}"
+    return (
+        f"be a plain tensor, found {type(value).__name__}, whose numbers are elsewhere; pass what it holds, as "
+        ".full_tensor() of a DTensor"
+    )
 
 
 def _converted(name: str, value: object) -> str:

@@ -133,9 +133,11 @@ def describe_failures(
             else ()
         )
         name = f"element {place}" if batch else "the problem"
+        steps = int(point.iterations[flat_index])
+        counted = f" after {steps} iterations" if steps >= 0 else ""  # not every package tells
         lines.append(
-            f"{name}: {status.name}, relative KKT residual {worst[flat_index].item():.1e} after "
-            f"{int(point.iterations[flat_index])} iterations{_doubt(point, flat_index)}; {ADVICE[status]}"
+            f"{name}: {status.name}, relative KKT residual {worst[flat_index].item():.1e}{counted}"
+            f"{_doubt(point, flat_index)}; {ADVICE[status]}"
         )
     more = f"\n  … and {failed.numel() - 5} more" if failed.numel() > 5 else ""
     text = (

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from layers.errors import FLOATING, ProblemError, refusal_of_tensor
+from layers.errors import FLOATING, PLAIN, ProblemError, refusal_of_tensor
 from layers.linalg.batched import Batched, chunks
 from layers.linalg.semidefinite import check_curvature, first_of
 from layers.modes.opaque import refuse_tracing
@@ -192,13 +192,13 @@ def _present(given: dict[str, Tensor | None]) -> dict[str, Tensor]:
 def _alike(tensors: dict[str, Tensor]) -> bool:
     """Whether these are dense tensors of one dtype on one device with enough axes: asked at every call, so briefly."""
     q = tensors["q"]
-    if not isinstance(q, Tensor) or q.is_meta or q.dtype not in FLOATING:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if type(q) not in PLAIN or q.is_meta or q.dtype not in FLOATING:
         return False
     dtype, device = q.dtype, q.device
     try:
         for name, t in tensors.items():
             if (
-                not isinstance(t, Tensor)  # pyright: ignore[reportUnnecessaryIsInstance]
+                type(t) not in PLAIN
                 or t.dtype != dtype
                 or t.layout is not torch.strided
                 or t.is_nested

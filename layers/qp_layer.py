@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from layers.backends import BACKENDS
 from layers.backends.checked import solve_with_backend
 from layers.errors import LayerError, ProblemError
-from layers.modes.opaque import opaque
+from layers.modes.opaque import opaque, refuse_export
 from layers.native import qp as native
 from layers.policy import check_options, require_choice
 from layers.problem import QP, make_qp
@@ -286,6 +286,7 @@ def _assemble(problem: QP, outputs: Outputs) -> Solution:
 @opaque
 def _solve_sparse(given: QP, request: Request, warm_start: Solution | None) -> Solution:
     """Sparse where that is counted cheaper, else as dense matrices; gradients of sparse ones are sparse either way."""
+    refuse_export("sparse tensors", "G.to_dense() and the like")
     problem = SparseQP.read(given)
     if not pays(problem, request):
         return _cast(solve_checked(problem.dense(), request, warm_start), given.q.dtype)

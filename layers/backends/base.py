@@ -93,10 +93,11 @@ class Backend:
             raise UnavailableError(f'solver="{self.name}" cannot be used: {reason}')
         batch, home = problem.batch_shape, problem.q.device
         sizes = (problem.n, problem.m, problem.p)
-        if prod(batch) == 0:
-            z, lam, nu = (problem.q.new_zeros(*batch, size) for size in sizes)
-            return z, lam, nu
         flat = expand(problem)
+        if prod(batch) == 0:  # no package takes it; a function of all data, whose gradients are zero
+            none = torch.cat([t.flatten(1) for t in flat.tensors], -1).sum(-1, keepdim=True)
+            z, lam, nu = (none.expand(0, size).reshape(*batch, size) for size in sizes)
+            return z, lam, nu
         if self.on_cpu:
             flat = QP(*(t.cpu() for t in flat.tensors))
         attempts = [once_differentiable(self.name, a) for a in self.attempts(tol, max_iterations)]

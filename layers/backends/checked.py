@@ -8,7 +8,7 @@ from torch import Tensor
 from layers.backends import BACKENDS
 from layers.errors import SolverError, UnavailableError, refuse_inference
 from layers.linalg.products import dot, mv
-from layers.modes.opaque import opaque
+from layers.modes.opaque import opaque, refuse_export
 from layers.policy import describe_failures
 from layers.problem import QP, check_values
 from layers.qp.engines import Request
@@ -30,6 +30,7 @@ def solve_with_backend(problem: QP, request: Request) -> Outputs:
     """
     name, tol, on_failure = request.solver, request.tol, request.on_failure
     backend = BACKENDS[name]
+    refuse_export(f"solver={name!r}, a package of others", 'solver="auto"')
     reason = backend.unavailable()
     if reason is not None:
         raise UnavailableError(f"solver={name!r} cannot be used: {reason}")
@@ -46,7 +47,10 @@ def solve_with_backend(problem: QP, request: Request) -> Outputs:
     iterations = torch.full_like(status, -1)
     if on_failure == "raise" and (status != Status.OPTIMAL).any():
         answer = Point.without_certificate(point[0], point[1], point[2], status, error, iterations)
-        raise SolverError(f"{name}: {describe_failures(answer, batch, problem.h, request.precision)}")
+        text = describe_failures(answer, batch, problem.h, request.precision)
+        raise SolverError(
+            f'{name}: {text}\nThe package does not say why: solver="auto" tells what has no solution.'
+        )
     good = _finite(z, (status == Status.OPTIMAL).reshape(batch))
     try:
         value = 0.5 * dot(mv(problem.Q, good), good) + dot(problem.q, good)

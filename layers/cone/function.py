@@ -215,8 +215,8 @@ def solve_cone_program(
     ProblemError
         If the data are not finite.
     SolverError
-        With ``on_failure="raise"``, naming the elements that failed, and the engine where it claimed something that
-        the program refutes.
+        With ``on_failure="raise"``, naming the elements that failed, and the one engine that was asked where it
+        claimed something that the program refutes.
     DifferentiationError
         In a derivative, if its linear solve missed its accuracy; in a second derivative, always.
     UnavailableError
@@ -302,18 +302,17 @@ def _check_finite(program: ConeProgram) -> None:
 
 
 def _describe(call: Call, point: solver_.ConePoint, batch: torch.Size, bounds: Tensor) -> str:
-    """Which elements failed, and which engine said something else than the program."""
+    """Which elements failed, and whether the engine that was asked said something else than the program."""
     text = describe_failures(
         Point.without_certificate(point.x, point.y, point.s, point.status, point.residuals, point.iterations),
         batch,
         bounds,
     )
-    for place, engine in enumerate(call.engines):
-        lied = (point.contradicted & (point.engine == place)).nonzero().squeeze(-1)
-        if lied.numel():
-            listed = ", ".join(map(str, lied[:5].tolist()))
-            text = (
-                f"{engine.name} reported success on element(s) {listed} with an answer that does not satisfy the "
-                f"program that was passed: do not trust it here, choose another solver.\n{text}"
-            )
+    lied = point.contradicted.nonzero().squeeze(-1)
+    if lied.numel() and len(call.engines) == 1:  # of several no one is to blame, and none was chosen
+        listed = ", ".join(map(str, lied[:5].tolist()))
+        text = (
+            f"{call.engines[0].name} reported a solution or a certificate of element(s) {listed} that the program "
+            f'that was passed does not bear out: do not trust it here, pass solver="auto".\n{text}'
+        )
     return text

@@ -14,6 +14,7 @@ from layers.cone.linearised.sparse import element
 from layers.cone.projections import block_max
 from layers.cone_program import ConeProgram
 from layers.linalg import complementarity
+from layers.linalg.products import one_where_zero
 from layers.linalg.sparse_saddle import Array, SparseSaddle
 from layers.solution import Residuals
 
@@ -69,18 +70,20 @@ def polish_certificates(program: ConeProgram, x: Tensor, y: Tensor, wanted: Tens
     cone all rows have a part, or none.
     """
     cones = program.structure.cones
-    rays, proofs, sizes = x.clone(), y.clone(), block_max(cones, kkt.Norms.of(program).A_row * y.abs())
+    rays, proofs = x.clone(), y.clone()
+    sizes = block_max(cones, one_where_zero(kkt.Norms.of(program).A_row) * y.abs())
     linear = cones.zero + cones.nonneg
     for i in wanted.nonzero().squeeze(-1).tolist():
         P, A = element(program, i)
         row = abs(A).max(axis=1).toarray().ravel() if A.shape[0] else np.zeros(0)
-        unit = sp.diags_array(1.0 / np.where(row > 0, row, 1.0)) @ A
+        row = np.where(row > 0, row, 1.0)  # a row without an entry, as the 1 of exp(x) ≤ z, has a part in bᵀy
+        unit = sp.diags_array(1.0 / row) @ A
         v, size = row * y[i].cpu().numpy(), sizes[i].cpu().numpy()
         places = np.arange(v.size)
         part = (places < cones.zero) | (size > NOISE * size.max(initial=0.0))
         own = np.zeros_like(v)
         own[part] = _nearest(unit.tocsr()[np.flatnonzero(part)].T, v[part])
-        proofs[i] = torch.from_numpy(own / np.where(row > 0, row, 1.0))
+        proofs[i] = torch.from_numpy(own / row)
         ray = x[i].cpu().numpy()
         along = (places < cones.zero) | (abs(unit @ ray) <= NOISE * abs(ray).max(initial=0.0)) & (
             places < linear
@@ -93,5 +96,6 @@ def _nearest(C: Any, v: Array) -> Array:
     """The nearest vector with C v = 0."""
     if not v.size:
         return v
-    step = SparseSaddle(sp.eye_array(v.size), sp.csc_array(C)).solve(np.concatenate([0 * v, -(C @ v)]))
+    C = sp.csc_array(C)  # the product of one row by coordinates has no axis
+    step = SparseSaddle(sp.eye_array(v.size), C).solve(np.concatenate([0 * v, -(C @ v)]))
     return v + step[: v.size]

@@ -20,6 +20,8 @@ from torch import Tensor
 from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
+from layers.errors import PLAIN, refuse_wrapped
+
 Rule = Callable[..., tuple[Tensor | None, ...]]
 
 
@@ -35,8 +37,11 @@ def vectorised(rule: Rule) -> Rule:
     @wraps(rule)
     def call(ctx: Any, *given: Tensor | None) -> tuple[Tensor | None, ...]:
         for t in given:
-            if t is not None and is_legacy_batchedtensor(t):
-                return _under_vmap(rule, ctx, given)
+            if t is not None:
+                if type(t) not in PLAIN:
+                    refuse_wrapped("a cotangent or a tangent", t)
+                if is_legacy_batchedtensor(t):
+                    return _under_vmap(rule, ctx, given)
         return rule(ctx, *given)
 
     return call

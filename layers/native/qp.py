@@ -18,6 +18,7 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
+from layers.modes.opaque import modes
 from layers.native.constants import LEFT as LEFT
 from layers.native.constants import SUSPECT as SUSPECT
 from layers.native.constants import UNCLEAR as UNCLEAR
@@ -90,11 +91,11 @@ def suits(tensor: Tensor) -> bool:
 
 
 def plain(tensors: Sequence[Tensor | None]) -> bool:
-    """Whether the core is built and these are numbers on the CPU, with no transform and no derivative around them.
+    """Whether the core is built and these are numbers on the CPU, with no transform, mode or derivative around them.
 
     None stands for a cotangent that nobody has.
     """
-    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:  # pyright: ignore[reportPrivateUsage]
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0 or modes():  # pyright: ignore[reportPrivateUsage]
         return False
     return _core is not None and all(
         t is None or (t.is_cpu and not is_legacy_batchedtensor(t)) for t in tensors

@@ -21,7 +21,7 @@ from torch._C import _functorch as functorch  # pyright: ignore[reportAttributeA
 from torch.autograd import forward_ad
 
 from layers.errors import DifferentiationError, refuse_inference
-from layers.modes.opaque import opaque
+from layers.modes.opaque import opaque, refuse_export
 from layers.native import qp as native
 from layers.policy import without_failures
 from layers.problem import QP
@@ -126,6 +126,7 @@ def _transformable(problem: QP, request: Request, handle: Any) -> Outputs:
 
 @opaque
 def _by_function(problem: QP, request: Request, handle: Any) -> Outputs:
+    refuse_export(f"adjoint={request.adjoint!r}, or a transform around the layer", 'adjoint="auto"')
     known = None if handle is None else completed(problem, request, handle)
     try:
         return Outputs(*SolutionMap.apply(Call(request, known), *problem.tensors))

@@ -13,7 +13,7 @@ from torch import Tensor
 from layers import solve_qp
 from layers.backends import BACKENDS, Backend
 from layers.backends.base import once_differentiable
-from layers.errors import DifferentiationError, ProblemError, UnavailableError
+from layers.errors import DifferentiationError, ProblemError, SolverError, UnavailableError
 from layers.problem import QP, make_qp
 from layers.qp import kkt
 
@@ -218,6 +218,28 @@ def test_nothing_is_printed_and_nothing_is_attached_without_a_gradient(backend, 
 def test_an_empty_batch_has_an_empty_answer(backend, rng) -> None:
     data = tuple(t[:0] for t in random_data(rng, 1, 5, 6, 2))
     assert [tuple(x.shape) for x in solve(backend, data)] == [(0, 5), (0, 6), (0, 2)]
+
+
+def test_a_shared_argument_gets_a_gradient_of_zero_from_an_empty_batch(backend, rng) -> None:
+    """The last minibatch of an epoch: `backward` runs, as with our own engines."""
+    Q, q, G, h, A, b = (t.requires_grad_() for t in random_data(rng, 1, 5, 6, 2))
+    data = (Q[0], q[:0, None].expand(0, 2, 5), G[0], h[0], A[0], b[0])
+    z, lam, nu = solve(backend, data)
+    assert (z.shape, lam.shape, nu.shape) == ((0, 2, 5), (0, 2, 6), (0, 2, 2))
+    for leaf, found in zip((Q, q, G, h, A, b), torch.autograd.grad(z.sum(), (Q, q, G, h, A, b)), strict=True):
+        assert found.shape == leaf.shape
+        assert not found.any()
+
+
+def test_what_a_package_does_not_tell_is_not_made_up(backend) -> None:
+    """x ≤ −1 and x ≥ 0: no number of iterations, no rescaling, but who can say that there is no solution."""
+    one = torch.ones(1, dtype=torch.float64)
+    data = (one[None], one, torch.stack([one, -one]), torch.tensor([-1.0, 0.0], dtype=torch.float64))
+    with pytest.raises(SolverError, match='solver="auto" tells what has no solution') as told:
+        solve_qp(*data, solver=backend.name)
+    assert "-1 iterations" not in str(told.value)
+    with pytest.raises(SolverError, match="INFEASIBLE"):
+        solve_qp(*data, solver="auto")
 
 
 @pytest.mark.parametrize("name", BACKENDS)

@@ -115,3 +115,21 @@ def test_the_same_solution_with_and_without_elimination():
     kept = ConvexLayer(longer, [g], [x], tol=1e-10)
     assert (kept._form.w.size, ConvexLayer(problem, [g], [x])._form.w.size) == (0, 5)
     torch.testing.assert_close(found, kept(value)[0], rtol=1e-7, atol=1e-8)
+
+
+def test_values_that_an_earlier_solve_has_left_change_nothing():
+    """CVXPY starts the largest entries of a matrix from its value, by indices that are out of range there."""
+    X, Y = cp.Variable((2, 5)), cp.Parameter((2, 5), value=np.arange(10.0).reshape(2, 5))
+    thin = cp.Variable((2, 2), sparsity=([0], [1]))
+    largest = cp.sum_squares(X - Y) + cp.sum_largest(X, 1) + cp.sum_squares(thin)
+    problem = cp.Problem(cp.Minimize(largest), [thin[0, 1] >= 1])
+    before = ConvexLayer(problem, [Y], [X, thin])
+    X.value, thin.value_sparse = np.ones((2, 5)), sp.coo_array(([3.0], ([0], [1])), shape=(2, 2))
+    held = X.value
+    after = ConvexLayer(problem, [Y], [X, thin])
+    assert X.value is held
+    assert thin.value_sparse.toarray()[0, 1] == 3
+    values = torch.arange(10.0, dtype=torch.float64).reshape(2, 5)
+    for found, expected in zip(after(values), before(values), strict=True):
+        assert torch.equal(found, expected)
+    assert (after(values)[0] - values).abs().sum().item() == pytest.approx(0.5, abs=1e-9)

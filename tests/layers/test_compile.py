@@ -186,3 +186,31 @@ def test_the_operators_keep_the_rules_of_operators(rng) -> None:
     kind, solved = torch.ones(3, 6, dtype=torch.int8), torch.ones(3, dtype=torch.float64)
     kind[:, 1:] = 0
     torch.library.opcheck(operators.solve_linearised, (True, Q, G, A, kind, solved, q, h, b))
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"solver": "qpth"}, {"solver": "auto"}),
+        ({"adjoint": "unrolled"}, {"adjoint": "auto"}),
+        ({"adjoint": "lpgd"}, {"adjoint": "auto"}),
+        ({"sparse": True}, {"sparse": False}),
+    ],
+    ids=["third party", "iteration", "differences", "sparse"],
+)
+def test_what_an_exported_program_cannot_keep_is_refused_and_the_advice_works(rng, change, remedy) -> None:
+    """In the mode of torch.export that runs the layer on shapes alone; the other one tells of a graph that breaks."""
+
+    class Model(torch.nn.Module):
+        def __init__(self, sparse: bool = False, **options: str) -> None:
+            super().__init__()
+            self.layer, self.sparse = QPLayer(**options), sparse
+
+        def forward(self, Q: Tensor, q: Tensor) -> Tensor:
+            return self.layer(Q.to_sparse() if self.sparse else Q, q)
+
+    data = random_qp(rng, 3, 0, 0)[:2]
+    with pytest.raises(LayerError, match=r"torch.export does not take .*: pass"):
+        torch.export.export(Model(**change), data, strict=False)
+    program = torch.export.export(Model(**remedy), data, strict=False).module()
+    assert_close(program(data[0], 2 * data[1]), QPLayer()(data[0], 2 * data[1]), 1e-12, "z")

@@ -135,8 +135,17 @@ def test_an_engine_that_lies_is_caught_and_named(monkeypatch: pytest.MonkeyPatch
     install(monkeypatch, liar)
     one = torch.ones(1, dtype=torch.float64)
     program = ball(torch.ones(1, 2).double(), one, 3 * one)
-    with pytest.raises(SolverError, match="mutilated reported success"):
+    with pytest.raises(SolverError, match="mutilated reported a solution"):
         solve_cone_program(program, solver="mutilated")
+
+
+def test_who_chose_no_engine_is_told_of_none(monkeypatch: pytest.MonkeyPatch):
+    install(monkeypatch, liar)
+    monkeypatch.setattr(door, "_available", lambda names: (ENGINES["mutilated"], ENGINES["mutilated"]))
+    one = torch.ones(1, dtype=torch.float64)
+    with pytest.raises(SolverError) as told:
+        solve_cone_program(ball(torch.ones(1, 2).double(), one, 3 * one))
+    assert "mutilated" not in str(told.value)
 
 
 def test_the_next_engine_takes_what_the_first_got_wrong(monkeypatch: pytest.MonkeyPatch):

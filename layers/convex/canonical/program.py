@@ -12,6 +12,8 @@ returns, as plain arrays. Nothing of CVXPY is needed, or kept, afterwards.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -149,7 +151,7 @@ def _by_cvxpy(problem: cp.Problem, **options: Any) -> tuple[dict[str, Any], Any]
     kept = keep_squares(problem)
     # CVXPY declares a name where we pass a solver, and takes solvers of other people too.
     compiling: Any = cp.Problem(kept.objective, kept.constraints).get_problem_data
-    with warnings.catch_warnings():
+    with without_values(kept.variables()), warnings.catch_warnings():
         # It looks at sparse parameters by the way that it discourages itself.
         warnings.filterwarnings("ignore", "Reading from a sparse CVXPY expression", RuntimeWarning)
         try:
@@ -157,6 +159,23 @@ def _by_cvxpy(problem: cp.Problem, **options: Any) -> tuple[dict[str, Any], Any]
         except Exception as error:  # whatever CVXPY fails with: an assertion, a missing entry of a table
             raise ProblemError(explain_failure(problem, error)) from error
     return data, chain
+
+
+@contextmanager
+def without_values(variables: Sequence[Any]) -> Generator[None]:
+    """Variables without the values that an earlier solve has left, until the end.
+
+    CVXPY 1.9.2 sets out from them where it compiles for nonlinear solvers, and does so for all others: sum_largest of
+    a matrix, or of all entries, then fails with an index that is out of range.
+    """
+    values = [v.value if v.sparse_idx is None else v.value_sparse for v in variables]
+    for variable in variables:
+        variable.save_value(None)
+    try:
+        yield
+    finally:
+        for variable, value in zip(variables, values, strict=True):
+            variable.save_value(value, variable.sparse_idx is not None and value is not None)
 
 
 def _cones(program: Any) -> Cones:

@@ -10,12 +10,14 @@ from tests.layers.mechanics.modes import MODES
 from tests.layers.mechanics.objects import OBJECTS
 from tests.layers.mechanics.processes import PROCESSES
 from tests.layers.mechanics.programs import CURVED, EXAMPLES
+from tests.layers.mechanics.records import RECORDS
 from tests.layers.mechanics.transforms import TRANSFORMS
 
 GROUPS: dict[str, dict[str, Callable]] = {
     "Modes, dtypes and devices": MODES,
     "Transforms and derivatives": TRANSFORMS,
     "Copies, graphs, warm starts, failures, threads": OBJECTS,
+    "What records a program, and tensors without numbers": RECORDS,
     "Processes": PROCESSES,
 }
 CELLS = {name: cell for group in GROUPS.values() for name, cell in group.items()}
@@ -47,6 +49,24 @@ TRACE = Refusal(
     "A trace would answer every call with the solution of its example: use `torch.export` or `torch.compile`, or save "
     "the module by `torch.save`.",
 )
+RECORD = Refusal(
+    ALL,
+    LayerError,
+    "Use torch.func.jvp or vjp, torch.compile or torch.export",
+    "So would what `make_fx` records, on which `torch.func.linearize` stands: use `torch.func.jvp` or `vjp`.",
+)
+FAKE = Refusal(
+    ALL,
+    LayerError,
+    "let torch.compile or torch.export ask for the shapes",
+    "There is nothing to solve. `torch.compile` and `torch.export` learn the shapes without it.",
+)
+WRAPPED = Refusal(
+    ALL,
+    ProblemError,
+    "must be a plain tensor, found Wrapped, .* pass what it holds",
+    "Pass what it holds, as `full_tensor()` of a `DTensor`.",
+)
 EXPORT = Refusal(
     CURVED,
     LayerError,
@@ -71,6 +91,11 @@ REFUSED: dict[str, Refusal] = {
     "meta tensors": META,
     "sparse tensors": SPARSE,
     "jit.trace": TRACE,
+    "make_fx": RECORD,
+    "func.linearize": RECORD,
+    "fake tensors": FAKE,
+    "wrapped tensors": WRAPPED,
+    "wrapped cotangents": WRAPPED,
     "export": EXPORT,
     "compile(fullgraph=True)": FULL_GRAPH,
     "func.hessian": SECOND,
@@ -85,7 +110,7 @@ REFUSED: dict[str, Refusal] = {
 }
 
 #: cells that take seconds each
-SLOW = ("compile", "spawn", "forkserver", "DistributedDataParallel")
+SLOW = ("compile", "vmap of compile", "spawn", "forkserver", "DistributedDataParallel")
 
 
 def refusal(mechanic: str, example: str) -> Refusal | None:
