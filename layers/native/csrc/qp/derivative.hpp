@@ -13,9 +13,10 @@ constexpr double FINE = 2e-15;
 // Row by row, against the terms of each, or, where nothing is given, this part of those of connected rows; a bound may be coarse.
 constexpr double FINE_ROWS = 1e-11, FINE_BOUND = 1e-12, LEAST_TERMS = 1e-5;
 constexpr double GONE = 1e-6;  // of a vector of size one
-// Where rows are so much stiffer than curvature they are corrected by themselves, so many times, or until so much of what is given is left.
-constexpr double STIFF = 1e6;
-constexpr int SETTLINGS = 20;
+// Where rows are so much stiffer than curvature they are corrected by themselves, while a correction leaves less than so much of what is left,
+// or until so much of what is given is: along a chain each leaves two thirds.
+constexpr double STIFF = 1e6, SETTLES = 0.9;
+constexpr int SETTLINGS = 150;
 constexpr double SETTLED = 1e-25;
 
 template <class T, class Systems>
@@ -164,7 +165,11 @@ struct Derivative {
     // correction of the rows alone leaves rounding of their own residual, which does not see w.
     void settle() {
         const T none = constant<T>(0), enough = SETTLED * larger(max_abs(rz, g.ldn), larger(max_abs(rl, g.ldm), max_abs(rn, g.ldp)));
-        for (int step = 0; step < SETTLINGS && any((g.c > STIFF) & (larger(max_abs(tl, g.ldm), max_abs(tn, g.ldp)) > enough)); ++step) {
+        T before = constant<T>(1e300);
+        for (int step = 0; step < SETTLINGS; ++step) {
+            const T left = larger(max_abs(tl, g.ldm), max_abs(tn, g.ldp));
+            if (!any((g.c > STIFF) & (left > enough) & (left < SETTLES * before))) return;
+            before = left;
             clear(tz, g.ldn);
             for (int i = 0; i < g.m; ++i) tl[i] = g.c > STIFF ? tl[i] : none;
             for (int i = 0; i < g.p; ++i) tn[i] = g.c > STIFF ? tn[i] : none;
