@@ -54,6 +54,31 @@ def test_what_no_row_holds_moves_by_its_curvature(curvature: float, solver: str)
 
 
 @pytest.mark.parametrize("solver", ENGINES)
+@pytest.mark.parametrize("curved", [1, 5])
+@pytest.mark.parametrize("curvature", [2.0**-29, 2.0**-36])
+def test_a_chain_moves_with_its_first_row_alone(curvature: float, curved: int, solver: str) -> None:
+    """z₀ = 1 and z_k = 10 z_{k−1}: dz_k = 10^k dh₀, and no part of dq, of which dq₅ came out as −56 and −147278."""
+    Q = torch.diag(torch.tensor([0.0] * (6 - curved) + [curvature] * curved, dtype=DOUBLE))
+    powers = 10.0 ** torch.arange(6, dtype=DOUBLE)
+    q = torch.zeros(6, dtype=DOUBLE)
+    q[3] = -13.0
+    G = torch.zeros(1, 6, dtype=DOUBLE)
+    G[0, 0] = 1.0
+    A = torch.zeros(5, 6, dtype=DOUBLE)
+    A[range(5), range(5)], A[range(5), range(1, 6)] = -10.0, 1.0
+    data = [Q, q - Q @ powers, G, torch.ones(1, dtype=DOUBLE), A, torch.zeros(5, dtype=DOUBLE)]
+    data = [t.requires_grad_() for t in data]
+    z = solve_qp(*data, solver=solver).z
+    torch.testing.assert_close(z, powers, rtol=1e-13, atol=0)
+    weights = torch.tensor([0.5, 1.5, 2.5, 2.0, 1.0, 1.0], dtype=DOUBLE)
+    _, dq, _, dh, _, db = torch.autograd.grad(weights @ z, data)
+    assert (dq.abs() / powers).max() < 1e-8
+    torch.testing.assert_close(dh[0], weights @ powers, rtol=1e-13, atol=0)
+    held = [(weights[k:] @ powers[: 6 - k]).item() for k in range(1, 6)]
+    torch.testing.assert_close(db, torch.tensor(held, dtype=DOUBLE), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("solver", ENGINES)
 def test_a_multiplier_of_a_part_of_small_forces_is_told_in_its_own_part(solver: str) -> None:
     """z₀ ≥ 0 at a price of 1e-8, λ₀ = (q₀ + 1e-9 z₀)/2 with z₀ = −h₀/2, beside a part with a curvature of 2.6e5.
 
