@@ -23,7 +23,7 @@ from layers.linalg.batched import Batched
 from layers.linalg.products import column_max, dot, max_abs, mtv, mv, one_where_zero, row_max
 from layers.problem import QP
 from layers.qp.parts import divided, split
-from layers.solution import ROWS_SHARP, Residuals
+from layers.solution import ROWS_GAP, ROWS_SHARP, Residuals
 
 #: in a row by itself, terms below this multiple of what they could be at a point of this size count as that much; and
 #: so does the sum of the gap below this multiple of the magnitudes in it
@@ -212,11 +212,13 @@ def residuals(problem: QP, z: Tensor, lam: Tensor, nu: Tensor, norms: Norms | No
     gap    = max (h − Gz)ᵢ₊ / gᵢ · wᵢ over λᵢ > 0.
 
     These are the smallest relative changes of the entries of each row under which its equation holds (Oettli & Prager
-    1964), which no large number elsewhere can excuse. Where all terms of a row vanish, rounding is all that is there,
-    that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant as a contradiction. So gᵢ and aᵢ count as at least
-    ``NOISE`` times the scale in norm, and cⱼ as that part of ‖Qⱼ‖∞ ẑ, and of the largest of all c times
-    maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞ over λᵢ ≠ 0: in units of 10⁻⁷ a multiplier is large and its noise no force. All of this is of
-    the own part where nothing connects a row with others. A value that is not finite counts as infinite.
+    1964), which no large number elsewhere can excuse. What z may lower the objective by, |z|ᵀ|Qz + q + Gᵀλ + Aᵀν|
+    beside the gap scale, counts as a gap from ``ROWS_GAP`` on: at a distance of 10²² all else is rounding. Where all
+    terms of a row vanish, rounding is all that is there, that of the data included: z ≥ 0 and Σz = −10⁻¹⁷ is not meant
+    as a contradiction. So gᵢ and aᵢ count as at least ``NOISE`` times the scale in norm, and cⱼ as that part of
+    ‖Qⱼ‖∞ ẑ, and of the largest of all c times maxᵢ |Gᵢⱼ| / ‖Gᵢ‖∞ over λᵢ ≠ 0: in units of 10⁻⁷ a multiplier is large
+    and its noise no force. All of this is of the own part where nothing connects a row with others. A value that is
+    not finite counts as infinite.
 
     A status is judged by :attr:`layers.solution.Residuals.largest`.
     """
@@ -269,7 +271,11 @@ def _rowwise(problem: QP, norms: Norms, point: _Rows, scale: Scales, left: _Rows
     loose = torch.where(lam > 0, share * room.clamp(min=0) / g, torch.zeros_like(share))
     found = torch.stack([primal, max_abs(r_dual / c).maximum(max_abs(wrong)), max_abs(loose)], dim=-1)
     excused = _excused(own, least, left, lam).nonzero().squeeze(-1)
-    return found if not excused.numel() else _by_parts(problem, point, found, excused)
+    if excused.numel():
+        found = _by_parts(problem, point, found, excused)
+    at_stake = (point[0] * r_dual).abs().sum(-1) / scale.gap
+    gap = torch.where(at_stake > ROWS_GAP, at_stake.maximum(found[..., 2]), found[..., 2])
+    return torch.cat([found[..., :2], gap.unsqueeze(-1)], dim=-1)
 
 
 def _excused(own: _Rows, least: _Rows, left: _Rows, lam: Tensor) -> Tensor:

@@ -117,3 +117,29 @@ def test_blocks_of_sizes_that_have_nothing_in_common_are_each_solved(rng, solver
     for k, (unit, data) in enumerate(zip(units, blocks, strict=True)):
         alone = solve_qp(*data).z
         assert (solution.z[3 * k : 3 * k + 3] / unit - alone).abs().max() <= 1e-9 * alone.abs().max()
+
+
+def test_far_out_what_is_left_of_stationarity_is_a_gap() -> None:
+    """½(z₀ − z₂)² + 9.5 (z₀ − z₂) + 12 z₁ − 7.5e-9 z₀ falls for ever along (1, 0, 1): no point is a solution.
+
+    One was called so at 10²², where stationarity was off by 4e12 and by 1e-10 of its terms.
+    """
+    q = torch.tensor([9.49999999254942, 12.0, -9.5])
+    data = as_data(
+        torch.tensor([[1.0, 0.0, -1.0], [0.0, 0.0, 0.0], [-1.0, 0.0, 1.0]]), q,
+        torch.tensor([[-1.0, 0.0, 1.0], [-3.0, 0.0, 3.0]]), torch.tensor([1.5, 4.5]),
+        torch.tensor([[-2.0, -6.0, 2.0]]), torch.tensor([6.0]),
+    )  # fmt: skip
+    problem = QP(*(t.double().unsqueeze(0) for t in data))
+    far = torch.tensor(
+        [[2.711329584800108e22, -7196138.630311505, 2.7113295848001065e22]], dtype=torch.float64
+    )
+    lam = torch.tensor([[13519756.805798387, 2721594.0902981795]], dtype=torch.float64)
+    nu = torch.tensor([[2.0020597504119917]], dtype=torch.float64)
+    found = residuals(problem, far, lam, nu)
+    assert found.relative.max() < 1e-8
+    assert found.largest.item() > 1
+    near = torch.tensor([[50.0, -0.5, 51.5]], dtype=torch.float64)
+    assert (
+        residuals(problem, near, torch.tensor([[2.75, 0.41666666666666]]).double(), 2 + 0 * nu).largest < 1e-8
+    )

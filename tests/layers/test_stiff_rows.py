@@ -95,3 +95,21 @@ def test_a_multiplier_of_a_part_of_small_forces_is_told_in_its_own_part(solver: 
     right = torch.tensor([0.5, -2.5 / 262144], dtype=DOUBLE), torch.tensor([-0.75 - 2.5e-10, 0.0])
     assert (dq / right[0] - 1).abs().max() < 1e-9
     assert (dh - right[1]).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("solver", ENGINES)
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_vertex_beside_a_variable_that_moves_by_1e25_stands_still(batch: int, solver: str) -> None:
+    """z₀, z₁ at a vertex; ½c z₂² and z₃ = z₂/10 + 1.5e8 have nothing to do with it: dq₀ came out as −2.9e-9."""
+    Q = torch.diag(torch.tensor([0.0, 0.0, 1e-25, 0.0], dtype=DOUBLE))
+    q = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=DOUBLE)
+    G = torch.tensor([[-1.0, 0.0, 0.0, 0.0], [-262144.0, -786432.0, 0.0, 0.0]], dtype=DOUBLE)
+    A = torch.tensor([[0.0, 0.0, -1e-9, 1e-8]], dtype=DOUBLE)
+    b = torch.tensor([1.5], dtype=DOUBLE)
+    data = [Q, q, G, torch.zeros(2, dtype=DOUBLE), A, b]
+    data = [t.expand(batch, *t.shape).clone().requires_grad_() for t in data]
+    z = solve_qp(*data, solver=solver).z
+    _, dq, _, dh, _, _ = torch.autograd.grad((z * torch.tensor([1.0, 2.0, 2.5, 2.0])).sum(), data)
+    assert dq[:, :2].abs().max() < 1e-14
+    assert (dh[:, 0] + 1 / 3).abs().max() < 1e-9
+    assert dq[0, 2].item() == pytest.approx(-2.7e25, rel=1e-9)

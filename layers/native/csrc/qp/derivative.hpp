@@ -164,7 +164,7 @@ struct Derivative {
     // What rows hold at zero is rounding of what curvature alone would let x be, w / Q: beside a curvature of 1e-13 no small number. A
     // correction of the rows alone leaves rounding of their own residual, which does not see w.
     void settle() {
-        const T none = constant<T>(0), enough = SETTLED * larger(max_abs(rz, g.ldn), larger(max_abs(rl, g.ldm), max_abs(rn, g.ldp)));
+        const T none = constant<T>(0), enough = SETTLED * larger(max_abs(rz, g.ldn) / g.c, larger(max_abs(rl, g.ldm), max_abs(rn, g.ldp)));
         T before = constant<T>(1e300);
         for (int step = 0; step < SETTLINGS; ++step) {
             const T left = larger(max_abs(tl, g.ldm), max_abs(tn, g.ldp));

@@ -11,7 +11,7 @@ struct Measure {
     T z_hat, y_hat;
     T primal, dual, gap, worst, objective;  // in norm
     T row_primal, row_dual, row_gap, row_worst;
-    T gradient;                                         // the largest of q and Qẑ
+    T gradient, gap_scale;                              // the largest of q and Qẑ; what the gap is measured against
     T *g_size, *a_size, *column_size, *share;
     T *pull, *pull_A;  // maxᵢ |Gᵢⱼ| / ‖Gᵢ‖ over λᵢ ≠ 0 and that of A, in the units of columns; and of A alone
     T* held;  // |Q||z| + |q|
@@ -88,7 +88,8 @@ struct Measure {
         const T all = unit * (magnitude(x, Qx, g.ldn) + magnitude(x, g.q, g.ldn) + magnitude(g.h, lam, g.ldm) + magnitude(g.b, nu, g.ldp));
         const T terms = larger(larger(larger(absolute(quadratic), absolute(linear)), larger(absolute(from_h), absolute(from_b))), NOISE * all);
         const T sum = quadratic + linear + from_h + from_b;
-        gap = larger(absolute(sum) - ROUNDING * all, zero) / or_one(larger(terms, floor));
+        gap_scale = or_one(larger(terms, floor));
+        gap = larger(absolute(sum) - ROUNDING * all, zero) / gap_scale;
         objective = 0.5 * quadratic + linear;
         worst = larger(larger(primal, dual), gap);
         // comparisons drop NaN: a sum does not
@@ -114,6 +115,10 @@ struct Measure {
         ratios(lam, stationarity, slack, lack);
         const Mask asked = excused & negate(whole);
         if (any(asked)) judge_by_parts(asked, x, lam, nu, stationarity, slack, lack);
+        // What x may lower the objective by, where more than a gap may be: far out what is left of stationarity is next to none of its terms
+        const T at_stake = g.r * y_unit * magnitude(x, stationarity, g.ldn) / gap_scale;
+        row_gap = at_stake > convex_layers::ROWS_GAP ? larger(row_gap, at_stake) : row_gap;
+        row_worst = larger(row_worst, row_gap);
     }
 
   private:
