@@ -7,6 +7,7 @@ formulas.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cvxpy as cp
 import pytest
@@ -14,7 +15,7 @@ import torch
 
 from layers import ConvexLayer, DifferentiationError, SolverError, Status
 
-Made = tuple[cp.Variable, cp.Expression, list[cp.Constraint]]
+Made = tuple[cp.Variable, Any, list[Any]]
 
 
 def _mean(n: int) -> Callable[[cp.Parameter], Made]:
@@ -51,7 +52,7 @@ BOTTOMLESS = {
 }  # fmt: skip
 
 
-def _layer(made: Callable[[cp.Parameter], Made], **options: str) -> ConvexLayer:
+def _layer(made: Callable[[cp.Parameter], Made], **options: Any) -> ConvexLayer:
     a = cp.Parameter()
     x, cost, rules = made(a)
     return ConvexLayer(cp.Problem(cp.Minimize(cost), rules), [a], [x], **options)
