@@ -26,6 +26,8 @@ BENCHMARK = ROOT / "benchmarks" / "results.csv"
 RATIOS = ROOT / "benchmarks" / "ratios.csv"
 #: groups of rows that are averaged, as in benchmarks/report.py
 COUNTED = ("peers", "applications", "latency")
+#: and by themselves, as they lose
+SPARSE = ("sparse", "large")
 
 
 def minutes() -> str:
@@ -90,10 +92,20 @@ def speed(path: Path = RATIOS) -> str:
     if not path.exists():
         return "run `make bench`"
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["group"] in COUNTED and row["ratio"]]
+        everything = [row for row in csv.DictReader(file) if row["ratio"]]
+    rows = [row for row in everything if row["group"] in COUNTED]
     ratios = {row["row"]: float(row["ratio"]) for row in rows}
     said = f"{_times(ratios)} as fast as the fastest accurate layer of others (geometric mean of {len(ratios)} rows"
-    return f"{said}; least {min(ratios.values()):.2f})" + "".join(_bare_speed(rows))
+    whole = f"{said}; least {min(ratios.values()):.2f})" + "".join(_bare_speed(rows))
+    return whole + _sparse_speed([row for row in everything if row["group"] in SPARSE])
+
+
+def _sparse_speed(rows: list[dict[str, str]]) -> str:
+    """Return the same of sparse programs, where there are some."""
+    if not rows:
+        return ""
+    layers, bare = ({r["row"]: float(r[c]) for r in rows if r.get(c)} for c in ("ratio", "bare_ratio"))
+    return f"; of {len(layers)} sparse programs {_times(layers)} and {_times(bare)} as fast"
 
 
 def _bare_speed(rows: list[dict[str, str]]) -> Iterator[str]:

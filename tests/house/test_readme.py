@@ -179,6 +179,14 @@ def test_the_speed_names_bare_solvers_too_and_where_the_layer_is_slower(tmp_path
     assert alone == "1.0 times one without a gradient (least 0.50; slower in 1)"
 
 
+def test_sparse_programs_are_told_by_themselves(tmp_path: Path):
+    lines = ["group,row,ratio,bare_ratio", "peers,a,2,", "sparse,b,0.5,0.1", "large,c,2,", "large,d,,0.1"]
+    (tmp_path / "ratios.csv").write_text("\n".join(lines), "utf-8")
+    assert speed(tmp_path / "ratios.csv").endswith(
+        "rows; least 2.00); of 2 sparse programs 1.0 times and 0.1 times as fast"
+    )
+
+
 def test_the_counted_rows_are_those_of_the_report():
     assert COUNTED == report.COUNTED
 
