@@ -51,10 +51,9 @@ def solve(
     blunt = ((point.status == Status.OPTIMAL) & ~_sharp(point) | _given_up(point)).nonzero().squeeze(-1)
     if not blunt.numel():
         return point
-    pair = point.take(blunt), there(problem.take(blunt))
-    return _with_proofs(
-        problem, point.put(blunt, _better(*(reversed(pair) if proposed_first else pair))), tol
-    )
+    own, other = point.take(blunt), there(problem.take(blunt))
+    best = _better(other, own) if proposed_first else _better(own, other)
+    return _with_proofs(problem, point.put(blunt, best), tol)
 
 
 def _sharp(point: Point) -> Tensor:

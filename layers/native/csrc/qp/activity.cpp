@@ -132,48 +132,34 @@ std::vector<signed char> kinds(const Program& s, double error, bool refined) {
     const std::vector<char> own = there(s, x, h, q, g, c);
     neighbours(s, x, near_g, near_c);
     neighbours(s, Vector(n, 0.0), given_g, given_c);
-    Vector Cx(h.size(), 0.0);
+    for (int j = 0; j < n; ++j) {
+        const double scale = or_one(std::max(std::max(q[j], Q_row[j] * z_hat), column_max[j] * y_hat));
+        c[j] = std::max(c[j], around * (given_c[j] > 0 ? std::min(scale, near_c[j]) : scale));
+    }
+    Vector held(h.size(), 0.0), Cx(h.size(), 0.0);
+    s.C.each([&](int i, int j, double v) { held[i] = std::max(held[i], std::fabs(v) / or_one(c[j])); });
     s.C.add(s.x.data(), Cx.data());
-    const auto room = [&](int i) { return std::max(s.h[i] - Cx[i], 0.0); };
-    const auto scale = [&](int i) { return or_one(std::max(h[i], row_max[i] * z_hat)); };
-    // What a slack is of its row, and what one of a multiplier is of the columns that it holds up, where so much of what is around is noise.
-    const auto share = [&](int i, double noise) {
-        return room(i) / or_one(own[i] ? g[i] : std::max(g[i], noise * (given_g[i] > 0 ? std::min(scale(i), near_g[i]) : scale(i))));
-    };
-    const auto holds = [&](double noise) {
-        Vector held(h.size(), 0.0), terms = c;
-        for (int j = 0; j < n; ++j) {
-            const double most = or_one(std::max(std::max(q[j], Q_row[j] * z_hat), column_max[j] * y_hat));
-            terms[j] = std::max(c[j], noise * (given_c[j] > 0 ? std::min(most, near_c[j]) : most));
-        }
-        s.C.each([&](int i, int j, double v) { held[i] = std::max(held[i], std::fabs(v) / or_one(terms[j])); });
-        return held;
-    };
-    const Vector held = holds(around);
 
     const double reach = 10 * std::sqrt(std::min(std::max(error, 1e-18), 1e-6));
     std::vector<signed char> kind(m);
     for (int i = 0; i < m; ++i) {
+        const double scale = or_one(std::max(h[i], row_max[i] * z_hat)), room = std::max(s.h[i] - Cx[i], 0.0);
+        const double row = own[i] ? g[i] : std::max(g[i], around * (given_g[i] > 0 ? std::min(scale, near_g[i]) : scale));
         const auto both = [](double size, double share) { return share > OWN ? std::max(share, size) : size; };
-        const double part = room(i) / scale(i), slack = both(part, share(i, around)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
-        const double size = std::max(part, s.y[i] / y_hat);
+        const double slack = both(room / scale, room / or_one(row)), multiplier = both(s.y[i] / y_hat, y[i] * held[i]);
+        const double size = std::max(room / scale, s.y[i] / y_hat);
         const double most = std::max(slack, multiplier), least = std::min(slack, multiplier);
         const bool weak = most <= WEAK_TOLERANCE || (most <= reach && least >= WEAK_RATIO * most);
         // Neither is clear nor as good as zero, or both are clear: what is left of them at a point to rounding tells.
         if (!refined && !weak && size <= LITTLE) return {};
         bool active = multiplier > slack;
         if (least > OWN) {
-            const bool moves = part > NUMBER * REFINED, pushes = s.y[i] / y_hat > NUMBER * REFINED;
+            const bool moves = room / scale > NUMBER * REFINED, pushes = s.y[i] / y_hat > NUMBER * REFINED;
             if (!refined || moves == pushes) return {};
             active = pushes;
         }
         kind[i] = weak ? WEAK : active ? ACTIVE : INACTIVE;
     }
-    if (refined || std::find(kind.begin(), kind.end(), WEAK) == kind.end()) return kind;
-    // What only noise around it makes nothing may be a number: layers/qp/activity.py.
-    const Vector fine = holds(REFINED);
-    for (int i = 0; i < m; ++i)
-        if (kind[i] == WEAK && std::max(share(i, REFINED), y[i] * fine[i]) > OWN) return {};
     return kind;
 }
 
