@@ -105,7 +105,8 @@ def _sparse_speed(rows: list[dict[str, str]]) -> str:
     if not rows:
         return ""
     layers, bare = ({r["row"]: float(r[c]) for r in rows if r.get(c)} for c in ("ratio", "bare_ratio"))
-    return f"; of {len(layers)} sparse programs {_times(layers)} and {_times(bare)} as fast"
+    of_bare = f", {geometric_mean(bare.values()):.1f} a bare solver ({len(bare)})" if bare else ""
+    return f"; sparse: {_times(layers)} a layer ({len(layers)} rows){of_bare}"
 
 
 def _bare_speed(rows: list[dict[str, str]]) -> Iterator[str]:

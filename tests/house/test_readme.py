@@ -180,10 +180,10 @@ def test_the_speed_names_bare_solvers_too_and_where_the_layer_is_slower(tmp_path
 
 
 def test_sparse_programs_are_told_by_themselves(tmp_path: Path):
-    lines = ["group,row,ratio,bare_ratio", "peers,a,2,", "sparse,b,0.5,0.1", "large,c,2,", "large,d,,0.1"]
+    lines = ["group,row,ratio,bare_ratio", "peers,a,2,", "sparse,b,0.5,0.1", "large,c,2,", "large,d,,0.9"]
     (tmp_path / "ratios.csv").write_text("\n".join(lines), "utf-8")
     assert speed(tmp_path / "ratios.csv").endswith(
-        "rows; least 2.00); of 2 sparse programs 1.0 times and 0.1 times as fast"
+        "rows; least 2.00); sparse: 1.0 times a layer (2 rows), 0.1 a bare solver (1)"
     )
 
 
